@@ -1,0 +1,32 @@
+/** For this project's own packages: what they share besides system calls. Not covered by semantic versioning. */
+
+export { descriptorOf, OwnedDescriptor } from './streams/descriptor.js';
+export { type TakenSocket, takeSocketForReading } from './streams/read-takeover.js';
+export {
+  type BodyFraming,
+  bodyFraming,
+  countsItsBody,
+  isEncrypted,
+  isSocket,
+  isWritePatched,
+  socketDescriptor,
+  socketOfMessage,
+} from './streams/socket-internals.js';
+export {
+  hasPlainQueue,
+  requestWriteTurn,
+  type TurnHandlers,
+  type TurnRequest,
+  type WriteTurn,
+} from './streams/write-turn.js';
+export { activeTransfers, pieceSize, quantumSize } from './transfer/quantum.js';
+export { abortError, codeOf, TransferError, type TransferErrorOptions, transferError } from './transfer/result.js';
+export {
+  COLD,
+  type Resume,
+  SOURCE_ENDED,
+  Transfer,
+  type TransferEngine,
+  type TransferOptions,
+  type TransferState,
+} from './transfer/transfer.js';

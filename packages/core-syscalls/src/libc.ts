@@ -1,0 +1,104 @@
+/**
+ * libc, found and loaded on first use.
+ *
+ * The symbols come from the running process itself (dlopen(NULL)), so glibc and musl need no file name.
+ * On a platform without the calls, or where koffi has no binary, nothing throws: every bound function
+ * answers ENOSYS, and {@link libcStatus} says why.
+ */
+import { createRequire } from 'node:module';
+import { constants as os } from 'node:os';
+import type * as Koffi from 'koffi';
+import { supportedAbi } from './abi.js';
+
+export type LibcStatus = { readonly available: true } | { readonly available: false; readonly reason: string };
+
+/** An argument for a C pointer: a view's memory, an address, or NULL. The callee may write through it. */
+export type Pointer = NodeJS.ArrayBufferView | number | bigint | null;
+
+type Argument = Pointer | string;
+
+/** A C function bound by koffi, with the asynchronous form that runs on libuv's thread pool. */
+export interface NativeFunction<Arguments extends Argument[]> {
+  (...args: Arguments): number;
+  async(...args: [...Arguments, callback: (error: Error | null, result: number) => void]): void;
+}
+
+interface Loaded {
+  readonly koffi: typeof Koffi;
+  readonly library: Koffi.LibraryHandle;
+}
+
+const ENOSYS = os.errno.ENOSYS ?? 38;
+
+let loaded: Loaded | undefined;
+let status: LibcStatus | undefined;
+
+function load(): LibcStatus {
+  if (process.platform !== 'linux') {
+    return { available: false, reason: `the calls exist on Linux only; this is ${process.platform}` };
+  }
+  if (supportedAbi === undefined) {
+    return { available: false, reason: `no system-call table for the architecture ${process.arch} (x64 and arm64 have one)` };
+  }
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
+    loaded = { koffi, library: koffi.load(null) };
+    return { available: true };
+  } catch (error) {
+    return { available: false, reason: `koffi cannot be loaded: ${error instanceof Error ? error.message : String(error)}` };
+  }
+}
+
+/** Whether system calls can be made at all in this process, and why not. Loads libc on the first call. Never throws. */
+export function libcStatus(): LibcStatus {
+  status ??= load();
+  return status;
+}
+
+/** The errno of the last failed call on this thread. */
+function lastErrno(): number {
+  return loaded === undefined ? ENOSYS : loaded.koffi.errno();
+}
+
+function missing<Arguments extends Argument[]>(): NativeFunction<Arguments> {
+  const call = (): number => -1;
+  const async = (...args: unknown[]): void => {
+    const callback = args.at(-1) as (error: Error | null, result: number) => void;
+    setImmediate(callback, null, -1);
+  };
+  return Object.assign(call, { async });
+}
+
+/**
+ * Binds one C function by its prototype, for instance `int close(int fd)`.
+ * A function that this libc does not have answers -1 and ENOSYS, like a kernel without the call.
+ */
+export function bind<Arguments extends Argument[]>(prototype: string): NativeFunction<Arguments> {
+  if (!libcStatus().available || loaded === undefined) return missing();
+  try {
+    return loaded.library.func(prototype) as unknown as NativeFunction<Arguments>;
+  } catch {
+    const stub = missing<Arguments>();
+    const { koffi } = loaded;
+    const call = (): number => {
+      koffi.errno(ENOSYS);
+      return -1;
+    };
+    return Object.assign(call, { async: stub.async });
+  }
+}
+
+/** The kernel's convention from libc's: the result, or the negative errno. No object is made. */
+export function kernelResult(result: number): number {
+  return result < 0 ? -lastErrno() : result;
+}
+
+/** {@link kernelResult} for the callback of an asynchronous call: koffi's errno is valid there (koffi 3.2 and later). */
+export function asyncResult(callback: (result: number) => void): (error: Error | null, result: number) => void {
+  return (error, result) => callback(error === null ? kernelResult(result) : -ENOSYS);
+}
+
+/** The address of a view's first byte. The caller keeps the view alive for as long as the address is used. */
+export function addressOf(view: NodeJS.ArrayBufferView): number {
+  return loaded === undefined && !libcStatus().available ? 0 : Number((loaded as Loaded).koffi.address(view));
+}

@@ -1,0 +1,89 @@
+/**
+ * Taking a socket over to read it below Node, and giving it back.
+ *
+ *   Node reads ──take──► ours ──giveBack──► Node reads (and sees the end of the stream itself)
+ */
+import type { Socket } from 'node:net';
+import { hasSeenEnd, isReading, socketDescriptor, stopReading } from './socket-internals.js';
+
+export interface TakenSocket {
+  /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */
+  readonly head: Buffer;
+  /** Whether Node had already seen the end of the stream: there is nothing to read after `head`. */
+  readonly ended: boolean;
+  /** The socket's descriptor now, or -1 once it is closed. Ask before every call. */
+  descriptor(): number;
+  /** Counts bytes read below Node: for `bytesRead`, and as a sign of life for the idle timer. */
+  moved(bytes: number): void;
+  /** Lets Node read again. `unread` goes first, if there is any. Flows if it did before, unless told otherwise. */
+  giveBack(options?: { readonly unread?: Buffer; readonly resume?: boolean }): void;
+}
+
+const kTaken = Symbol('zerocopy.taken');
+
+interface ReadInternals {
+  _read(size: number): void;
+  [kTaken]?: { moved: number };
+}
+
+function countReads(socket: Socket): { moved: number } {
+  const internals = socket as unknown as ReadInternals;
+  const present = internals[kTaken];
+  if (present !== undefined) return present;
+  const counter = { moved: 0 };
+  internals[kTaken] = counter;
+  const prototype = Object.getPrototypeOf(socket) as object;
+  Object.defineProperty(socket, 'bytesRead', {
+    configurable: true,
+    enumerable: false,
+    get(this: Socket): number | undefined {
+      const bytes = Reflect.get(prototype, 'bytesRead', this) as number | undefined;
+      return bytes === undefined ? undefined : bytes + counter.moved;
+    },
+  });
+  return counter;
+}
+
+/**
+ * Stops Node reading `socket`, in one synchronous turn, so that no byte can arrive in between.
+ *
+ * @returns the taken socket; or null where there is no plain descriptor (TLS, not connected, closed) or somebody else
+ * has replaced `_read`: then nothing has been changed.
+ */
+export function takeSocketForReading(socket: Socket): TakenSocket | null {
+  if (socketDescriptor(socket) < 0 || Object.hasOwn(socket, '_read')) return null;
+  const wasFlowing = socket.readableFlowing;
+  const internals = socket as unknown as ReadInternals;
+  internals._read = () => {}; // read() below must not start libuv's loop again
+  socket.pause();
+  stopReading(socket);
+
+  // read() also emits 'data': a listener that is there receives these bytes by itself, and they are not ours to move.
+  const observed = socket.listenerCount('data') > 0;
+  const chunks: Buffer[] = [];
+  for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) {
+    if (!observed) chunks.push(chunk);
+  }
+  const counter = countReads(socket);
+  let given = false;
+  return {
+    head: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks),
+    ended: hasSeenEnd(socket),
+    descriptor: () => (socket.destroyed ? -1 : socketDescriptor(socket)),
+    moved(bytes) {
+      counter.moved += bytes;
+      if (socket.timeout) socket.setTimeout(socket.timeout);
+    },
+    giveBack({ unread, resume = wasFlowing !== false } = {}) {
+      if (given) return;
+      given = true;
+      Reflect.deleteProperty(socket, '_read');
+      if (socket.destroyed) return;
+      if (unread !== undefined && unread.length > 0) socket.unshift(unread);
+      if (resume) socket.resume();
+      // resume() and read(0) do nothing if the stream believes a read is under way; start libuv's loop then.
+      if (!isReading(socket) && !socket.readableEnded) socket.read(0);
+      if (!isReading(socket) && !socket.destroyed && !socket.readableEnded) internals._read(0);
+    },
+  };
+}

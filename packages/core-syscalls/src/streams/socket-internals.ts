@@ -1,0 +1,101 @@
+/**
+ * The one file that touches what Node does not document: a socket's handle, and what an outgoing HTTP message
+ * has decided about its body. Everything is read defensively: a member that is not there means "no fast path".
+ */
+import type { OutgoingMessage } from 'node:http';
+import { OutgoingMessage as OutgoingMessageClass } from 'node:http';
+import { Socket } from 'node:net';
+
+interface Handle {
+  readonly fd?: unknown;
+  reading?: boolean;
+  readStop?(): number;
+}
+
+interface SocketInternals {
+  readonly _handle?: Handle | null;
+  readonly encrypted?: boolean;
+  readonly _readableState?: { readonly ended?: boolean };
+}
+
+interface MessageInternals {
+  readonly _contentLength?: number | null;
+  readonly _header?: string | null;
+  readonly _hasBody?: boolean;
+  readonly chunkedEncoding?: boolean;
+  readonly strictContentLength?: boolean;
+  readonly req?: { readonly socket?: Socket | null };
+}
+
+const handleOf = (socket: Socket): Handle | null => (socket as unknown as SocketInternals)._handle ?? null;
+
+/**
+ * The descriptor under a plain socket or pipe, at this moment; -1 if it has none (not connected, closed, TLS).
+ * The number may belong to somebody else on the next loop turn: ask again before every call.
+ */
+export function socketDescriptor(socket: Socket): number {
+  if (isEncrypted(socket)) return -1;
+  const fd = handleOf(socket)?.fd;
+  return typeof fd === 'number' ? fd : -1;
+}
+
+export function isEncrypted(socket: Socket): boolean {
+  return (socket as unknown as SocketInternals).encrypted === true;
+}
+
+/** Stops libuv's read loop on this socket, synchronously: after it no byte arrives in user space. */
+export function stopReading(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle === null || handle.readStop === undefined || handle.reading === false) return;
+  handle.reading = false;
+  handle.readStop();
+}
+
+/** Whether libuv reads this socket into user space right now. */
+export function isReading(socket: Socket): boolean {
+  return handleOf(socket)?.reading === true;
+}
+
+/** Whether Node has read the end of the stream, even if nobody has been told by 'end' yet. */
+export function hasSeenEnd(socket: Socket): boolean {
+  return socket.readableEnded || (socket as unknown as SocketInternals)._readableState?.ended === true;
+}
+
+/** The socket an HTTP message goes out on, also while it is queued behind earlier responses. */
+export function socketOfMessage(message: OutgoingMessage): Socket | null {
+  return message.socket ?? (message as unknown as MessageInternals).req?.socket ?? null;
+}
+
+/** How the body of an outgoing HTTP message is delimited, as far as that is decided. */
+export type BodyFraming =
+  | { readonly kind: 'undecided' }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'length'; readonly bytes: number }
+  | { readonly kind: 'chunked' }
+  | { readonly kind: 'until-close' };
+
+export function bodyFraming(message: OutgoingMessage): BodyFraming {
+  const internals = message as unknown as MessageInternals;
+  if (internals._hasBody === false) return { kind: 'none' };
+  const announced = message.headersSent ? internals._contentLength : message.getHeader('content-length');
+  const bytes = announced === undefined || announced === null ? Number.NaN : Number(announced);
+  if (Number.isSafeInteger(bytes) && bytes >= 0) return { kind: 'length', bytes };
+  if (!message.headersSent) return { kind: 'undecided' };
+  return internals.chunkedEncoding === true ? { kind: 'chunked' } : { kind: 'until-close' };
+}
+
+/** Whether somebody put their own code between the message and its socket (compression middleware, for instance). */
+export function isWritePatched(message: OutgoingMessage): boolean {
+  const plain = OutgoingMessageClass.prototype as unknown as Record<string, unknown>;
+  const own = message as unknown as Record<string, unknown>;
+  return ['write', '_send', '_writeRaw'].some((name) => own[name] !== plain[name]);
+}
+
+/** Whether Node itself would count the bytes written and refuse a mismatch. */
+export function countsItsBody(message: OutgoingMessage): boolean {
+  return (message as unknown as MessageInternals).strictContentLength === true;
+}
+
+export function isSocket(thing: unknown): thing is Socket {
+  return thing instanceof Socket;
+}

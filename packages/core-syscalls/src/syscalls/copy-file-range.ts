@@ -1,0 +1,32 @@
+/** copy_file_range(2). */
+import { abi } from '../abi.js';
+import { bind, kernelResult, type NativeFunction } from '../libc.js';
+import { createOffsetCell, type OffsetCell, setOffset } from './offset.js';
+
+let native:
+  | NativeFunction<[number, number, OffsetCell | null, number, OffsetCell | null, number, number]>
+  | undefined;
+const cellIn = createOffsetCell();
+const cellOut = createOffsetCell();
+
+/**
+ * `ssize_t copy_file_range(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t size, unsigned int flags)`
+ *
+ * Trustworthy from Linux 5.3 on; 0 on the first call can mean "unsupported" (procfs), not the end.
+ * @param offIn, offOut in bytes; null uses and moves the file's own position.
+ * @returns bytes copied, or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/copy_file_range.2.html
+ */
+export function copyFileRange(
+  fdIn: number,
+  offIn: number | null,
+  fdOut: number,
+  offOut: number | null,
+  size: number,
+  flags: number,
+): number {
+  native ??= bind('intptr_t syscall(long number, long fd_in, void *off_in, long fd_out, void *off_out, size_t size, long flags)');
+  const from = offIn === null ? null : setOffset(cellIn, offIn);
+  const to = offOut === null ? null : setOffset(cellOut, offOut);
+  return kernelResult(native(abi.numbers.copyFileRange, fdIn, from, fdOut, to, size, flags));
+}

@@ -1,0 +1,81 @@
+/** Calls on one open file: advice, allocation, size, cache state, ioctl, close. */
+import { abi } from '../abi.js';
+import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+
+let nativeFadvise: NativeFunction<[number, number, number, number]> | undefined;
+let nativeFallocate: NativeFunction<[number, number, number, number]> | undefined;
+let nativeFtruncate: NativeFunction<[number, number]> | undefined;
+let nativeCachestat: NativeFunction<[number, number, Pointer, Pointer, number]> | undefined;
+let nativeIoctl: NativeFunction<[number, number, Pointer]> | undefined;
+let nativeFstatfs: NativeFunction<[number, Pointer]> | undefined;
+let nativeLseek: NativeFunction<[number, number, number]> | undefined;
+let nativeClose: NativeFunction<[number]> | undefined;
+let nativeMemfd: NativeFunction<[number, string, number]> | undefined;
+
+/** `int posix_fadvise(int fd, off_t offset, off_t size, int advice)`: 0 or a negative errno (the C function returns it positive). */
+export function posixFadvise(fd: number, offset: number, length: number, advice: number): number {
+  nativeFadvise ??= bind('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
+  const result = nativeFadvise(fd, offset, length, advice);
+  return result < 0 ? kernelResult(result) : -result;
+}
+
+/** `int fallocate(int fd, int mode, off_t offset, off_t size)`: 0 or a negative errno. Reserves blocks; ENOSPC comes here and not later. */
+export function fallocate(fd: number, mode: number, offset: number, length: number): number {
+  nativeFallocate ??= bind('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+  return kernelResult(nativeFallocate(fd, mode, offset, length));
+}
+
+/** `int ftruncate(int fd, off_t length)`: 0 or a negative errno. */
+export function ftruncate(fd: number, length: number): number {
+  nativeFtruncate ??= bind('int ftruncate(int fd, int64_t length)');
+  return kernelResult(nativeFtruncate(fd, length));
+}
+
+/**
+ * `int cachestat(unsigned int fd, struct cachestat_range *range, struct cachestat *stat, unsigned int flags)`, since Linux 6.5.
+ *
+ * It counts pages whose read is still in flight: never ask it whether a range can be read without waiting.
+ * @param range two u64: offset and length in bytes (length 0: to the end).
+ * @param result five u64, in pages: cached, dirty, under writeback, evicted, recently evicted.
+ * @returns 0 or a negative errno.
+ */
+export function cachestat(fd: number, range: Pointer, result: Pointer): number {
+  nativeCachestat ??= bind('intptr_t syscall(long number, long fd, void *range, void *stat, long flags)');
+  return kernelResult(nativeCachestat(abi.numbers.cachestat, fd, range, result, 0));
+}
+
+/** `int ioctl(int fd, unsigned long op, ... arg)`: what the operation returns, or a negative errno. */
+export function ioctl(fd: number, operation: number, argument: Pointer): number {
+  nativeIoctl ??= bind('int ioctl(int fd, ulong op, void *arg)');
+  return kernelResult(nativeIoctl(fd, operation, argument));
+}
+
+/** `int memfd_create(const char *name, unsigned int flags)`, since Linux 3.17: a descriptor or a negative errno. */
+export function memfdCreate(name: string, flags: number): number {
+  nativeMemfd ??= bind('intptr_t syscall(long number, const char *name, long flags)');
+  return kernelResult(nativeMemfd(abi.numbers.memfdCreate, name, flags));
+}
+
+/** Bytes of a struct statfs on 64-bit architectures (include/uapi/asm-generic/statfs.h). */
+export const STATFS_SIZE = 120;
+
+/**
+ * `int fstatfs(int fd, struct statfs *buf)`: 0 or a negative errno.
+ * @param buffer at least {@link STATFS_SIZE} bytes; the filesystem's magic number is the first 32-bit word.
+ */
+export function fstatfs(fd: number, buffer: Pointer): number {
+  nativeFstatfs ??= bind('int fstatfs(int fd, void *buf)');
+  return kernelResult(nativeFstatfs(fd, buffer));
+}
+
+/** `off_t lseek(int fd, off_t offset, int whence)`: the new position in bytes, or a negative errno (ESPIPE: not seekable). */
+export function lseek(fd: number, offset: number, whence: number): number {
+  nativeLseek ??= bind('int64_t lseek(int fd, int64_t offset, int whence)');
+  return kernelResult(nativeLseek(fd, offset, whence));
+}
+
+/** `int close(int fd)`: 0 or a negative errno. The descriptor is gone either way; never repeat it after EINTR. */
+export function close(fd: number): number {
+  nativeClose ??= bind('int close(int fd)');
+  return kernelResult(nativeClose(fd));
+}

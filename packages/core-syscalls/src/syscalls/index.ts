@@ -1,0 +1,49 @@
+/**
+ * Raw system calls: each returns what the kernel returns, a count or a negative errno.
+ * No policy, no retry, no Error object; see `check` for exceptions.
+ */
+export { copyFileRange } from './copy-file-range.js';
+export { fcntl } from './fcntl.js';
+export {
+  cachestat,
+  close,
+  fallocate,
+  fstatfs,
+  ftruncate,
+  ioctl,
+  lseek,
+  memfdCreate,
+  posixFadvise,
+  STATFS_SIZE,
+} from './file.js';
+export { createIovec, type Iovec, setIovecLength } from './iovec.js';
+export {
+  getpagesize,
+  madvise,
+  mincore,
+  mlock,
+  mmap,
+  mprotect,
+  mremap,
+  msync,
+  munlock,
+  munmap,
+} from './memory.js';
+export { createOffsetCell, type OffsetCell, setOffset } from './offset.js';
+export { openat2 } from './openat2.js';
+export { pipe2 } from './pipe2.js';
+export {
+  gettid,
+  ioUringSetup,
+  processVmReadv,
+  pthreadSigmask,
+  SIGACTION_FLAGS_OFFSET,
+  SIGACTION_SIZE,
+  SIGSET_SIZE,
+  sigaction,
+} from './process.js';
+export { preadv2, pwritev2, pread, pwrite, read, readv, write, writev } from './read-write.js';
+export { sendfile, sendfileAsync } from './sendfile.js';
+export { getsockopt, recv, send, setsockopt, socket, socketpair } from './socket.js';
+export { splice, tee, vmsplice } from './splice.js';
+export { readStatx, STATX_SIZE, type Statx, statx } from './statx.js';

@@ -1,0 +1,89 @@
+/** The mmap(2) family. Addresses are numbers: user space ends below 2^47 (2^48 on arm64) unless asked for otherwise. */
+import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+
+let nativeMmap: NativeFunction<[Pointer, number, number, number, number, number]> | undefined;
+let nativeMunmap: NativeFunction<[Pointer, number]> | undefined;
+let nativeMremap: NativeFunction<[Pointer, number, number, number, Pointer]> | undefined;
+let nativeMprotect: NativeFunction<[Pointer, number, number]> | undefined;
+let nativeMadvise: NativeFunction<[Pointer, number, number]> | undefined;
+let nativeMincore: NativeFunction<[Pointer, number, Pointer]> | undefined;
+let nativeMsync: NativeFunction<[Pointer, number, number]> | undefined;
+let nativeMlock: NativeFunction<[Pointer, number]> | undefined;
+let nativeMunlock: NativeFunction<[Pointer, number]> | undefined;
+let nativePageSize: NativeFunction<[]> | undefined;
+
+/**
+ * `void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)`
+ * @param offset in bytes, a multiple of the page size.
+ * @returns the address, or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/mmap.2.html
+ */
+export function mmap(
+  address: Pointer,
+  length: number,
+  protection: number,
+  flags: number,
+  fd: number,
+  offset: number,
+): number {
+  nativeMmap ??= bind('intptr_t mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
+  return kernelResult(nativeMmap(address, length, protection, flags, fd, offset));
+}
+
+/** `int munmap(void *addr, size_t length)`: 0 or a negative errno. Any view still over the range faults from then on. */
+export function munmap(address: Pointer, length: number): number {
+  nativeMunmap ??= bind('int munmap(void *addr, size_t length)');
+  return kernelResult(nativeMunmap(address, length));
+}
+
+/** `void *mremap(void *old, size_t old_size, size_t new_size, int flags, void *new)`: the address or a negative errno. */
+export function mremap(address: Pointer, oldSize: number, newSize: number, flags: number, newAddress: Pointer): number {
+  nativeMremap ??= bind('intptr_t mremap(void *old, size_t old_size, size_t new_size, int flags, void *fixed)');
+  return kernelResult(nativeMremap(address, oldSize, newSize, flags, newAddress));
+}
+
+/** `int mprotect(void *addr, size_t size, int prot)`: 0 or a negative errno. */
+export function mprotect(address: Pointer, length: number, protection: number): number {
+  nativeMprotect ??= bind('int mprotect(void *addr, size_t length, int prot)');
+  return kernelResult(nativeMprotect(address, length, protection));
+}
+
+/** `int madvise(void *addr, size_t size, int advice)`: 0 or a negative errno. */
+export function madvise(address: Pointer, length: number, advice: number): number {
+  nativeMadvise ??= bind('int madvise(void *addr, size_t length, int advice)');
+  return kernelResult(nativeMadvise(address, length, advice));
+}
+
+/**
+ * `int mincore(void *addr, size_t length, unsigned char *vec)`: 0 or a negative errno.
+ * Bit 0 of each byte of `vector` says that the page is in the cache; a page whose read is still in flight counts too.
+ */
+export function mincore(address: Pointer, length: number, vector: Pointer): number {
+  nativeMincore ??= bind('int mincore(void *addr, size_t length, void *vec)');
+  return kernelResult(nativeMincore(address, length, vector));
+}
+
+/** `int msync(void *addr, size_t length, int flags)`: 0 or a negative errno. */
+export function msync(address: Pointer, length: number, flags: number): number {
+  nativeMsync ??= bind('int msync(void *addr, size_t length, int flags)');
+  return kernelResult(nativeMsync(address, length, flags));
+}
+
+/** `int mlock(const void *addr, size_t size)`: 0 or a negative errno. */
+export function mlock(address: Pointer, length: number): number {
+  nativeMlock ??= bind('int mlock(void *addr, size_t length)');
+  return kernelResult(nativeMlock(address, length));
+}
+
+/** `int munlock(const void *addr, size_t size)`: 0 or a negative errno. */
+export function munlock(address: Pointer, length: number): number {
+  nativeMunlock ??= bind('int munlock(void *addr, size_t length)');
+  return kernelResult(nativeMunlock(address, length));
+}
+
+/** `int getpagesize(void)`: the page size in bytes; not 4096 everywhere. 4096 where libc cannot be asked. */
+export function getpagesize(): number {
+  nativePageSize ??= bind('int getpagesize()');
+  const size = nativePageSize();
+  return size > 0 ? size : 4096;
+}

@@ -1,0 +1,26 @@
+/** openat2(2), since Linux 5.6. */
+import { abi } from '../abi.js';
+import { bind, kernelResult, type NativeFunction } from '../libc.js';
+
+// struct open_how: u64 flags, u64 mode, u64 resolve (include/uapi/linux/openat2.h)
+const HOW_SIZE = 24;
+const how = new Uint32Array(HOW_SIZE / 4);
+let native: NativeFunction<[number, number, string, Uint32Array, number]> | undefined;
+
+/**
+ * `long openat2(int dirfd, const char *path, struct open_how *how, size_t size)`
+ *
+ * With RESOLVE_CACHED (since Linux 5.12) it opens without touching a disk, or answers EAGAIN.
+ * @param flags O_* flags; the kernel refuses unknown ones.
+ * @param mode permissions of a file it creates, else 0.
+ * @param resolve RESOLVE_* flags.
+ * @returns a descriptor or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/openat2.2.html
+ */
+export function openat2(dirfd: number, path: string, flags: number, mode: number, resolve: number): number {
+  native ??= bind('intptr_t syscall(long number, long dirfd, const char *path, void *how, size_t size)');
+  how[0] = flags;
+  how[2] = mode;
+  how[4] = resolve;
+  return kernelResult(native(abi.numbers.openat2, dirfd, path, how, HOW_SIZE));
+}

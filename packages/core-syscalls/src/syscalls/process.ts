@@ -1,0 +1,54 @@
+/** Calls about this process: its own memory read safely, its threads, its signals. */
+import { abi } from '../abi.js';
+import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+
+/** Bytes of libc's struct sigaction, the same in glibc and musl on 64-bit: handler at 0, mask at 8, flags at 136. */
+export const SIGACTION_SIZE = 152;
+export const SIGACTION_FLAGS_OFFSET = 136;
+/** Bytes of libc's sigset_t. */
+export const SIGSET_SIZE = 128;
+
+let nativeVmRead: NativeFunction<[number, number, Pointer, number, Pointer, number, number]> | undefined;
+let nativeGettid: NativeFunction<[number]> | undefined;
+let nativeSigaction: NativeFunction<[number, Pointer, Pointer]> | undefined;
+let nativeSigmask: NativeFunction<[number, Pointer, Pointer]> | undefined;
+let nativeUring: NativeFunction<[number, number, Pointer]> | undefined;
+
+/**
+ * `ssize_t process_vm_readv(pid_t pid, const struct iovec *local, unsigned long liovcnt, const struct iovec *remote, unsigned long riovcnt, unsigned long flags)`
+ *
+ * On oneself it reads memory that may fault: EFAULT instead of a signal.
+ * @param local, remote one struct iovec each.
+ * @returns bytes read, or a negative errno.
+ */
+export function processVmReadv(pid: number, local: Pointer, remote: Pointer): number {
+  nativeVmRead ??= bind(
+    'intptr_t syscall(long number, long pid, void *local, ulong liovcnt, void *remote, ulong riovcnt, ulong flags)',
+  );
+  return kernelResult(nativeVmRead(abi.numbers.processVmReadv, pid, local, 1, remote, 1, 0));
+}
+
+/** `pid_t gettid(void)`: the calling thread's id. */
+export function gettid(): number {
+  nativeGettid ??= bind('intptr_t syscall(long number)');
+  return kernelResult(nativeGettid(abi.numbers.gettid));
+}
+
+/** `int sigaction(int signum, const struct sigaction *act, struct sigaction *oldact)`: 0 or a negative errno. */
+export function sigaction(signal: number, action: Pointer, oldAction: Pointer): number {
+  nativeSigaction ??= bind('int sigaction(int signum, void *act, void *oldact)');
+  return kernelResult(nativeSigaction(signal, action, oldAction));
+}
+
+/** `int pthread_sigmask(int how, const sigset_t *set, sigset_t *oldset)`: 0 or a negative errno (the C function returns it positive). */
+export function pthreadSigmask(how: number, set: Pointer, oldSet: Pointer): number {
+  nativeSigmask ??= bind('int pthread_sigmask(int how, void *set, void *oldset)');
+  const result = nativeSigmask(how, set, oldSet);
+  return result < 0 ? kernelResult(result) : -result;
+}
+
+/** `int io_uring_setup(unsigned int entries, struct io_uring_params *p)`, since Linux 5.1: a descriptor or a negative errno. */
+export function ioUringSetup(entries: number, parameters: Pointer): number {
+  nativeUring ??= bind('intptr_t syscall(long number, ulong entries, void *params)');
+  return kernelResult(nativeUring(abi.numbers.ioUringSetup, entries, parameters));
+}

@@ -1,0 +1,51 @@
+/** The socket calls that libuv keeps to itself. */
+import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+
+let nativeSocket: NativeFunction<[number, number, number]> | undefined;
+let nativeSocketpair: NativeFunction<[number, number, number, Int32Array]> | undefined;
+let nativeSetsockopt: NativeFunction<[number, number, number, Int32Array, number]> | undefined;
+let nativeGetsockopt: NativeFunction<[number, number, number, Int32Array, Int32Array]> | undefined;
+let nativeRecv: NativeFunction<[number, Pointer, number, number]> | undefined;
+let nativeSend: NativeFunction<[number, Pointer, number, number]> | undefined;
+const value = new Int32Array(1);
+const valueLength = new Int32Array(1);
+const INT_SIZE = 4;
+
+/** `int socket(int domain, int type, int protocol)`: a descriptor or a negative errno. */
+export function socket(domain: number, type: number, protocol: number): number {
+  nativeSocket ??= bind('int socket(int domain, int type, int protocol)');
+  return kernelResult(nativeSocket(domain, type, protocol));
+}
+
+/** `int socketpair(int domain, int type, int protocol, int sv[2])`: 0 or a negative errno. */
+export function socketpair(domain: number, type: number, protocol: number, fds: Int32Array): number {
+  nativeSocketpair ??= bind('int socketpair(int domain, int type, int protocol, void *sv)');
+  return kernelResult(nativeSocketpair(domain, type, protocol, fds));
+}
+
+/** `int setsockopt(int fd, int level, int name, const int *value, socklen_t 4)`, for integer options: 0 or a negative errno. */
+export function setsockopt(fd: number, level: number, name: number, option: number): number {
+  nativeSetsockopt ??= bind('int setsockopt(int fd, int level, int name, void *value, uint length)');
+  value[0] = option;
+  return kernelResult(nativeSetsockopt(fd, level, name, value, INT_SIZE));
+}
+
+/** `int getsockopt(int fd, int level, int name, int *value, socklen_t *4)`, for non-negative integer options: the value or a negative errno. */
+export function getsockopt(fd: number, level: number, name: number): number {
+  nativeGetsockopt ??= bind('int getsockopt(int fd, int level, int name, void *value, void *length)');
+  valueLength[0] = INT_SIZE;
+  const result = kernelResult(nativeGetsockopt(fd, level, name, value, valueLength));
+  return result < 0 ? result : (value[0] as number);
+}
+
+/** `ssize_t recv(int fd, void *buf, size_t size, int flags)`: bytes received, 0 at the end of the stream, or a negative errno. */
+export function recv(fd: number, buffer: Pointer, size: number, flags: number): number {
+  nativeRecv ??= bind('intptr_t recv(int fd, void *buf, size_t size, int flags)');
+  return kernelResult(nativeRecv(fd, buffer, size, flags));
+}
+
+/** `ssize_t send(int fd, const void *buf, size_t size, int flags)`: bytes taken, or a negative errno. */
+export function send(fd: number, buffer: Pointer, size: number, flags: number): number {
+  nativeSend ??= bind('intptr_t send(int fd, void *buf, size_t size, int flags)');
+  return kernelResult(nativeSend(fd, buffer, size, flags));
+}

@@ -1,0 +1,54 @@
+/** splice(2), tee(2), vmsplice(2): pages through a pipe. */
+import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+import { createOffsetCell, type OffsetCell, setOffset } from './offset.js';
+
+let nativeSplice: NativeFunction<[number, OffsetCell | null, number, OffsetCell | null, number, number]> | undefined;
+let nativeTee: NativeFunction<[number, number, number, number]> | undefined;
+let nativeVmsplice: NativeFunction<[number, Pointer, number, number]> | undefined;
+const cellIn = createOffsetCell();
+const cellOut = createOffsetCell();
+
+/**
+ * `ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t size, unsigned int flags)`
+ *
+ * One of the two descriptors must be a pipe. SPLICE_F_NONBLOCK covers the pipe only.
+ * @param offIn, offOut offsets in bytes, or null for the descriptor's own position (always null for a pipe or socket).
+ * @returns bytes moved, 0 at the end of the input, or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/splice.2.html
+ */
+export function splice(
+  fdIn: number,
+  offIn: number | null,
+  fdOut: number,
+  offOut: number | null,
+  size: number,
+  flags: number,
+): number {
+  nativeSplice ??= bind('intptr_t splice(int fd_in, void *off_in, int fd_out, void *off_out, size_t size, uint flags)');
+  const from = offIn === null ? null : setOffset(cellIn, offIn);
+  const to = offOut === null ? null : setOffset(cellOut, offOut);
+  return kernelResult(nativeSplice(fdIn, from, fdOut, to, size, flags));
+}
+
+/**
+ * `ssize_t tee(int fd_in, int fd_out, size_t size, unsigned int flags)`: duplicates a pipe's content without consuming it.
+ * @returns bytes duplicated, 0 if the input is empty and has no writer, or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/tee.2.html
+ */
+export function tee(fdIn: number, fdOut: number, size: number, flags: number): number {
+  nativeTee ??= bind('intptr_t tee(int fd_in, int fd_out, size_t size, uint flags)');
+  return kernelResult(nativeTee(fdIn, fdOut, size, flags));
+}
+
+/**
+ * `ssize_t vmsplice(int fd, const struct iovec *iov, size_t count, unsigned int flags)`
+ *
+ * The pages stay shared with the pipe and there is no completion: only for memory that never changes again.
+ * @param iov an array of iovec, see `createIovec`.
+ * @returns bytes moved into the pipe, or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/vmsplice.2.html
+ */
+export function vmsplice(fd: number, iov: Pointer, count: number, flags: number): number {
+  nativeVmsplice ??= bind('intptr_t vmsplice(int fd, void *iov, size_t count, uint flags)');
+  return kernelResult(nativeVmsplice(fd, iov, count, flags));
+}

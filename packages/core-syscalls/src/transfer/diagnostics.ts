@@ -1,0 +1,56 @@
+/** `diagnostics_channel.tracingChannel('zerocopy:transfer')`: start, end, asyncStart, asyncEnd and error of every transfer. */
+import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
+import type { TransferResult } from './result.js';
+
+export const TRANSFER_CHANNEL = 'zerocopy:transfer';
+
+/** What subscribers receive; the same object in every event of one transfer. */
+export interface TransferTrace {
+  /** Bytes asked for, if that is known. */
+  readonly length: number | undefined;
+  /** What the caller says of it, for instance `{ source: path }`. */
+  readonly detail: Readonly<Record<string, unknown>> | undefined;
+  result?: TransferResult;
+  error?: unknown;
+}
+
+const channel: TracingChannel<TransferTrace, TransferTrace> = tracingChannel<TransferTrace, TransferTrace>(TRANSFER_CHANNEL);
+
+function observed(): boolean {
+  // TracingChannel.hasSubscribers came with Node 22.
+  const { start, end, asyncStart, asyncEnd, error } = channel;
+  return (
+    start.hasSubscribers ||
+    end.hasSubscribers ||
+    asyncStart.hasSubscribers ||
+    asyncEnd.hasSubscribers ||
+    error.hasSubscribers
+  );
+}
+
+/** Announces a transfer. Returns undefined, and costs nothing further, if nobody listens. */
+export function traceStart(
+  length: number | undefined,
+  detail: Readonly<Record<string, unknown>> | undefined,
+): TransferTrace | undefined {
+  if (!observed()) return undefined;
+  const trace: TransferTrace = { length, detail };
+  channel.start.publish(trace);
+  channel.end.publish(trace);
+  return trace;
+}
+
+export function traceSuccess(trace: TransferTrace | undefined, result: TransferResult): void {
+  if (trace === undefined) return;
+  trace.result = result;
+  channel.asyncStart.publish(trace);
+  channel.asyncEnd.publish(trace);
+}
+
+export function traceFailure(trace: TransferTrace | undefined, error: unknown): void {
+  if (trace === undefined) return;
+  trace.error = error;
+  channel.error.publish(trace);
+  channel.asyncStart.publish(trace);
+  channel.asyncEnd.publish(trace);
+}

@@ -1,0 +1,61 @@
+/** What every transfer of every package answers with. */
+
+/** How the bytes went. 'copy' is Node's own read and write through user space. */
+export type TransferMethod = 'sendfile' | 'splice' | 'copy_file_range' | 'reflink' | 'mmap' | 'direct' | 'copy';
+
+export interface TransferResult {
+  /** Bytes handed to the destination. */
+  bytes: number;
+  /** The path the last byte took. */
+  method: TransferMethod;
+  /** Why it was not faster, in words; present when `method` is 'copy'. */
+  fallbackReason?: string;
+  /** System calls made to move the bytes; those of Node's own streams are not seen here. */
+  syscalls: number;
+  /** From the first attempt to the last byte, in milliseconds. */
+  durationMs: number;
+}
+
+export interface TransferErrorOptions {
+  /** Stable and machine-readable: a system error's code, 'ABORT_ERR', or an 'ERR_…' of this project. */
+  readonly code: string;
+  /** Bytes that had left for the destination. */
+  readonly bytes: number;
+  readonly cause?: unknown;
+}
+
+/** A transfer that did not reach its end. */
+export class TransferError extends Error {
+  readonly code: string;
+  /**
+   * Bytes that had left when it failed. What Node's stream had taken but not acknowledged when its
+   * connection was lost is not counted.
+   */
+  readonly bytes: number;
+  declare readonly cause: unknown;
+
+  constructor(message: string, options: TransferErrorOptions) {
+    super(message, { cause: options.cause });
+    this.name = options.code === 'ABORT_ERR' ? 'AbortError' : 'TransferError';
+    this.code = options.code;
+    this.bytes = options.bytes;
+  }
+}
+
+/** The `code` of anything thrown, or `otherwise`. */
+export function codeOf(error: unknown, otherwise: string): string {
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  return typeof code === 'string' ? code : otherwise;
+}
+
+/** Makes any failure a {@link TransferError} that knows how many bytes had left. */
+export function transferError(error: unknown, bytes: number): TransferError {
+  if (error instanceof TransferError && error.bytes === bytes) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new TransferError(message, { code: codeOf(error, 'ERR_TRANSFER_FAILED'), bytes, cause: error });
+}
+
+/** What `signal` says, as Node's own APIs report it: name 'AbortError', code 'ABORT_ERR', the reason as its cause. */
+export function abortError(signal: AbortSignal, bytes: number): TransferError {
+  return new TransferError('The operation was aborted', { code: 'ABORT_ERR', bytes, cause: signal.reason });
+}

@@ -1,0 +1,257 @@
+/**
+ * The transfer loop that all packages share: attempt, wait, attempt, until a count is reached or the source ends.
+ *
+ *            start                    quantum used up
+ *   ready ──────────► attempting ───────────────────────► yielding ──┐
+ *                      ▲  │  │ │                                     │ next loop turn
+ *                      │  │  │ └── EAGAIN ──► waiting ───┐           │
+ *                      │  │  └──── COLD ────► offloading ┤           │
+ *                      └──┼──────────────────────────────┴───────────┘
+ *                         ▼
+ *                       ended    (completed, failed, or stopped by its owner: exactly one call of `onEnd`)
+ *
+ * An engine brings the attempt, the wait and, where it has one, the offload. The loop brings the order, the
+ * fairness, the counting and the ending. Engines never throw for EAGAIN and no object is made for a call.
+ */
+import { constants } from '../constants.js';
+import { SyscallError } from '../errors.js';
+import { type TransferTrace, traceFailure, traceStart, traceSuccess } from './diagnostics.js';
+import { pieceSize, quantumSize, transferEnded, transferStarted } from './quantum.js';
+import { abortError, type TransferError, type TransferMethod, type TransferResult, transferError } from './result.js';
+
+/** What an attempt returns when it would have to wait for a disk. Outside the range of errnos (1 to 4095). */
+export const COLD = -4096;
+
+/** Ends a wait or an offload: with the bytes it moved, 0 included; with -1 when the source has ended; or with an error. */
+export type Resume = (error: Error | null, bytes: number) => void;
+/** The `bytes` that {@link Resume} gets when the source has ended. */
+export const SOURCE_ENDED = -1;
+
+/** One way of moving bytes. It keeps its own position; what it has moved it never moves again. */
+export interface TransferEngine {
+  readonly method: TransferMethod;
+  /** The call's name, for errors. */
+  readonly syscall: string;
+  /** Why this engine had to take over from a faster one; for 'copy'. */
+  readonly reason?: string | undefined;
+  /**
+   * Moves up to `count` bytes without blocking.
+   * @returns bytes moved; 0 at the end of the source; a negative errno (EAGAIN: nothing moved, wait); or {@link COLD}.
+   */
+  attempt(count: number): number;
+  /** After EAGAIN: calls `resume` once when an attempt is worth while again. It may move up to `count` bytes itself. */
+  wait(count: number, resume: Resume): void;
+  /** After COLD: moves up to `count` bytes off this thread, then calls `resume` once. */
+  offload?(count: number, resume: Resume): void;
+  /** While waiting: bytes that the destination's stream has taken and will deliver unless its connection is lost. */
+  readonly inStream?: number;
+  /** Another engine to go on with at the current position after `errno` (negative), or undefined: then it is an error. */
+  successor?(errno: number): TransferEngine | undefined;
+}
+
+export type TransferState = 'ready' | 'attempting' | 'waiting' | 'offloading' | 'yielding' | 'ended';
+
+export interface TransferOptions {
+  readonly engine: TransferEngine;
+  /** Bytes to move, at most; Infinity: to the end of the source. */
+  readonly length: number;
+  readonly signal?: AbortSignal | undefined;
+  /** After every pause and at the end. What it throws ends the transfer. `total` in bytes, if known. */
+  readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
+  /** Each time bytes have moved; for counters, not for user code: it must not throw. */
+  readonly onMoved?: ((bytes: number) => void) | undefined;
+  /** Called exactly once, with an error or a result. Nothing of this transfer is in flight off this thread then. */
+  readonly onEnd: (error: TransferError | null, result: TransferResult) => void;
+  /** Published with the diagnostics. */
+  readonly detail?: Readonly<Record<string, unknown>> | undefined;
+}
+
+const { EAGAIN, EINTR, MAX_RW_COUNT } = constants;
+
+export class Transfer {
+  #state: TransferState = 'ready';
+  #engine: TransferEngine;
+  #bytes = 0;
+  #syscalls = 0;
+  #startedAt = 0;
+  #reported = -1;
+  /** Set when the transfer must end as soon as nothing runs off this thread. */
+  #ending: { readonly error: unknown } | undefined;
+  #trace: TransferTrace | undefined;
+  readonly #options: TransferOptions;
+  readonly #total: number | undefined;
+
+  constructor(options: TransferOptions) {
+    this.#options = options;
+    this.#engine = options.engine;
+    this.#total = Number.isFinite(options.length) ? options.length : undefined;
+  }
+
+  get state(): TransferState {
+    return this.#state;
+  }
+
+  /** Bytes moved so far. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get method(): TransferMethod {
+    return this.#engine.method;
+  }
+
+  /** Begins, synchronously. `onEnd` may be called before it returns. */
+  start(): void {
+    if (this.#state !== 'ready') return;
+    transferStarted();
+    this.#startedAt = performance.now();
+    this.#trace = traceStart(this.#total, this.#options.detail);
+    const { signal } = this.#options;
+    if (signal?.aborted === true) {
+      this.#end(abortError(signal, 0));
+      return;
+    }
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#run();
+  }
+
+  /**
+   * Ends the transfer where it is: with `error`, or as a success if it is null.
+   * What the destination's stream has taken counts as moved. A call that runs off this thread is waited for.
+   */
+  stop(error: unknown): void {
+    if (this.#state === 'waiting') this.#moved(this.#engine.inStream ?? 0);
+    this.lost(error);
+  }
+
+  /** {@link stop} for a destination that is gone: what its stream had taken and not acknowledged is not counted. */
+  lost(error: unknown): void {
+    if (this.#state === 'ended') return;
+    if (this.#state === 'ready') {
+      transferStarted();
+      this.#startedAt = performance.now();
+      this.#end(error);
+      return;
+    }
+    this.#ending ??= { error };
+    if (this.#state === 'waiting' || this.#state === 'yielding') this.#end(this.#ending.error);
+  }
+
+  readonly #onAbort = (): void => {
+    if (this.#state === 'waiting') this.#moved(this.#engine.inStream ?? 0);
+    this.lost(abortError(this.#options.signal as AbortSignal, this.#bytes));
+  };
+
+  readonly #onNextTurn = (): void => {
+    if (this.#state === 'yielding') this.#run();
+  };
+
+  readonly #onResume: Resume = (error, bytes) => {
+    if (this.#state === 'ended') return; // stopped while it waited; what the stream had taken is the stream's
+    if (bytes > 0) this.#moved(bytes);
+    if (this.#ending !== undefined) this.#end(this.#ending.error);
+    else if (error !== null) this.#end(error);
+    else if (bytes === SOURCE_ENDED) this.#end(null);
+    else this.#run();
+  };
+
+  /** Only ever entered from 'ready', 'yielding', 'waiting' or 'offloading'; never re-entered: see #pause. */
+  #run(): void {
+    if (this.#looping) {
+      this.#state = 'attempting'; // resumed before wait() or offload() had returned; the loop below goes on
+      return;
+    }
+    this.#looping = true;
+    this.#state = 'attempting';
+    this.#attempts();
+    this.#looping = false;
+  }
+  #looping = false;
+
+  #attempts(): void {
+    const { length } = this.#options;
+    const quantum = quantumSize();
+    const piece = pieceSize();
+    let turn = 0;
+    while (this.#state === 'attempting') {
+      if (this.#ending !== undefined) return this.#end(this.#ending.error);
+      const left = length - this.#bytes;
+      if (left <= 0) return this.#end(null);
+      if (turn >= quantum) {
+        if (!this.#report()) return;
+        this.#state = 'yielding';
+        setImmediate(this.#onNextTurn);
+        return;
+      }
+      const result = this.#engine.attempt(Math.min(left, piece, MAX_RW_COUNT));
+      if (result !== COLD) this.#syscalls++;
+      if (result > 0) {
+        turn += result;
+        this.#moved(result);
+      } else if (result === 0) {
+        return this.#end(null);
+      } else if (result === -EAGAIN) {
+        this.#pause('waiting', left);
+      } else if (result === COLD) {
+        this.#pause('offloading', left);
+      } else if (result !== -EINTR) {
+        const successor = this.#engine.successor?.(result);
+        if (successor === undefined) return this.#end(new SyscallError(result, this.#engine.syscall));
+        this.#engine = successor;
+      }
+    }
+  }
+
+  #pause(state: 'waiting' | 'offloading', left: number): void {
+    if (!this.#report()) return;
+    this.#state = state;
+    this.#syscalls++;
+    if (state === 'waiting') this.#engine.wait(left, this.#onResume);
+    else if (this.#engine.offload !== undefined) this.#engine.offload(left, this.#onResume);
+    else this.#end(new Error(`the ${this.#engine.method} engine answered COLD but has no offload`));
+  }
+
+  #moved(bytes: number): void {
+    this.#bytes += bytes;
+    this.#options.onMoved?.(bytes);
+  }
+
+  /** Tells the progress, if there is any to tell. Returns false if that ended the transfer. */
+  #report(): boolean {
+    const { onProgress } = this.#options;
+    if (onProgress === undefined || this.#reported === this.#bytes) return true;
+    this.#reported = this.#bytes;
+    try {
+      onProgress(this.#bytes, this.#total);
+    } catch (error) {
+      if (this.#state !== 'ended') this.#end(error);
+      return false;
+    }
+    if (this.#ending !== undefined) this.#end(this.#ending.error); // stopped from within the callback
+    return this.#state !== 'ended';
+  }
+
+  #end(error: unknown): void {
+    if (this.#state === 'ended') return;
+    if (error === null && !this.#report()) return;
+    this.#state = 'ended';
+    transferEnded();
+    const { signal, onEnd } = this.#options;
+    signal?.removeEventListener('abort', this.#onAbort);
+    const result: TransferResult = {
+      bytes: this.#bytes,
+      method: this.#engine.method,
+      syscalls: this.#syscalls,
+      durationMs: performance.now() - this.#startedAt,
+    };
+    if (this.#engine.reason !== undefined) result.fallbackReason = this.#engine.reason;
+    if (error === null) {
+      traceSuccess(this.#trace, result);
+      onEnd(null, result);
+    } else {
+      const failure = transferError(error, this.#bytes);
+      traceFailure(this.#trace, failure);
+      onEnd(failure, result);
+    }
+  }
+}

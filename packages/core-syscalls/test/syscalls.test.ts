@@ -1,0 +1,201 @@
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { check, constants, libcStatus, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import test from 'ava';
+
+const directory = mkdtempSync(join(tmpdir(), 'zerocopy-syscalls-'));
+test.after.always(() => rmSync(directory, { recursive: true, force: true }));
+
+const status = libcStatus();
+const onLinux = status.available ? test : test.skip;
+if (!status.available) test.skip(`system calls: ${status.reason}`, () => {});
+
+function temporaryFile(name: string, content: string | Buffer): string {
+  const path = join(directory, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+function pipePair(): { read: number; write: number; close(): void } {
+  const fds = new Int32Array(2);
+  check(syscalls.pipe2(fds, constants.O_CLOEXEC | constants.O_NONBLOCK), 'pipe2');
+  const [read = -1, write = -1] = fds;
+  return {
+    read,
+    write,
+    close() {
+      syscalls.close(read);
+      syscalls.close(write);
+    },
+  };
+}
+
+function readAll(fd: number, size: number): string {
+  const buffer = Buffer.alloc(size);
+  return buffer.toString('latin1', 0, check(syscalls.read(fd, buffer, size), 'read'));
+}
+
+onLinux('a failed call answers the negative errno and throws nothing', (t) => {
+  t.is(syscalls.close(-1), -constants.EBADF);
+  t.is(syscalls.sendfile(-1, -1, 0, 1), -constants.EBADF);
+  t.is(syscalls.openat2(constants.AT_FDCWD, join(directory, 'none'), constants.O_CLOEXEC, 0, 0), -constants.ENOENT);
+});
+
+onLinux('sendfile moves from an offset and leaves the file position alone', (t) => {
+  const fd = openSync(temporaryFile('offset', '0123456789'), 'r');
+  const pipe = pipePair();
+  t.is(syscalls.sendfile(pipe.write, fd, 3, 4), 4);
+  t.is(readAll(pipe.read, 16), '3456');
+  t.is(syscalls.lseek(fd, 0, constants.SEEK_CUR), 0);
+  t.is(syscalls.sendfile(pipe.write, fd, null, 2), 2);
+  t.is(syscalls.lseek(fd, 0, constants.SEEK_CUR), 2);
+  t.is(syscalls.sendfile(pipe.write, fd, 10, 5), 0, 'the end of the file (rule 4)');
+  pipe.close();
+  closeSync(fd);
+});
+
+onLinux('offsets beyond 2^31 and 2^32 reach the kernel whole (rule 11)', (t) => {
+  const path = join(directory, 'sparse');
+  const fd = openSync(path, 'w+');
+  const pipe = pipePair();
+  for (const offset of [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32 + 5, 5 * 2 ** 30 + 7]) {
+    const mark = Buffer.from(`at ${offset}`);
+    t.is(syscalls.pwrite(fd, mark, mark.length, offset), mark.length);
+    t.is(syscalls.sendfile(pipe.write, fd, offset, mark.length), mark.length);
+    t.is(readAll(pipe.read, 64), `at ${offset}`);
+    const iovec = syscalls.createIovec(Buffer.alloc(mark.length));
+    t.is(syscalls.preadv2(fd, iovec, offset, 0), mark.length);
+    t.is((iovec.target as Buffer).toString(), `at ${offset}`);
+  }
+  pipe.close();
+  closeSync(fd);
+});
+
+onLinux('sendfile off the thread answers a count or a negative errno as well', async (t) => {
+  const fd = openSync(temporaryFile('async', 'asynchronous'), 'r');
+  const pipe = pipePair();
+  const call = (out: number): Promise<number> =>
+    new Promise((resolve) => {
+      syscalls.sendfileAsync(out, fd, syscalls.setOffset(syscalls.createOffsetCell(), 1), 4, resolve);
+    });
+  t.is(await call(pipe.write), 4);
+  t.is(readAll(pipe.read, 16), 'sync');
+  t.is(await call(-1), -constants.EBADF);
+  pipe.close();
+  closeSync(fd);
+});
+
+onLinux('splice and tee move and duplicate what is in a pipe', (t) => {
+  const first = pipePair();
+  const second = pipePair();
+  syscalls.write(first.write, Buffer.from('zero copy'), 9);
+  t.is(syscalls.tee(first.read, second.write, 9, constants.SPLICE_F_NONBLOCK), 9);
+  t.is(readAll(second.read, 16), 'zero copy');
+  t.is(syscalls.splice(first.read, null, second.write, null, 4, constants.SPLICE_F_NONBLOCK), 4);
+  t.is(readAll(second.read, 16), 'zero');
+  t.is(readAll(first.read, 16), ' copy');
+  t.is(syscalls.splice(first.read, null, second.write, null, 1, constants.SPLICE_F_NONBLOCK), -constants.EAGAIN);
+  first.close();
+  second.close();
+});
+
+onLinux('EAGAIN from a full pipe: slots fill, not bytes (rule 14)', (t) => {
+  const full = pipePair();
+  const one = pipePair();
+  const capacity = check(syscalls.fcntl(full.write, constants.F_GETPIPE_SZ), 'fcntl');
+  let segments = 0;
+  for (; segments < 10_000; segments++) {
+    syscalls.write(one.write, Buffer.from('0123456789'), 10);
+    const moved = syscalls.splice(one.read, null, full.write, null, 10, constants.SPLICE_F_NONBLOCK);
+    if (moved === -constants.EAGAIN) break;
+    t.is(moved, 10);
+  }
+  t.true(segments * 10 < capacity / 10, `${segments} segments of 10 bytes filled a pipe of ${capacity}`);
+  full.close();
+  one.close();
+});
+
+onLinux('statx, fstatfs, mmap, madvise and mincore look at the same file', (t) => {
+  const size = 3 * syscalls.getpagesize();
+  const fd = openSync(temporaryFile('mapped', Buffer.alloc(size, 'm')), 'r');
+  const buffer = Buffer.alloc(syscalls.STATX_SIZE);
+  t.is(syscalls.statx(fd, '', constants.AT_EMPTY_PATH, constants.STATX_BASIC_STATS, buffer), 0);
+  t.is(syscalls.readStatx(buffer).size, size);
+  t.is(syscalls.fstatfs(fd, Buffer.alloc(syscalls.STATFS_SIZE)), 0);
+  const address = check(syscalls.mmap(null, size, constants.PROT_READ, constants.MAP_SHARED, fd, 0), 'mmap');
+  t.is(syscalls.madvise(address, size, constants.MADV_SEQUENTIAL), 0);
+  const pages = Buffer.alloc(3);
+  t.is(syscalls.mincore(address, size, pages), 0);
+  t.true(pages.every((page) => (page & 1) === 1));
+  const local = syscalls.createIovec(Buffer.alloc(4));
+  const remote = BigUint64Array.of(BigInt(address), 4n);
+  t.is(syscalls.processVmReadv(process.pid, local, remote), 4);
+  t.is(String(local.target), 'mmmm');
+  t.is(syscalls.munmap(address, size), 0);
+  t.is(syscalls.processVmReadv(process.pid, local, remote), -constants.EFAULT, 'unmapped memory is an error, not a signal');
+  closeSync(fd);
+});
+
+onLinux('a sealed memfd cannot shrink; pipes, sockets and options answer as the manual says', (t) => {
+  const memfd = check(syscalls.memfdCreate('test', constants.MFD_CLOEXEC | constants.MFD_ALLOW_SEALING), 'memfd_create');
+  t.is(syscalls.ftruncate(memfd, 4096), 0);
+  t.is(syscalls.fcntl(memfd, constants.F_ADD_SEALS, constants.F_SEAL_SHRINK), 0);
+  t.is(syscalls.ftruncate(memfd, 0), -constants.EPERM);
+  const source = openSync(temporaryFile('range', 'copied range'), 'r');
+  t.is(syscalls.fallocate(memfd, 0, 0, 8192), 0);
+  t.is(syscalls.posixFadvise(source, 0, 0, constants.POSIX_FADV_WILLNEED), 0);
+  closeSync(source);
+  syscalls.close(memfd);
+
+  const pair = new Int32Array(2);
+  t.is(syscalls.socketpair(constants.AF_UNIX, constants.SOCK_STREAM | constants.SOCK_CLOEXEC, 0, pair), 0);
+  const [a = -1, b = -1] = pair;
+  t.is(syscalls.getsockopt(a, constants.SOL_SOCKET, constants.SO_TYPE), constants.SOCK_STREAM);
+  t.is(syscalls.send(a, Buffer.from('hello'), 5, constants.MSG_NOSIGNAL), 5);
+  t.is(syscalls.recv(b, Buffer.alloc(8), 8, constants.MSG_DONTWAIT), 5);
+  t.is(syscalls.recv(b, Buffer.alloc(8), 8, constants.MSG_DONTWAIT), -constants.EAGAIN);
+  syscalls.close(a);
+  t.is(syscalls.recv(b, Buffer.alloc(8), 8, constants.MSG_DONTWAIT), 0, 'the peer has closed');
+  syscalls.close(b);
+});
+
+onLinux('copy_file_range copies a range between two files', (t) => {
+  const from = openSync(temporaryFile('cfr-from', 'abcdefgh'), 'r');
+  const path = join(directory, 'cfr-to');
+  const to = openSync(path, 'w');
+  const copied = syscalls.copyFileRange(from, 2, to, 0, 4, 0);
+  if (copied < 0) t.true([-constants.EXDEV, -constants.ENOSYS, -constants.EOPNOTSUPP].includes(copied));
+  else {
+    t.is(copied, 4);
+    t.is(readFileSync(path, 'latin1'), 'cdef');
+  }
+  closeSync(from);
+  closeSync(to);
+});
+
+onLinux('an iovec refuses a length beyond its buffer', (t) => {
+  const iovec = syscalls.createIovec(Buffer.alloc(4));
+  t.throws(() => syscalls.setIovecLength(iovec, 5), { instanceOf: RangeError });
+  t.throws(() => syscalls.setIovecLength(iovec, -1), { instanceOf: RangeError });
+  t.throws(() => syscalls.setIovecLength(iovec, Number.NaN), { instanceOf: RangeError });
+});
+
+test("SyscallError has the shape and wording of Node's own errors", (t) => {
+  const path = join(directory, 'missing');
+  const own = t.throws(() => openSync(path, 'r')) as NodeJS.ErrnoException;
+  const ours = new SyscallError(constants.ENOENT, 'open', { path });
+  t.is(ours.message, own.message);
+  t.is(String(ours), String(own));
+  for (const key of ['code', 'errno', 'syscall', 'path'] as const) t.is(ours[key], own[key]);
+  t.deepEqual(Object.keys(ours).sort(), Object.keys(own).sort());
+  t.is(new SyscallError(-constants.EAGAIN, 'read').code, 'EAGAIN');
+  t.is(new SyscallError(3999, 'read').code, 'UNKNOWN');
+});
+
+test('check returns counts and throws errors', (t) => {
+  t.is(check(0, 'read'), 0);
+  t.is(check(42, 'read'), 42);
+  const error = t.throws(() => check(-constants.EPIPE, 'write', { path: 'p', dest: 'd' }), { instanceOf: SyscallError });
+  t.is(error?.message, "EPIPE: broken pipe, write 'p' -> 'd'");
+});

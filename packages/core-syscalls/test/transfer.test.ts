@@ -1,0 +1,250 @@
+import { tracingChannel } from 'node:diagnostics_channel';
+import { constants, TRANSFER_CHANNEL, type TransferError, type TransferResult } from '@zerocopy/core-syscalls';
+import {
+  activeTransfers,
+  COLD,
+  pieceSize,
+  quantumSize,
+  type Resume,
+  SOURCE_ENDED,
+  Transfer,
+  type TransferEngine,
+  type TransferOptions,
+} from '@zerocopy/core-syscalls/internals';
+import test from 'ava';
+
+const { EAGAIN, EINTR, EIO, EINVAL } = constants;
+
+/** An engine that plays a script: numbers are answers to attempts. */
+class ScriptedEngine implements TransferEngine {
+  readonly method = 'sendfile';
+  readonly syscall = 'sendfile';
+  readonly asked: number[] = [];
+  readonly waits: Resume[] = [];
+  readonly offloads: Resume[] = [];
+  inStream = 0;
+  next: TransferEngine | undefined;
+  readonly #script: number[];
+
+  constructor(...script: number[]) {
+    this.#script = script;
+  }
+
+  attempt(count: number): number {
+    this.asked.push(count);
+    const answer = this.#script.shift();
+    if (answer === undefined) throw new Error('the script has ended');
+    return Math.min(answer, count);
+  }
+
+  wait(_count: number, resume: Resume): void {
+    this.waits.push(resume);
+  }
+
+  offload(_count: number, resume: Resume): void {
+    this.offloads.push(resume);
+  }
+
+  successor(): TransferEngine | undefined {
+    return this.next;
+  }
+}
+
+interface Ended {
+  readonly error: TransferError | null;
+  readonly result: TransferResult;
+}
+
+function run(engine: TransferEngine, options: Partial<TransferOptions> = {}): { transfer: Transfer; ended: Ended[] } {
+  const ended: Ended[] = [];
+  const transfer = new Transfer({
+    engine,
+    length: 100,
+    onEnd: (error, result) => ended.push({ error, result }),
+    ...options,
+  });
+  transfer.start();
+  return { transfer, ended };
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test.serial('short counts and EINTR are not EAGAIN: it attempts again at once (rules 3 and 6)', (t) => {
+  const engine = new ScriptedEngine(10, -EINTR, 1, 89);
+  const { ended } = run(engine);
+  t.deepEqual(engine.asked, [100, 90, 90, 89]);
+  t.is(engine.waits.length, 0);
+  t.is(ended.length, 1);
+  t.is(ended[0]?.error, null);
+  t.like(ended[0]?.result, { bytes: 100, method: 'sendfile', syscalls: 4 });
+});
+
+test.serial('only EAGAIN waits; what the wait moved counts', (t) => {
+  const engine = new ScriptedEngine(40, -EAGAIN, 50);
+  const { transfer, ended } = run(engine);
+  t.is(transfer.state, 'waiting');
+  t.is(ended.length, 0);
+  engine.waits[0]?.(null, 10);
+  t.is(ended[0]?.result.bytes, 100);
+  t.is(transfer.state, 'ended');
+});
+
+test.serial('a wait that resumes synchronously does not re-enter the loop', (t) => {
+  let attempts = 0;
+  let depth = 0;
+  const engine: TransferEngine = {
+    method: 'sendfile',
+    syscall: 'sendfile',
+    attempt() {
+      t.is(depth, 0, 'attempted from within wait()');
+      attempts++;
+      return -EAGAIN;
+    },
+    wait(_count, resume) {
+      depth++;
+      resume(null, 1);
+      depth--;
+    },
+  };
+  const { ended } = run(engine, { length: 50_000 });
+  t.is(attempts, 50_000);
+  t.is(ended[0]?.result.bytes, 50_000);
+});
+
+test.serial('a cold range goes off the thread, and COLD is never counted as a system call', (t) => {
+  const engine = new ScriptedEngine(COLD, 60);
+  const { transfer, ended } = run(engine);
+  t.is(transfer.state, 'offloading');
+  engine.offloads[0]?.(null, 40);
+  t.like(ended[0]?.result, { bytes: 100, syscalls: 2 });
+});
+
+test.serial('the source may end early, at an attempt or while waiting; the count says where', (t) => {
+  t.like(run(new ScriptedEngine(30, 0)).ended[0], { error: null, result: { bytes: 30 } });
+  const engine = new ScriptedEngine(30, -EAGAIN);
+  const { ended } = run(engine);
+  engine.waits[0]?.(null, SOURCE_ENDED);
+  t.like(ended[0], { error: null, result: { bytes: 30 } });
+});
+
+test.serial('an error carries the exact count and the cause (rule 22)', (t) => {
+  const { ended } = run(new ScriptedEngine(30, -EIO));
+  const error = ended[0]?.error;
+  t.is(error?.code, 'EIO');
+  t.is(error?.bytes, 30);
+  t.is((error?.cause as NodeJS.ErrnoException).syscall, 'sendfile');
+  t.is(ended[0]?.result.bytes, 30);
+});
+
+test.serial('a refused engine is succeeded at the same byte (rule 5)', (t) => {
+  const engine = new ScriptedEngine(30, -EINVAL);
+  engine.next = { method: 'copy', syscall: 'read', reason: 'refused', attempt: (count) => count, wait() {} };
+  t.like(run(engine).ended[0], { error: null, result: { bytes: 100, method: 'copy', fallbackReason: 'refused' } });
+});
+
+test.serial('after a quantum the loop gets its turn (rule 2)', async (t) => {
+  const piece = 1024 * 1024;
+  const engine: TransferEngine = { method: 'sendfile', syscall: 'sendfile', attempt: (count) => count, wait() {} };
+  const { transfer, ended } = run(engine, { length: 5 * piece });
+  t.is(transfer.state, 'yielding');
+  t.is(transfer.bytes, quantumSize());
+  while (ended.length === 0) await nextTurn();
+  t.is(ended[0]?.result.bytes, 5 * piece);
+});
+
+test.serial('many transfers at once share: smaller pieces, still all of them done', async (t) => {
+  t.is(activeTransfers(), 0);
+  const alone = pieceSize();
+  const engines = Array.from({ length: 64 }, () => new ScriptedEngine(-EAGAIN, 100));
+  const runs = engines.map((engine) => run(engine));
+  t.is(activeTransfers(), 64);
+  t.true(pieceSize() < alone);
+  for (const engine of engines) engine.waits[0]?.(null, 0);
+  t.true(runs.every(({ ended }) => ended[0]?.result.bytes === 100));
+  t.is(activeTransfers(), 0);
+});
+
+test.serial('abort: before, while waiting, while yielding, off the thread, and from onProgress', async (t) => {
+  const aborted = run(new ScriptedEngine(), { signal: AbortSignal.abort('why') });
+  t.like(aborted.ended[0]?.error, { name: 'AbortError', code: 'ABORT_ERR', bytes: 0, cause: 'why' });
+
+  const waiting = new AbortController();
+  const engine = new ScriptedEngine(40, -EAGAIN);
+  const whileWaiting = run(engine, { signal: waiting.signal });
+  engine.inStream = 7;
+  waiting.abort();
+  t.is(whileWaiting.ended[0]?.error?.bytes, 47, 'what the stream has taken will arrive');
+  engine.waits[0]?.(null, 7);
+  t.is(whileWaiting.ended.length, 1);
+
+  const offloading = new AbortController();
+  const cold = new ScriptedEngine(COLD);
+  const offThread = run(cold, { signal: offloading.signal });
+  offloading.abort();
+  t.is(offThread.ended.length, 0, 'a call on another thread is waited for');
+  cold.offloads[0]?.(null, 25);
+  t.is(offThread.ended[0]?.error?.bytes, 25);
+
+  const progress = new AbortController();
+  const fromProgress = run(new ScriptedEngine(40, -EAGAIN), {
+    signal: progress.signal,
+    onProgress: () => progress.abort(),
+  });
+  t.is(fromProgress.ended.length, 1);
+  t.is(fromProgress.ended[0]?.error?.code, 'ABORT_ERR');
+  t.is(activeTransfers(), 0);
+});
+
+test.serial('stop ends without an error; a lost destination does not count what its stream still held', (t) => {
+  const engine = new ScriptedEngine(40, -EAGAIN);
+  const { transfer, ended } = run(engine);
+  transfer.stop(null);
+  t.like(ended[0], { error: null, result: { bytes: 40 } });
+
+  const other = new ScriptedEngine(40, -EAGAIN);
+  const lost = run(other);
+  other.inStream = 7;
+  lost.transfer.lost(Object.assign(new Error('gone'), { code: 'ECONNRESET' }));
+  t.like(lost.ended[0]?.error, { code: 'ECONNRESET', bytes: 40 });
+});
+
+test.serial('what onProgress throws ends the transfer, once', (t) => {
+  const engine = new ScriptedEngine(40, -EAGAIN);
+  const { ended } = run(engine, {
+    onProgress() {
+      throw new Error('mine');
+    },
+  });
+  t.is(ended.length, 1);
+  t.is((ended[0]?.error?.cause as Error).message, 'mine');
+  t.is(engine.waits.length, 0);
+});
+
+test.serial('progress is told at every pause and at the end, with the total', (t) => {
+  const told: [number, number | undefined][] = [];
+  const engine = new ScriptedEngine(40, -EAGAIN, 60);
+  run(engine, { onProgress: (bytes, total) => told.push([bytes, total]) });
+  engine.waits[0]?.(null, 0);
+  t.deepEqual(told, [
+    [40, 100],
+    [100, 100],
+  ]);
+});
+
+test.serial('a diagnostics channel tells of every transfer', (t) => {
+  const events: string[] = [];
+  const subscriber = {
+    start: () => events.push('start'),
+    end: () => events.push('end'),
+    asyncStart: () => events.push('asyncStart'),
+    asyncEnd: (message: { result?: TransferResult }) => events.push(`asyncEnd ${message.result?.bytes ?? 'error'}`),
+    error: () => events.push('error'),
+  };
+  const channel = tracingChannel(TRANSFER_CHANNEL);
+  channel.subscribe(subscriber as never);
+  run(new ScriptedEngine(100));
+  run(new ScriptedEngine(-EIO));
+  channel.unsubscribe(subscriber as never);
+  run(new ScriptedEngine(100));
+  t.deepEqual(events, ['start', 'end', 'asyncStart', 'asyncEnd 100', 'start', 'end', 'error', 'asyncStart', 'asyncEnd error']);
+});

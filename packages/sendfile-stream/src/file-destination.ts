@@ -1,0 +1,84 @@
+/** sendfile(2) and copying into a file: always off this thread, since writing to a file may wait for a disk. */
+import { read, write } from 'node:fs';
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { COLD, OwnedDescriptor, type Resume, SOURCE_ENDED, type TransferEngine } from '@zerocopy/core-syscalls/internals';
+import { sendfileOffThread } from './offload.js';
+
+const PIECE = 1024 * 1024;
+const COPY_SIZE = 64 * 1024;
+const { EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM } = constants;
+const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW]);
+
+/** sendfile(2) to a file, at the destination's own position. */
+export class FileSendfileEngine implements TransferEngine {
+  method: 'sendfile' | 'copy' = 'sendfile';
+  readonly syscall = 'sendfile';
+  reason: string | undefined;
+  readonly #out: OwnedDescriptor;
+  readonly #fd: number;
+  #position: number;
+  #buffer: Buffer | undefined;
+
+  constructor(out: OwnedDescriptor, fd: number, position: number, reason?: string) {
+    this.#out = out;
+    this.#fd = fd;
+    this.#position = position;
+    if (reason !== undefined) this.#copyFromNowOn(reason);
+  }
+
+  attempt(): number {
+    return COLD;
+  }
+
+  wait(count: number, resume: Resume): void {
+    this.offload(count, resume);
+  }
+
+  offload(count: number, resume: Resume): void {
+    if (this.method === 'copy') {
+      this.#copy(count, resume);
+      return;
+    }
+    const cell = syscalls.setOffset(syscalls.createOffsetCell(), this.#position);
+    sendfileOffThread(() => this.#out.fd, this.#fd, cell, Math.min(count, PIECE), (result) => {
+      if (result > 0) {
+        this.#position += result;
+        resume(null, result);
+      } else if (result === 0) resume(null, SOURCE_ENDED);
+      else if (result === -EINTR) resume(null, 0);
+      else if (REFUSALS.has(result)) {
+        // For instance EINVAL: the destination is open for appending (rule 7).
+        this.#copyFromNowOn(`sendfile was refused by the kernel (${new SyscallError(result, 'sendfile').code})`);
+        resume(null, 0);
+      } else resume(new SyscallError(result, 'sendfile'), 0);
+    });
+  }
+
+  #copyFromNowOn(reason: string): void {
+    this.method = 'copy';
+    this.reason = reason;
+  }
+
+  #copy(count: number, resume: Resume): void {
+    this.#buffer ??= Buffer.allocUnsafeSlow(COPY_SIZE);
+    const buffer = this.#buffer;
+    read(this.#fd, buffer, 0, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
+      if (error) resume(error, 0);
+      else if (bytes === 0) resume(null, SOURCE_ENDED);
+      else this.#writeAll(buffer, 0, bytes, resume);
+    });
+  }
+
+  #writeAll(buffer: Buffer, from: number, to: number, resume: Resume): void {
+    write(this.#out.fd, buffer, from, to - from, null, (error, written) => {
+      if (error) {
+        this.#position += from;
+        resume(error, from);
+      } else if (from + written < to) this.#writeAll(buffer, from + written, to, resume);
+      else {
+        this.#position += to;
+        resume(null, to);
+      }
+    });
+  }
+}

@@ -1,0 +1,8 @@
+/** A file to a socket or an HTTP message, sent by the kernel. */
+export {
+  type FileSource,
+  type SendFileDestination,
+  type SendFileOptions,
+  sendFile,
+} from './send-file.js';
+export { createSendfileStream, SendfileReadStream, type SendfileStreamOptions } from './read-stream.js';

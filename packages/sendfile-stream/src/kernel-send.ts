@@ -1,0 +1,183 @@
+/**
+ * One file range, sent by the kernel in its turn of a destination's write queue.
+ *
+ *   queued ──► sending ──► ended
+ *      └── dropped / lost / stopped ──► ended      (exactly one call of `onEnd`)
+ */
+import { type TransferMethod, type TransferResult } from '@zerocopy/core-syscalls';
+import {
+  requestWriteTurn,
+  Transfer,
+  TransferError,
+  transferError,
+  type TurnRequest,
+  type WriteTurn,
+} from '@zerocopy/core-syscalls/internals';
+import type { SocketDestination } from './destination.js';
+import { SendfileEngine } from './sendfile-engine.js';
+
+export interface SendRange {
+  /** Stays open until `onEnd`. */
+  readonly fd: number;
+  /** Of the first byte. */
+  readonly position: number;
+  /** Bytes promised to the destination: fewer is an error. */
+  readonly length: number;
+}
+
+/** How it ended. `result.bytes` is exact in each case. */
+export type SendOutcome =
+  /** Every promised byte is with the kernel. */
+  | { readonly kind: 'completed'; readonly result: TransferResult }
+  /** The destination sends no body (HEAD, 204, 304). */
+  | { readonly kind: 'dropped'; readonly result: TransferResult }
+  /** By {@link KernelSend.stop}. */
+  | { readonly kind: 'stopped'; readonly result: TransferResult }
+  /** The connection is gone, or failed under a write; its stream says so itself. */
+  | { readonly kind: 'destination-failed'; readonly error: TransferError; readonly result: TransferResult }
+  /**
+   * The file failed or ended early, the signal aborted, or a callback threw. The turn is not over: what waits behind
+   * it stays held back until {@link KernelSend.settle}.
+   */
+  | { readonly kind: 'failed'; readonly error: TransferError; readonly result: TransferResult };
+
+export interface KernelSendOptions {
+  readonly destination: SocketDestination;
+  readonly range: SendRange;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
+  readonly onMoved?: ((bytes: number) => void) | undefined;
+  readonly onEnd: (outcome: SendOutcome) => void;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+
+const NOTHING: TransferResult = { bytes: 0, method: 'sendfile', syscalls: 0, durationMs: 0 };
+
+/** Codes of a failed write that speak of the connection, not of the file. */
+const CONNECTION_CODES: ReadonlySet<string> = new Set([
+  'EPIPE',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'ENOTCONN',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'EBADF',
+  'ENOTSOCK',
+]);
+
+export class KernelSend {
+  readonly #options: KernelSendOptions;
+  #request: TurnRequest | undefined;
+  #turn: WriteTurn | undefined;
+  #transfer: Transfer | undefined;
+  #stopped = false;
+  #lost: Error | null | undefined;
+  #ended = false;
+
+  constructor(options: KernelSendOptions) {
+    this.#options = options;
+    const { destination } = options;
+    this.#request = requestWriteTurn(destination.stream, destination.socket, {
+      begin: (turn) => this.#begin(turn),
+      dropped: () => this.#end({ kind: 'dropped', result: NOTHING }),
+      lost: (error) => this.#onLost(error),
+    });
+  }
+
+  /** Still waiting for its turn. */
+  get queued(): boolean {
+    return this.#transfer === undefined && !this.#ended;
+  }
+
+  get method(): TransferMethod {
+    return this.#transfer?.method ?? 'sendfile';
+  }
+
+  /** Bytes sent so far. */
+  get bytes(): number {
+    return this.#transfer?.bytes ?? 0;
+  }
+
+  /** Ends it at the current byte, and the turn with it. `onEnd` comes now or, with a call under way off this thread, soon. */
+  stop(): void {
+    if (this.#ended || this.#stopped) return;
+    this.#stopped = true;
+    if (this.#transfer !== undefined) this.#transfer.stop(null);
+    else {
+      this.#request?.cancel();
+      this.#end({ kind: 'stopped', result: NOTHING });
+    }
+  }
+
+  /** After 'failed': ends the turn, so that what waits behind it goes out, or destroys the connection. */
+  settle(connection: 'keep' | 'destroy', error?: Error): void {
+    const { socket } = this.#options.destination;
+    if (connection === 'keep') this.#turn?.end();
+    else {
+      this.#turn?.abandon();
+      socket.destroy(error);
+    }
+  }
+
+  #begin(turn: WriteTurn): void {
+    const { range, signal, onProgress, onMoved, detail } = this.#options;
+    this.#turn = turn;
+    this.#transfer = new Transfer({
+      engine: new SendfileEngine(turn, range.fd, range.position),
+      length: range.length,
+      signal,
+      onProgress,
+      onMoved,
+      detail,
+      onEnd: (error, result) => this.#onTransferEnd(error, result),
+    });
+    this.#transfer.start();
+  }
+
+  #onLost(error: Error | null): void {
+    this.#lost = error;
+    if (this.#transfer !== undefined) this.#transfer.lost(this.#connectionLost());
+    else this.#end({ kind: 'destination-failed', error: this.#connectionLost(), result: NOTHING });
+  }
+
+  #connectionLost(): TransferError {
+    const bytes = this.bytes;
+    if (this.#lost) return transferError(this.#lost, bytes);
+    return new TransferError('the connection was closed before the file had been sent', { code: 'ECONNRESET', bytes });
+  }
+
+  #onTransferEnd(error: TransferError | null, result: TransferResult): void {
+    const turn = this.#turn as WriteTurn;
+    if (this.#lost !== undefined) {
+      this.#end({ kind: 'destination-failed', error: error ?? this.#connectionLost(), result });
+    } else if (error !== null) {
+      if (CONNECTION_CODES.has(error.code)) {
+        turn.end(error.cause instanceof Error ? error.cause : error);
+        this.#end({ kind: 'destination-failed', error, result });
+      } else this.#end({ kind: 'failed', error, result });
+    } else if (this.#stopped) {
+      turn.end();
+      this.#end({ kind: 'stopped', result });
+    } else if (result.bytes < this.#options.range.length) {
+      this.#end({ kind: 'failed', error: endedEarly(result.bytes, this.#options.range.length), result });
+    } else {
+      turn.end();
+      this.#end({ kind: 'completed', result });
+    }
+  }
+
+  #end(outcome: SendOutcome): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#options.onEnd(outcome);
+  }
+}
+
+function endedEarly(sent: number, promised: number): TransferError {
+  return new TransferError(
+    `the file ended after ${sent} of ${promised} bytes: it was truncated while it was being sent`,
+    { code: 'ERR_FILE_TRUNCATED', bytes: sent },
+  );
+}

@@ -1,0 +1,339 @@
+/**
+ * A drop-in for fs.createReadStream that lets the kernel send the file where it can.
+ *
+ * It is an fs.ReadStream: options, events, properties and errors are Node's own code. What it adds is `pipe`, which is
+ * all that `stream.pipeline` calls as well:
+ *
+ *   piped ──► opening ──► sending ──► 'end'
+ *     └─────────┴────────────┴──► ordinary pipe, from the byte it has reached: the destination cannot take it, or
+ *                                 somebody reads the stream in another way as well (a 'data' listener, a second pipe)
+ */
+import { createReadStream, ReadStream } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { constants, feature, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
+import { framingOf, resolveDestination, type SocketDestination } from './destination.js';
+import { KernelSend, type SendOutcome } from './kernel-send.js';
+import { validateChoice } from './options.js';
+import { inspectSource } from './source.js';
+
+/** The options of `fs.createReadStream`, and ours. */
+export type SendfileStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> & {
+  fd?: number | FileHandle | undefined;
+  signal?: AbortSignal | null | undefined;
+  /**
+   * 'auto' (the default): where the kernel path cannot be taken, the stream is Node's own.
+   * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
+   */
+  fallback?: 'auto' | 'never';
+};
+
+interface PipeOptions {
+  end?: boolean | undefined;
+}
+
+interface Route {
+  readonly destination: NodeJS.WritableStream;
+  readonly options: PipeOptions | undefined;
+  send?: KernelSend;
+}
+
+class UnavailableError extends Error {
+  readonly code = 'ERR_ZEROCOPY_UNAVAILABLE';
+}
+
+/** Why no stream can use sendfile in this process, or undefined. */
+function unavailable(): string | undefined {
+  const { available, reason } = feature('sendfile');
+  return available ? undefined : (reason ?? 'sendfile is not available');
+}
+
+export class SendfileReadStream extends ReadStream {
+  // fs.ReadStream's own, not in its types: where the next read starts, the range, and the start as given.
+  declare pos: number | undefined;
+  declare start: number | undefined;
+  declare end: number;
+  declare fd: number | null;
+  declare autoClose: boolean;
+
+  readonly #neverFallBack: boolean;
+  #route: Route | undefined;
+  #method: TransferMethod | undefined;
+  #fallbackReason: string | undefined;
+  #bytesSent = 0;
+  /** `_read` was called while the kernel was sending; Node waits for a push until then. */
+  #readHeldBack = false;
+  /** Destroys the connection of a file that failed half-way; called once this stream has told its error. */
+  #settle: (() => void) | undefined;
+  /** What waits for the kernel path to end. */
+  #afterSend: (() => void) | undefined;
+
+  constructor(path: string | Buffer | URL, options: SendfileStreamOptions | BufferEncoding = {}) {
+    const { fallback = 'auto', ...rest } = typeof options === 'string' ? { encoding: options } : options;
+    validateChoice(fallback, 'fallback', ['auto', 'never']);
+    // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
+    super(path, rest);
+    this.#neverFallBack = fallback === 'never';
+  }
+
+  /** How the bytes go: 'sendfile', or 'copy' for Node's own reading; undefined while that is not decided. */
+  get method(): TransferMethod | undefined {
+    return this.#route?.send?.method ?? this.#method;
+  }
+
+  /** Why `method` is 'copy', in words. */
+  get fallbackReason(): string | undefined {
+    return this.#fallbackReason;
+  }
+
+  /** Bytes handed to the destination by the kernel, or read by Node where it copies. */
+  get bytesSent(): number {
+    return this.#method === 'copy' ? this.bytesRead : this.#bytesSent;
+  }
+
+  override pipe<T extends NodeJS.WritableStream>(destination: T, options?: PipeOptions): T {
+    if (this.#route !== undefined) {
+      this.#leaveRoute('it is piped to more than one destination');
+      return super.pipe(destination, options);
+    }
+    const refused = this.#refusal(destination);
+    if (refused !== undefined) {
+      return this.#fallBack(refused) ? super.pipe(destination, options) : destination;
+    }
+    this.#route = { destination, options };
+    destination.emit('pipe', this as unknown as NodeJS.ReadableStream);
+    const begin = (): void => this.#begin();
+    if (typeof this.fd === 'number') process.nextTick(begin);
+    else this.once('open', begin);
+    return destination;
+  }
+
+  override unpipe(destination?: NodeJS.WritableStream): this {
+    const route = this.#route;
+    if (route !== undefined && (destination === undefined || destination === route.destination)) {
+      this.#endRoute(() => {});
+      route.destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
+      return this;
+    }
+    return super.unpipe(destination);
+  }
+
+  // Any other use of the stream as a Readable makes it an ordinary one.
+
+  override on(event: string | symbol, listener: (...args: never[]) => void): this {
+    // Node's constructor adds listeners (for `signal`) before this class's own fields exist.
+    if (!(#route in this)) return super.on(event as string, listener as (...args: unknown[]) => void);
+    if (event === 'data' || event === 'readable') this.#leaveRoute(`a '${event}' listener was added`);
+    return super.on(event as string, listener as (...args: unknown[]) => void);
+  }
+
+  override addListener(event: string | symbol, listener: (...args: never[]) => void): this {
+    return this.on(event, listener);
+  }
+
+  override setEncoding(encoding: BufferEncoding): this {
+    this.#leaveRoute('an encoding was set');
+    return super.setEncoding(encoding);
+  }
+
+  override pause(): this {
+    this.#leaveRoute('the stream was paused');
+    return super.pause();
+  }
+
+  override _read(size: number): void {
+    if (this.#route !== undefined) {
+      this.#readHeldBack = true;
+      return;
+    }
+    if (this.#method === undefined && !this.#fallBack('the stream is read in user space')) return;
+    super._read(size);
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    const close = (): void => {
+      super._destroy(error, (closeError) => {
+        callback(closeError);
+        // After 'error' and 'close' of this stream, so that pipeline reports them and not the connection's end.
+        if (this.#settle !== undefined) setImmediate(this.#settle);
+      });
+    };
+    const send = this.#route?.send;
+    if (send === undefined) {
+      this.#route = undefined;
+      close();
+      return;
+    }
+    // The descriptor must stay open for as long as a call on another thread may use it.
+    this.#afterSend = close;
+    send.stop();
+  }
+
+  #refusal(destination: unknown): string | undefined {
+    const reason = unavailable();
+    if (reason !== undefined) return reason;
+    if (this.readableFlowing !== null || this.readableLength > 0 || this.readableDidRead || this.destroyed) {
+      return 'the stream is being read already';
+    }
+    if (this.readableEncoding !== null) return 'the stream has an encoding';
+    if (this.listenerCount('data') > 0 || this.listenerCount('readable') > 0) return "the stream has a 'data' listener";
+    const resolved = resolveDestination(destination);
+    if ('refused' in resolved) return resolved.refused;
+    const framing = framingOf(resolved);
+    if (framing.kind === 'chunked' || framing.kind === 'undecided') return 'the HTTP message has no Content-Length';
+    return undefined;
+  }
+
+  /** Notes that Node's own reading takes over. Returns false, and fails the stream, where that is not wanted. */
+  #fallBack(reason: string): boolean {
+    if (this.#neverFallBack) {
+      this.destroy(new UnavailableError(`the kernel cannot send this file: ${reason} (fallback is 'never')`));
+      return false;
+    }
+    this.#method = 'copy';
+    this.#fallbackReason = reason;
+    return true;
+  }
+
+  /** The file is open: looks again at everything that may have changed since pipe(), and starts. */
+  #begin(): void {
+    const route = this.#route;
+    if (route === undefined || this.destroyed) return;
+    const fd = this.fd as number;
+    const resolved = resolveDestination(route.destination);
+    const source = inspectSource(fd);
+    if ('refused' in resolved) return this.#leaveRoute(resolved.refused);
+    if (!source.sendable) return this.#leaveRoute(source.reason);
+
+    const position = this.pos ?? syscalls.lseek(fd, 0, constants.SEEK_CUR);
+    if (position < 0) return this.#leaveRoute('the position in the file is not known');
+    const length = this.#promise(resolved, source.size, position);
+    if (length <= 0) return this.#leaveRoute('there is nothing to send');
+    const total = length;
+    let seen = 0;
+    route.send = new KernelSend({
+      destination: resolved,
+      range: { fd, position, length },
+      detail: { source: this.path },
+      onMoved: (bytes) => {
+        this.#bytesSent += bytes;
+        this.bytesRead += bytes;
+        if (this.pos !== undefined) this.pos += bytes;
+      },
+      onProgress: (bytes) => {
+        if (bytes > seen && this.listenerCount('progress') > 0) this.emit('progress', bytes, total);
+        seen = bytes;
+      },
+      onEnd: (outcome) => this.#onSendEnd(route, outcome, position),
+    });
+  }
+
+  /** Bytes to send: what the file and the range hold, and never more than the response has announced. */
+  #promise(destination: SocketDestination, size: number, position: number): number {
+    const last = this.pos === undefined ? position + this.end - this.bytesRead : this.end;
+    const available = Math.min(size, last + 1) - position;
+    const framing = framingOf(destination);
+    return framing.kind === 'length' ? Math.min(available, framing.bytes) : available;
+  }
+
+  #onSendEnd(route: Route, outcome: SendOutcome, from: number): void {
+    const current = this.#route === route;
+    if (current) this.#route = undefined;
+    this.#method ??= outcome.result.method;
+    if (outcome.result.fallbackReason !== undefined) this.#fallbackReason ??= outcome.result.fallbackReason;
+    // A descriptor that was given without a start is read from, and moves, its own position, as by fs.read.
+    if (this.pos === undefined && this.fd !== null && outcome.result.bytes > 0) {
+      syscalls.lseek(this.fd, from + outcome.result.bytes, constants.SEEK_SET);
+    }
+    const { send } = route;
+    switch (outcome.kind) {
+      case 'completed':
+      case 'dropped':
+        if (current && !this.destroyed) this.#finish(route);
+        break;
+      case 'destination-failed':
+        if (!this.destroyed) route.destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
+        break;
+      case 'failed':
+        this.#settle = () => send?.settle('destroy');
+        if (this.destroyed) break; // _destroy waits for this call and settles then
+        if (this.autoClose) this.destroy(cause(outcome.error));
+        else {
+          this.emit('error', cause(outcome.error));
+          setImmediate(this.#settle);
+        }
+        break;
+      case 'stopped':
+        break;
+    }
+    const after = this.#afterSend;
+    this.#afterSend = undefined;
+    after?.();
+  }
+
+  /** All bytes are out: ends as an ordinary Readable whose last chunk has been consumed. */
+  #finish(route: Route): void {
+    const { destination, options } = route;
+    const emitUnpipe = (): void => {
+      destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
+    };
+    const ends = options?.end !== false && destination !== process.stdout && destination !== process.stderr;
+    if (ends) {
+      destination.once('finish', emitUnpipe);
+      this.once('end', () => destination.end());
+    } else this.once('end', emitUnpipe);
+    this.push(null);
+    this.resume();
+  }
+
+  /** Stops the kernel path, if there is one, then continues as an ordinary pipe at the byte it has reached. */
+  #leaveRoute(reason: string): void {
+    const route = this.#route;
+    if (route === undefined) return;
+    if (!this.#fallBack(reason)) return;
+    this.#endRoute(() => {
+      if (this.destroyed) return;
+      route.destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
+      super.pipe(route.destination, route.options);
+    });
+  }
+
+  #endRoute(then: () => void): void {
+    const route = this.#route as Route;
+    const leave = (): void => {
+      this.#route = undefined;
+      if (this.#readHeldBack && !this.destroyed) {
+        this.#readHeldBack = false;
+        this.push(''); // ends the read that was held back
+      }
+      then();
+    };
+    if (route.send === undefined) return leave();
+    const destroyed = this.#afterSend;
+    this.#afterSend = () => {
+      leave();
+      destroyed?.();
+    };
+    route.send.stop();
+  }
+}
+
+/** The file's own error, where there is one, as Node's stream would report it. */
+function cause(error: Error): Error {
+  return error.cause instanceof Error ? error.cause : error;
+}
+
+/**
+ * `fs.createReadStream` whose bytes the kernel sends, where the stream is piped into a plain socket or an HTTP
+ * message with a Content-Length. Anywhere else it is `fs.createReadStream`; `method` and `fallbackReason` tell.
+ *
+ * The pages of the file are shared with the socket, not copied: what is written to the file while they wait there
+ * reaches the receiver as new bytes (sendfile(2), rule 12).
+ *
+ * @param path, options as for `fs.createReadStream`: `start` and `end` in bytes, both inclusive.
+ */
+export function createSendfileStream(
+  path: string | Buffer | URL,
+  options?: SendfileStreamOptions | BufferEncoding,
+): SendfileReadStream {
+  return new SendfileReadStream(path, options);
+}

@@ -1,0 +1,273 @@
+/** One file, or a range of it, to one destination, as a promise. */
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { OutgoingMessage } from 'node:http';
+import { Socket } from 'node:net';
+import { finished, pipeline } from 'node:stream/promises';
+import { constants, descriptorOf, feature, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
+import { abortError, isSocket, OwnedDescriptor, Transfer, TransferError, transferError } from '@zerocopy/core-syscalls/internals';
+import { framingOf, resolveDestination, type SocketDestination } from './destination.js';
+import { FileSendfileEngine } from './file-destination.js';
+import { KernelSend, type SendRange } from './kernel-send.js';
+import { validateChoice, validateRange, validateSignal, validateType } from './options.js';
+import { inspectSource } from './source.js';
+
+export interface SendFileOptions {
+  /** First byte, from 0. Default 0; for a descriptor or FileHandle its own position. */
+  start?: number;
+  /** Last byte, inclusive. Default: the end of the file. */
+  end?: number;
+  signal?: AbortSignal;
+  /** After every pause of the transfer and at its end; `bytes` so far, `total` if it is known. */
+  onProgress?: (bytes: number, total?: number) => void;
+  /** 'auto' (the default): copy where the kernel cannot send. 'never': reject with ERR_ZEROCOPY_UNAVAILABLE instead. */
+  fallback?: 'auto' | 'never';
+  /**
+   * Whether to end an HTTP message afterwards. By default it is ended if the file is its whole body: its
+   * Content-Length is the range's length, or it had none and no headers were sent, in which case the length is set.
+   */
+  endMessage?: boolean;
+}
+
+export type FileSource = string | Buffer | URL | FileHandle | number;
+export type SendFileDestination = Socket | OutgoingMessage | FileHandle | number | NodeJS.WritableStream;
+
+interface OpenSource {
+  readonly fd: number;
+  readonly path: string | undefined;
+  close(): Promise<void>;
+}
+
+const S_IFMT = 0o170000;
+const S_IFSOCK = 0o140000;
+const S_IFIFO = 0o010000;
+const statxBuffer = Buffer.alloc(syscalls.STATX_SIZE);
+
+const isFileHandle = (thing: unknown): thing is FileHandle =>
+  typeof thing === 'object' && thing !== null && typeof (thing as FileHandle).fd === 'number' && 'readableWebStream' in thing;
+
+async function openSource(source: FileSource): Promise<OpenSource> {
+  if (typeof source === 'number') return { fd: source, path: undefined, close: async () => {} };
+  if (isFileHandle(source)) return { fd: source.fd, path: undefined, close: async () => {} };
+  const handle = await open(source);
+  return { fd: handle.fd, path: String(source), close: () => handle.close() };
+}
+
+/**
+ * Sends a file, or a range of it, to a net.Socket, an HTTP message, a FileHandle or a descriptor.
+ *
+ * A socket or message stays open (see `endMessage`), and its earlier and later writes keep their order. If the file
+ * turns out to be shorter than it was at the start, the connection is destroyed: nobody can take it for whole.
+ * The pages are shared with the socket, not copied: see the README on files that are modified in flight.
+ *
+ * @returns how many bytes went, and how. Rejects with a {@link TransferError}, whose `bytes` had left; with Node's own
+ * error if the file cannot be opened; with a TypeError or RangeError for options that are none.
+ */
+export async function sendFile(
+  destination: SendFileDestination,
+  source: FileSource,
+  options: SendFileOptions = {},
+): Promise<TransferResult> {
+  validateRange(options.start, options.end);
+  validateSignal(options.signal);
+  validateType(options.onProgress, 'onProgress', 'function');
+  validateType(options.endMessage, 'endMessage', 'boolean');
+  validateChoice(options.fallback ?? 'auto', 'fallback', ['auto', 'never']);
+  if (options.signal?.aborted) throw abortError(options.signal, 0);
+
+  const file = await openSource(source);
+  try {
+    if (typeof destination === 'number' || isFileHandle(destination)) {
+      return await sendToDescriptor(descriptorOf(destination), file, options);
+    }
+    return await sendToStream(destination, file, options);
+  } finally {
+    await file.close();
+  }
+}
+
+interface Plan {
+  /** Undefined: of a file whose size cannot be known. */
+  readonly range: SendRange | undefined;
+  /** Why the kernel cannot send it. */
+  readonly refused: string | undefined;
+}
+
+/** What of the file is to be sent, and whether the kernel can. */
+function plan(file: OpenSource, options: SendFileOptions): Plan {
+  const sendfile = feature('sendfile');
+  if (!sendfile.available) return { range: undefined, refused: sendfile.reason ?? 'sendfile is not available' };
+  const facts = inspectSource(file.fd);
+  if (!facts.sendable) return { range: undefined, refused: facts.reason };
+  const own = file.path === undefined && options.start === undefined;
+  const position = own ? syscalls.lseek(file.fd, 0, constants.SEEK_CUR) : (options.start ?? 0);
+  if (position < 0) return { range: undefined, refused: 'the position in the file is not known' };
+  const length = Math.max(0, Math.min(facts.size, (options.end ?? Number.POSITIVE_INFINITY) + 1) - position);
+  return { range: { fd: file.fd, position, length }, refused: undefined };
+}
+
+async function sendToStream(
+  stream: Socket | OutgoingMessage | NodeJS.WritableStream,
+  file: OpenSource,
+  options: SendFileOptions,
+): Promise<TransferResult> {
+  const resolved = resolveDestination(stream);
+  const planned = plan(file, options);
+  const { range } = planned;
+  let refused = 'refused' in resolved ? resolved.refused : planned.refused;
+  const message = stream instanceof OutgoingMessage ? stream : undefined;
+  if (message !== undefined && range !== undefined && !message.headersSent && !message.hasHeader('transfer-encoding')) {
+    if (!message.hasHeader('content-length')) message.setHeader('Content-Length', range.length);
+  }
+  if (refused === undefined && !('refused' in resolved) && framingOf(resolved).kind === 'chunked') {
+    refused = 'the HTTP message is sent in chunks (no Content-Length)';
+  }
+  const wholeBody = message !== undefined && isWholeBody(resolved, range);
+
+  if (refused === undefined && range !== undefined && range.length === 0) refused = 'there is nothing to send';
+  let result: TransferResult;
+  if (refused === undefined && range !== undefined && !('refused' in resolved)) {
+    result = await sendByKernel(resolved, range, file, options);
+  } else {
+    refused ??= 'the file cannot be sent by the kernel';
+    if (options.fallback === 'never') throw unavailable(refused);
+    result = await sendByCopy(stream as NodeJS.WritableStream, range, file, options, refused);
+  }
+  if (message !== undefined && !message.writableEnded && (options.endMessage ?? wholeBody)) {
+    message.end();
+    await finished(message, { readable: false });
+  }
+  return result;
+}
+
+function isWholeBody(resolved: ReturnType<typeof resolveDestination>, range: SendRange | undefined): boolean {
+  if (range === undefined || 'refused' in resolved) return false;
+  const framing = framingOf(resolved);
+  return framing.kind === 'none' || (framing.kind === 'length' && framing.bytes === range.length);
+}
+
+function unavailable(reason: string): TransferError {
+  return new TransferError(`the kernel cannot send this file: ${reason} (fallback is 'never')`, {
+    code: 'ERR_ZEROCOPY_UNAVAILABLE',
+    bytes: 0,
+  });
+}
+
+function sendByKernel(
+  destination: SocketDestination,
+  range: SendRange,
+  file: OpenSource,
+  { signal, onProgress }: SendFileOptions,
+): Promise<TransferResult> {
+  return new Promise((resolve, reject) => {
+    const send = new KernelSend({
+      destination,
+      range,
+      signal,
+      onProgress,
+      detail: { source: file.path ?? file.fd },
+      onEnd(outcome) {
+        signal?.removeEventListener('abort', onAbort);
+        switch (outcome.kind) {
+          case 'completed':
+          case 'dropped':
+            resolve(outcome.result);
+            break;
+          case 'stopped': // by the signal, while it was still waiting for its turn
+            reject(abortError(signal as AbortSignal, outcome.result.bytes));
+            break;
+          case 'destination-failed':
+            reject(outcome.error);
+            break;
+          case 'failed':
+            // A bare socket that has not been promised anything may go on; a half-sent body may not.
+            send.settle(isSocket(destination.stream) && outcome.error.code === 'ABORT_ERR' ? 'keep' : 'destroy');
+            reject(outcome.error);
+            break;
+        }
+      },
+    });
+    const onAbort = (): void => {
+      if (send.queued) send.stop();
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/** Node's own streams, with the same promise about the length. */
+async function sendByCopy(
+  destination: NodeJS.WritableStream,
+  range: SendRange | undefined,
+  file: OpenSource,
+  { start, end, signal, onProgress }: SendFileOptions,
+  fallbackReason: string,
+): Promise<TransferResult> {
+  const from = range?.position ?? start ?? (file.path === undefined ? undefined : 0);
+  const reader = createReadStream('', {
+    fd: file.fd,
+    autoClose: false,
+    ...(from === undefined ? {} : { start: from }),
+    ...(end === undefined ? {} : { end }),
+  });
+  if (onProgress !== undefined) reader.on('data', () => onProgress(reader.bytesRead, range?.length));
+  const startedAt = performance.now();
+  try {
+    await pipeline(reader, destination, { end: false, ...(signal === undefined ? {} : { signal }) });
+    if (range !== undefined && reader.bytesRead < range.length) {
+      throw new TransferError(
+        `the file ended after ${reader.bytesRead} of ${range.length} bytes: it was truncated while it was being sent`,
+        { code: 'ERR_FILE_TRUNCATED', bytes: reader.bytesRead },
+      );
+    }
+  } catch (error) {
+    const failure = signal?.aborted ? abortError(signal, reader.bytesRead) : transferError(error, reader.bytesRead);
+    (destination as Partial<Socket>).destroy?.();
+    throw failure;
+  }
+  return { bytes: reader.bytesRead, method: 'copy', fallbackReason, syscalls: 0, durationMs: performance.now() - startedAt };
+}
+
+async function sendToDescriptor(fd: number | null, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
+  if (fd === null) {
+    throw new TransferError('the destination is not an open descriptor', { code: 'EBADF', bytes: 0 });
+  }
+  const own = OwnedDescriptor.duplicate(fd);
+  const kind = syscalls.statx(own.fd, '', constants.AT_EMPTY_PATH, constants.STATX_BASIC_STATS, statxBuffer) === 0
+    ? syscalls.readStatx(statxBuffer).mode & S_IFMT
+    : 0;
+  if (kind === S_IFSOCK || kind === S_IFIFO) return sendToSocketDescriptor(own, file, options);
+  const { range, refused } = plan(file, options);
+  if (refused !== undefined && options.fallback === 'never') {
+    own.close();
+    throw unavailable(refused);
+  }
+  const position = range?.position ?? options.start ?? 0;
+  const end = (options.end ?? Number.POSITIVE_INFINITY) + 1 - position;
+  return new Promise((resolve, reject) => {
+    const transfer = new Transfer({
+      engine: new FileSendfileEngine(own, file.fd, position, refused),
+      length: range?.length ?? end,
+      signal: options.signal,
+      onProgress: options.onProgress,
+      detail: { source: file.path ?? file.fd },
+      onEnd(error, result) {
+        own.close();
+        if (error !== null) reject(error);
+        else resolve(result);
+      },
+    });
+    transfer.start();
+  });
+}
+
+/** A socket or pipe known by its number: a stream of our own over the duplicate brings the waiting. */
+async function sendToSocketDescriptor(own: OwnedDescriptor, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
+  const socket = new Socket({ fd: own.release(), readable: false, writable: true });
+  socket.on('error', () => {}); // reported by the transfer
+  try {
+    return await sendToStream(socket, file, options);
+  } finally {
+    // Not end(): that would shut down the connection that the caller's own descriptor shares.
+    socket.destroy();
+  }
+}

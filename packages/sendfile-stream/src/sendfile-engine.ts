@@ -1,0 +1,165 @@
+/** The attempt and the waits of sendfile(2) into a socket, and the copying that takes over where it is refused. */
+import { read } from 'node:fs';
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import {
+  COLD,
+  OwnedDescriptor,
+  type Resume,
+  SOURCE_ENDED,
+  type TransferEngine,
+  type WriteTurn,
+} from '@zerocopy/core-syscalls/internals';
+import { sendfileOffThread } from './offload.js';
+import { ResidencyGate } from './residency.js';
+
+const KiB = 1024;
+/** What goes through the stream's own write when the socket is full: enough to be the wake-up, little to copy. */
+const CARRY_SIZE = 4 * KiB;
+/** Sent in one call on another thread, for cold ranges. */
+const OFFLOAD_SIZE = 1024 * KiB;
+/** Read ahead of an offloaded call, so that the next one finds its pages. */
+const READ_AHEAD = 2 * OFFLOAD_SIZE;
+const COPY_SIZE = 64 * KiB;
+
+const { EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, POSIX_FADV_WILLNEED, RWF_NOWAIT } = constants;
+/** Answers that mean "not this way", not "not at all" (rule 5; Go's sendfile_unix.go has the same list). */
+const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW]);
+
+/** sendfile(2) from `fd`, at its own position, into the socket whose turn it holds. */
+export class SendfileEngine implements TransferEngine {
+  readonly method = 'sendfile';
+  readonly syscall = 'sendfile';
+  readonly #turn: WriteTurn;
+  readonly #fd: number;
+  readonly #gate: ResidencyGate;
+  #position: number;
+  #inStream = 0;
+  #carry: syscalls.Iovec | undefined;
+
+  /** @param position where to start, in bytes. */
+  constructor(turn: WriteTurn, fd: number, position: number) {
+    this.#turn = turn;
+    this.#fd = fd;
+    this.#position = position;
+    this.#gate = new ResidencyGate(fd);
+  }
+
+  get inStream(): number {
+    return this.#inStream;
+  }
+
+  attempt(count: number): number {
+    const socket = this.#turn.descriptor();
+    if (socket < 0) return -EBADF;
+    const warm = this.#gate.warm(this.#position, count);
+    if (warm === 0) return COLD;
+    const result = syscalls.sendfile(socket, this.#fd, this.#position, warm);
+    if (result > 0) this.#advance(result);
+    return result;
+  }
+
+  /** The socket is full: the next few bytes go out by the stream's own write, whose callback says that it drains. */
+  wait(count: number, resume: Resume): void {
+    this.#carry ??= syscalls.createIovec(Buffer.allocUnsafeSlow(CARRY_SIZE));
+    const carry = syscalls.setIovecLength(this.#carry, Math.min(count, CARRY_SIZE));
+    let result = syscalls.preadv2(this.#fd, carry, this.#position, RWF_NOWAIT);
+    while (result === -EINTR) result = syscalls.preadv2(this.#fd, carry, this.#position, RWF_NOWAIT);
+    const buffer = carry.target as Buffer;
+    if (result >= 0) {
+      this.#writeCarry(buffer, result, resume);
+      return;
+    }
+    // Cold, or a filesystem that cannot say: let the thread pool wait for it.
+    read(this.#fd, buffer, 0, Math.min(count, CARRY_SIZE), this.#position, (error, bytes) => {
+      if (error) resume(error, 0);
+      else this.#writeCarry(buffer, bytes, resume);
+    });
+  }
+
+  #writeCarry(buffer: Buffer, bytes: number, resume: Resume): void {
+    if (bytes === 0) return resume(null, SOURCE_ENDED);
+    this.#position += bytes;
+    this.#inStream = bytes;
+    this.#turn.write(buffer.subarray(0, bytes), (error) => {
+      this.#inStream = 0;
+      if (error) resume(error, 0);
+      else resume(null, bytes);
+    });
+  }
+
+  /** The range is cold: another thread waits for the disk, on a duplicate that outlives the socket if it must. */
+  offload(count: number, resume: Resume): void {
+    const socket = this.#turn.descriptor();
+    if (socket < 0) return resume(new SyscallError(EBADF, 'sendfile'), 0);
+    let duplicate: OwnedDescriptor;
+    try {
+      duplicate = OwnedDescriptor.duplicate(socket);
+    } catch (error) {
+      return resume(error as Error, 0);
+    }
+    const size = Math.min(count, OFFLOAD_SIZE);
+    syscalls.posixFadvise(this.#fd, this.#position, Math.min(count, READ_AHEAD), POSIX_FADV_WILLNEED);
+    const cell = syscalls.setOffset(syscalls.createOffsetCell(), this.#position);
+    sendfileOffThread(() => duplicate.fd, this.#fd, cell, size, (result) => {
+      duplicate.close();
+      if (result > 0) {
+        this.#advance(result);
+        resume(null, result);
+      } else if (result === 0) resume(null, SOURCE_ENDED);
+      else if (result === -EAGAIN) this.wait(count, resume);
+      else if (result === -EINTR) resume(null, 0);
+      else resume(new SyscallError(result, 'sendfile'), 0);
+    });
+  }
+
+  successor(errno: number): TransferEngine | undefined {
+    if (!REFUSALS.has(errno)) return undefined;
+    const { code } = new SyscallError(errno, 'sendfile');
+    return new CopyEngine(this.#turn, this.#fd, this.#position, `sendfile was refused by the kernel (${code})`);
+  }
+
+  #advance(bytes: number): void {
+    this.#position += bytes;
+    this.#turn.moved(bytes);
+  }
+}
+
+/** Node's own way, within the same turn: read on the thread pool, write by the stream. */
+export class CopyEngine implements TransferEngine {
+  readonly method = 'copy';
+  readonly syscall = 'read';
+  readonly reason: string;
+  readonly #turn: WriteTurn;
+  readonly #fd: number;
+  #position: number;
+  #buffer: Buffer | undefined;
+
+  constructor(turn: WriteTurn, fd: number, position: number, reason: string) {
+    this.#turn = turn;
+    this.#fd = fd;
+    this.#position = position;
+    this.reason = reason;
+  }
+
+  attempt(): number {
+    return COLD;
+  }
+
+  wait(count: number, resume: Resume): void {
+    this.offload(count, resume);
+  }
+
+  offload(count: number, resume: Resume): void {
+    this.#buffer ??= Buffer.allocUnsafeSlow(COPY_SIZE);
+    const buffer = this.#buffer;
+    read(this.#fd, buffer, 0, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
+      if (error) return resume(error, 0);
+      if (bytes === 0) return resume(null, SOURCE_ENDED);
+      this.#position += bytes;
+      this.#turn.write(buffer.subarray(0, bytes), (writeError) => {
+        if (writeError) resume(writeError, 0);
+        else resume(null, bytes);
+      });
+    });
+  }
+}

@@ -1,0 +1,42 @@
+/** The serving process: one contestant, one file. Talks to its parent by messages. */
+import { statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Account, contestantNamed } from './contestants.js';
+
+export interface ServerReport {
+  /** Seconds of CPU (user and system) since the last report. */
+  readonly cpuSeconds: number;
+  /** The process's peak resident memory, in bytes. */
+  readonly peakMemory: number;
+  readonly method: string;
+  readonly syscalls: number;
+}
+
+export type ServerMessage = { readonly port: number } | { readonly report: ServerReport };
+
+const [name = '', path = ''] = process.argv.slice(2);
+const account: Account = { method: 'none', syscalls: 0 };
+const handler = contestantNamed(name).handler(path, statSync(path).size, account);
+const tell = (message: ServerMessage): void => {
+  process.send?.(message);
+};
+
+let usage = process.cpuUsage();
+process.on('message', () => {
+  const { user, system } = process.cpuUsage(usage);
+  tell({
+    report: {
+      cpuSeconds: (user + system) / 1e6,
+      peakMemory: process.resourceUsage().maxRSS * 1024,
+      method: account.method,
+      syscalls: account.syscalls,
+    },
+  });
+  account.syscalls = 0;
+  usage = process.cpuUsage();
+});
+process.on('disconnect', () => process.exit());
+
+const server = createServer(handler);
+server.listen(0, '127.0.0.1', () => tell({ port: (server.address() as AddressInfo).port }));

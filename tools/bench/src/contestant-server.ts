@@ -1,0 +1,54 @@
+/** A contestant in a process of its own, pinned to one core where the system has two and taskset. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { ServerMessage, ServerReport } from './contestant-process.js';
+
+const entry = fileURLToPath(new URL('./contestant-process.js', import.meta.url));
+const SERVER_CORE = '0';
+export const CLIENT_CORE = '1';
+
+/** Whether processes can be kept on cores of their own here. */
+export function canPin(): boolean {
+  return availableParallelism() > 1 && spawnSync('taskset', ['-c', SERVER_CORE, 'true']).status === 0;
+}
+
+export class ContestantServer {
+  readonly port: number;
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, port: number) {
+    this.#child = child;
+    this.port = port;
+  }
+
+  static async start(contestant: string, path: string, pin: boolean): Promise<ContestantServer> {
+    const command = [process.execPath, entry, contestant, path];
+    const [program = '', ...args] = pin ? ['taskset', '-c', SERVER_CORE, ...command] : command;
+    const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const message = await Promise.race([
+      once(child, 'message').then(([value]) => value as ServerMessage),
+      once(child, 'exit').then(([code]) => {
+        throw new Error(`the server of '${contestant}' ended with ${String(code)} before it listened`);
+      }),
+    ]);
+    if (!('port' in message)) throw new Error('the server did not tell its port');
+    return new ContestantServer(child, message.port);
+  }
+
+  /** What the server has used since it was last asked. */
+  async report(): Promise<ServerReport> {
+    this.#child.send('report');
+    const [message] = (await once(this.#child, 'message')) as [ServerMessage];
+    if (!('report' in message)) throw new Error('the server did not report');
+    return message.report;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await exited;
+  }
+}

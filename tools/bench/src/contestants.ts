@@ -1,0 +1,111 @@
+/** Ways to serve one file over HTTP. Each runs alone in a process of its own. */
+import { createReadStream, openSync } from 'node:fs';
+import type { RequestListener, ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream';
+import { check, constants, descriptorOf, syscalls } from '@zerocopy/core-syscalls';
+import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
+
+/** What a contestant says of the work it has done; reset when it is read. */
+export interface Account {
+  method: string;
+  /** System calls it made itself; 0 where they happen inside Node and cannot be seen. */
+  syscalls: number;
+}
+
+export interface Contestant {
+  readonly name: string;
+  readonly description: string;
+  handler(path: string, size: number, account: Account): RequestListener;
+}
+
+const headers = (size: number): Record<string, string | number> => ({
+  'Content-Type': 'application/octet-stream',
+  'Content-Length': size,
+});
+
+const nodePipeline: Contestant = {
+  name: 'node',
+  description: "Node's pipeline(fs.createReadStream(path), res)",
+  handler: (path, size, account) => (_request, response) => {
+    account.method = 'copy';
+    response.writeHead(200, headers(size));
+    pipeline(createReadStream(path), response, () => {});
+  },
+};
+
+const zerocopyPipeline: Contestant = {
+  name: 'zerocopy',
+  description: 'pipeline(createSendfileStream(path), res)',
+  handler: (path, size, account) => (_request, response) => {
+    response.writeHead(200, headers(size));
+    const stream = createSendfileStream(path);
+    pipeline(stream, response, () => {
+      account.method = stream.method ?? 'none';
+    });
+  },
+};
+
+const zerocopySendFile: Contestant = {
+  name: 'zerocopy-sendFile',
+  description: 'sendFile(res, path)',
+  handler: (path, size, account) => async (_request, response) => {
+    response.writeHead(200, headers(size));
+    const result = await sendFile(response, path).catch(() => undefined);
+    if (result === undefined) return;
+    account.method = result.method;
+    account.syscalls += result.syscalls;
+  },
+};
+
+/** The floor: sendfile(2) through koffi with nothing around it. Not a way to serve files: no errors, no order, no timeouts. */
+const floor: Contestant = {
+  name: 'floor',
+  description: 'a bare koffi sendfile loop',
+  handler: (path, size, account) => {
+    const file = openSync(path, 'r');
+    const carry = Buffer.allocUnsafeSlow(16 * 1024);
+    const send = (response: ServerResponse, from: number): void => {
+      let position = from;
+      for (let calls = 0; calls < 8; calls++) {
+        if (position >= size) {
+          response.end();
+          return;
+        }
+        const fd = descriptorOf(response);
+        if (fd === null) return;
+        account.syscalls++;
+        const sent = syscalls.sendfile(fd, file, position, Math.min(size - position, 1024 * 1024));
+        if (sent === -constants.EAGAIN) {
+          const read = check(syscalls.pread(file, carry, Math.min(carry.length, size - position), position), 'pread');
+          account.syscalls++;
+          response.socket?.write(carry.subarray(0, read), () => send(response, position + read));
+          return;
+        }
+        if (sent <= 0) return;
+        position += sent;
+      }
+      setImmediate(send, response, position);
+    };
+    return (_request, response) => {
+      account.method = 'sendfile';
+      response.writeHead(200, headers(size));
+      response.flushHeaders();
+      const start = (): void => {
+        response.socket?.write('', () => send(response, 0));
+      };
+      // The client may ask again before the last response has finished; then this one waits for the socket.
+      if (response.socket === null) response.once('socket', start);
+      else start();
+    };
+  },
+};
+
+export const contestants: readonly Contestant[] = [nodePipeline, zerocopyPipeline, zerocopySendFile, floor];
+
+export function contestantNamed(name: string): Contestant {
+  const found = contestants.find((contestant) => contestant.name === name);
+  if (found === undefined) {
+    throw new RangeError(`no contestant '${name}'; there are ${contestants.map((c) => c.name).join(', ')}`);
+  }
+  return found;
+}

@@ -1,0 +1,52 @@
+/** One contestant's turn: bytes moved, and what they cost the serving process. */
+import type { ContestantServer } from './contestant-server.js';
+import { PollingClient } from './polling-client.js';
+
+export interface Sample {
+  readonly bytes: number;
+  readonly seconds: number;
+  readonly cpuSeconds: number;
+  readonly peakMemory: number;
+  readonly method: string;
+  readonly syscalls: number;
+}
+
+/** Downloads `/` `requests` times on one kept-alive connection. */
+export async function measure(
+  server: ContestantServer,
+  requests: number,
+  onBytes?: (bytes: number) => void,
+): Promise<Sample> {
+  const client = await PollingClient.connect(server.port);
+  try {
+    await server.report(); // from here on counts
+    const startedAt = performance.now();
+    let bytes = 0;
+    for (let n = 0; n < requests; n++) {
+      const done = bytes;
+      bytes += client.get('/', onBytes === undefined ? {} : { onBytes: (part) => onBytes(done + part) }).bytes;
+    }
+    const seconds = (performance.now() - startedAt) / 1000;
+    const { cpuSeconds, peakMemory, method, syscalls } = await server.report();
+    return { bytes, seconds, cpuSeconds, peakMemory, method, syscalls };
+  } finally {
+    client.close();
+  }
+}
+
+/** One download whose every byte is received and hashed; hexadecimal SHA-256. */
+export async function hashOfDownload(server: ContestantServer): Promise<{ bytes: number; sha256: string }> {
+  const client = await PollingClient.connect(server.port);
+  try {
+    const { bytes, sha256 } = client.get('/', { hash: true });
+    return { bytes, sha256: sha256 ?? '' };
+  } finally {
+    client.close();
+  }
+}
+
+export const GB = 1e9;
+
+export function cpuSecondsPerGB(sample: Sample): number {
+  return sample.cpuSeconds / (sample.bytes / GB);
+}

@@ -1,0 +1,50 @@
+/**
+ * Runs ava in the current package, prints its results for people, and leaves them, counted, in test-results/summary.json.
+ * Arguments are passed on to ava. The exit status is ava's own: a crash or a time-out fails even if every test passed.
+ */
+import { spawn } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { styleText } from 'node:util';
+import { Parser } from 'tap-parser';
+
+const require = createRequire(join(process.cwd(), 'package.json'));
+const ava = join(dirname(require.resolve('ava/package.json')), 'entrypoints', 'cli.mjs');
+const summary = { passed: 0, failed: 0, skipped: 0, skips: [], failures: [] };
+
+const parser = new Parser();
+parser.on('assert', ({ ok, skip, todo, name, diag }) => {
+  if (skip || todo) {
+    summary.skipped++;
+    summary.skips.push(name);
+    console.log(styleText('yellow', `- ${name}`));
+  } else if (ok) {
+    summary.passed++;
+    console.log(`${styleText('green', '✔')} ${name}`);
+  } else {
+    summary.failed++;
+    summary.failures.push(name);
+    console.log(styleText('red', `✖ ${name}`));
+    if (diag) console.log(diag);
+  }
+});
+parser.on('comment', (comment) => {
+  if (!/^# (tests|pass|fail|skip)/.test(comment)) process.stdout.write(styleText('dim', comment));
+});
+parser.on('extra', (text) => process.stdout.write(text));
+
+rmSync('test-results', { recursive: true, force: true });
+const child = spawn(process.execPath, [ava, '--tap', ...process.argv.slice(2)], { stdio: ['ignore', 'pipe', 'inherit'] });
+child.stdout.pipe(parser);
+const [code] = await Promise.all([
+  new Promise((resolve) => child.on('close', (status) => resolve(status ?? 1))),
+  new Promise((resolve) => parser.on('complete', resolve)),
+]);
+if (code !== 0 && summary.failed === 0) {
+  summary.failed++;
+  summary.failures.push(`ava ended with status ${code} outside of a test`);
+}
+mkdirSync('test-results');
+writeFileSync(join('test-results', 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
+process.exitCode = code !== 0 || summary.failed > 0 ? 1 : 0;
