@@ -19,6 +19,7 @@ export const constants = {
   EOVERFLOW: 75,
   EOPNOTSUPP: 95,
   ECONNRESET: 104,
+  ENOTCONN: 107,
   ECANCELED: 125,
 
   /** The most one sendfile, splice, read or write moves in a call, in bytes: INT_MAX rounded down to a 4 KiB page. */

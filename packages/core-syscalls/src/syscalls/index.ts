@@ -44,6 +44,6 @@ export {
 } from './process.js';
 export { preadv2, pwritev2, pread, pwrite, read, readv, write, writev } from './read-write.js';
 export { sendfile, sendfileAsync } from './sendfile.js';
-export { getsockopt, recv, send, setsockopt, socket, socketpair } from './socket.js';
+export { getsockopt, recv, send, setsockopt, setsockoptBytes, socket, socketpair } from './socket.js';
 export { splice, tee, vmsplice } from './splice.js';
 export { readStatx, STATX_SIZE, type Statx, statx } from './statx.js';

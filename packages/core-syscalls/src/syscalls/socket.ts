@@ -3,10 +3,11 @@ import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.j
 
 let nativeSocket: NativeFunction<[number, number, number]> | undefined;
 let nativeSocketpair: NativeFunction<[number, number, number, Int32Array]> | undefined;
-let nativeSetsockopt: NativeFunction<[number, number, number, Int32Array, number]> | undefined;
+let nativeSetsockopt: NativeFunction<[number, number, number, Int32Array | Buffer, number]> | undefined;
 let nativeGetsockopt: NativeFunction<[number, number, number, Int32Array, Int32Array]> | undefined;
 let nativeRecv: NativeFunction<[number, Pointer, number, number]> | undefined;
 let nativeSend: NativeFunction<[number, Pointer, number, number]> | undefined;
+const setsockoptPrototype = 'int setsockopt(int fd, int level, int name, void *value, uint length)';
 const value = new Int32Array(1);
 const valueLength = new Int32Array(1);
 const INT_SIZE = 4;
@@ -25,9 +26,15 @@ export function socketpair(domain: number, type: number, protocol: number, fds: 
 
 /** `int setsockopt(int fd, int level, int name, const int *value, socklen_t 4)`, for integer options: 0 or a negative errno. */
 export function setsockopt(fd: number, level: number, name: number, option: number): number {
-  nativeSetsockopt ??= bind('int setsockopt(int fd, int level, int name, void *value, uint length)');
+  nativeSetsockopt ??= bind(setsockoptPrototype);
   value[0] = option;
   return kernelResult(nativeSetsockopt(fd, level, name, value, INT_SIZE));
+}
+
+/** `int setsockopt(int fd, int level, int name, const void *value, socklen_t length)`, for other options: 0 or a negative errno. */
+export function setsockoptBytes(fd: number, level: number, name: number, option: Buffer): number {
+  nativeSetsockopt ??= bind(setsockoptPrototype);
+  return kernelResult(nativeSetsockopt(fd, level, name, option, option.length));
 }
 
 /** `int getsockopt(int fd, int level, int name, int *value, socklen_t *4)`, for non-negative integer options: the value or a negative errno. */

@@ -1,0 +1,135 @@
+/** What can be done with one path: it depends on the filesystem it is on. */
+import { closeSync, constants as fs, openSync, statfsSync } from 'node:fs';
+import { constants } from '../constants.js';
+import { SyscallError } from '../errors.js';
+import { libcStatus } from '../libc.js';
+import * as syscalls from '../syscalls/index.js';
+import type { Feature } from './feature-names.js';
+import { feature } from './report.js';
+
+export interface DirectIo extends Feature {
+  /** Alignment of memory, in bytes; 4096 is assumed where the kernel does not tell. */
+  readonly memoryAlign?: number;
+  /** Alignment of offsets and lengths, in bytes. */
+  readonly offsetAlign?: number;
+}
+
+export interface PathReport {
+  readonly path: string;
+  /** Its name, or the magic number in hexadecimal; undefined if the path cannot be examined. */
+  readonly filesystem: string | undefined;
+  /** Whether sendfile can read it and its size can be believed. */
+  readonly sendfileSource: Feature;
+  /** Whether copies may share blocks (FICLONE); by the filesystem's kind, since trying would write. */
+  readonly reflink: Feature;
+  readonly directIo: DirectIo;
+  /** Whether this process may hold a read lease on it now. Tried, and given up at once. */
+  readonly lease: Feature;
+}
+
+const S_IFMT = 0o170000;
+const S_IFREG = 0o100000;
+const ASSUMED_ALIGN = 4096;
+
+interface FilesystemKind {
+  readonly name: string;
+  readonly reflink?: boolean;
+  /** Sizes mean nothing there (rule 8). */
+  readonly pseudo?: boolean;
+}
+
+// include/uapi/linux/magic.h
+const FILESYSTEMS: ReadonlyMap<number, FilesystemKind> = new Map<number, FilesystemKind>([
+  [0xef53, { name: 'ext4' }],
+  [0x58465342, { name: 'xfs', reflink: true }],
+  [0x9123683e, { name: 'btrfs', reflink: true }],
+  [0xca451a4e, { name: 'bcachefs', reflink: true }],
+  [0x2fc12fc1, { name: 'zfs', reflink: true }],
+  [0x01021994, { name: 'tmpfs' }],
+  [0x794c7630, { name: 'overlayfs' }],
+  [0x6969, { name: 'nfs', reflink: true }],
+  [0xff534d42, { name: 'cifs' }],
+  [0xfe534d42, { name: 'smb' }],
+  [0x65735546, { name: 'fuse' }],
+  [0xf2f52010, { name: 'f2fs' }],
+  [0x9fa0, { name: 'procfs', pseudo: true }],
+  [0x62656572, { name: 'sysfs', pseudo: true }],
+  [0x63677270, { name: 'cgroup2', pseudo: true }],
+  [0x64626720, { name: 'debugfs', pseudo: true }],
+]);
+
+const no = (reason: string): Feature => ({ available: false, reason });
+
+/**
+ * Examines a path without changing it. Opening it for reading is all that happens to it.
+ * @throws {TypeError} if `path` is not a string. Everything else, a missing file included, is in the report.
+ */
+export function probePath(path: string): PathReport {
+  if (typeof path !== 'string') throw new TypeError(`probePath takes a path as a string; got ${typeof path}`);
+  const libc = libcStatus();
+  if (!libc.available) return nothing(path, libc.reason);
+  let fd: number;
+  try {
+    fd = openSync(path, fs.O_RDONLY | fs.O_NONBLOCK); // a FIFO must not make it wait
+  } catch (error) {
+    return nothing(path, (error as Error).message);
+  }
+  try {
+    return examine(path, fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function nothing(path: string, reason: string): PathReport {
+  return { path, filesystem: undefined, sendfileSource: no(reason), reflink: no(reason), directIo: no(reason), lease: no(reason) };
+}
+
+function examine(path: string, fd: number): PathReport {
+  const type = statfsSync(path).type;
+  const kind = FILESYSTEMS.get(type);
+  const buffer = Buffer.alloc(syscalls.STATX_SIZE);
+  const { STATX_BASIC_STATS, STATX_DIOALIGN, AT_EMPTY_PATH } = constants;
+  const status = syscalls.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, buffer);
+  const filesystem = kind?.name ?? `0x${type.toString(16)}`;
+  if (status < 0) return { ...nothing(path, new SyscallError(status, 'statx').message), filesystem };
+  const { mode, size, mask, dioMemAlign, dioOffsetAlign } = syscalls.readStatx(buffer);
+  if ((mode & S_IFMT) !== S_IFREG) return { ...nothing(path, 'it is not a regular file'), filesystem };
+  return {
+    path,
+    filesystem,
+    sendfileSource: sendfileSource(kind, size),
+    reflink: kind?.reflink === true ? { available: true } : no(`${filesystem} is not known to share blocks between files`),
+    directIo: directIo(mask, dioMemAlign, dioOffsetAlign),
+    lease: lease(fd),
+  };
+}
+
+function sendfileSource(kind: FilesystemKind | undefined, size: number): Feature {
+  const sendfile = feature('sendfile');
+  if (!sendfile.available) return sendfile;
+  if (kind?.pseudo === true) return no(`files on ${kind.name} have no size that can be trusted`);
+  return size === 0 ? no('the file is empty') : { available: true };
+}
+
+function directIo(mask: number, memoryAlign: number, offsetAlign: number): DirectIo {
+  if ((mask & constants.STATX_DIOALIGN) === 0) {
+    return { ...feature('directIo'), memoryAlign: ASSUMED_ALIGN, offsetAlign: ASSUMED_ALIGN };
+  }
+  if (offsetAlign === 0) return no('the filesystem does not support direct I/O on this file');
+  return { available: true, memoryAlign, offsetAlign };
+}
+
+function lease(fd: number): Feature {
+  const known = feature('lease');
+  if (!known.available) return known;
+  const result = syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK);
+  if (result < 0) {
+    const { code } = new SyscallError(result, 'fcntl');
+    if (code === 'EAGAIN') return no('somebody has the file open for writing (EAGAIN)');
+    if (code === 'EACCES') return no("the file belongs to another user, and CAP_LEASE is missing (EACCES)");
+    return no(`the filesystem refuses leases (${code})`);
+  }
+  syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_UNLCK);
+  return { available: true };
+}

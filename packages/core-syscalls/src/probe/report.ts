@@ -1,0 +1,120 @@
+/** The probe: what this process, on this kernel, in this container, as this user, can really do. */
+import { arch, platform, release } from 'node:os';
+import { libcStatus } from '../libc.js';
+import { getpagesize } from '../syscalls/memory.js';
+import { disabledOrWarn } from './disable.js';
+import { type Feature, type FeatureName, featureNames } from './feature-names.js';
+import { type KnownProblem, knownProblems } from './known-bad-kernels.js';
+import { type NetworkInterface, probeInterfaces } from './network-interfaces.js';
+import { readKernelFile, tryFeature } from './try-features.js';
+
+/** Limits of this system; undefined where the kernel does not tell. */
+export interface SystemLimits {
+  /** Bytes a process without CAP_SYS_RESOURCE may ask for by F_SETPIPE_SZ. */
+  readonly pipeMaxSize: number | undefined;
+  /** Pages of pipes a user may have before new ones shrink to two pages. 0: no limit. */
+  readonly pipeUserPagesSoft: number | undefined;
+  /** Pages of pipes a user may have at all. 0: no limit. */
+  readonly pipeUserPagesHard: number | undefined;
+  /** Until the kernel breaks a lease by force, in milliseconds. */
+  readonly leaseBreakTimeMs: number | undefined;
+  /** Mappings a process may have. */
+  readonly maxMapCount: number | undefined;
+}
+
+export interface CapabilityReport {
+  readonly platform: string;
+  readonly arch: string;
+  /** The kernel's release, as uname -r. */
+  readonly kernel: string;
+  /** Bytes. */
+  readonly pageSize: number;
+  readonly features: Readonly<Record<FeatureName, Feature>>;
+  readonly interfaces: readonly NetworkInterface[];
+  readonly limits: SystemLimits;
+  readonly knownProblems: readonly KnownProblem[];
+  /** What is wrong with ZEROCOPY_DISABLE, if anything is. */
+  readonly configurationError?: string;
+}
+
+/** What commonly makes a call fail that is there; appended to the reason. */
+const HINTS: Readonly<Record<string, string>> = {
+  ENOSYS: 'this kernel does not have the call, or a sandbox hides it',
+  EPERM: 'a sandbox (seccomp) or a missing privilege refuses it',
+  EACCES: 'this user may not',
+  EINVAL: 'this kernel or filesystem does not support it',
+  EOPNOTSUPP: 'the filesystem or protocol does not support it',
+  ENOENT: 'the kernel module is not there',
+};
+
+function reasonOf(error: unknown): string {
+  const { message, code } = error as NodeJS.ErrnoException;
+  const hint = code === undefined ? undefined : HINTS[code];
+  return hint === undefined ? message : `${message} (${hint})`;
+}
+
+const cache = new Map<FeatureName, Feature>();
+
+function examine(name: FeatureName): Feature {
+  if (disabledOrWarn().names.has(name)) return { available: false, reason: 'disabled by ZEROCOPY_DISABLE' };
+  const libc = libcStatus();
+  if (!libc.available) return { available: false, reason: libc.reason };
+  try {
+    const detail = tryFeature(name);
+    return detail === undefined ? { available: true } : { available: true, detail };
+  } catch (error) {
+    return { available: false, reason: reasonOf(error) };
+  }
+}
+
+/** One feature, tried on its first use in this thread and then remembered. Never throws. */
+export function feature(name: FeatureName): Feature {
+  let known = cache.get(name);
+  if (known === undefined) {
+    known = examine(name);
+    cache.set(name, known);
+  }
+  return known;
+}
+
+function kernelNumber(path: string): number | undefined {
+  const text = readKernelFile(path);
+  const number = text === undefined || text === '' ? Number.NaN : Number(text);
+  return Number.isFinite(number) ? number : undefined;
+}
+
+function limits(): SystemLimits {
+  const leaseBreakTime = kernelNumber('/proc/sys/fs/lease-break-time');
+  return {
+    pipeMaxSize: kernelNumber('/proc/sys/fs/pipe-max-size'),
+    pipeUserPagesSoft: kernelNumber('/proc/sys/fs/pipe-user-pages-soft'),
+    pipeUserPagesHard: kernelNumber('/proc/sys/fs/pipe-user-pages-hard'),
+    leaseBreakTimeMs: leaseBreakTime === undefined ? undefined : leaseBreakTime * 1000,
+    maxMapCount: kernelNumber('/proc/sys/vm/max_map_count'),
+  };
+}
+
+let report: CapabilityReport | undefined;
+
+/**
+ * Everything at once: each feature tried on throw-away descriptors, network cards, limits, known problems.
+ * Made on the first call and remembered. Never throws, on any platform; leaves nothing behind.
+ */
+export function probe(): CapabilityReport {
+  if (report !== undefined) return report;
+  const { problem } = disabledOrWarn();
+  const onLinux = libcStatus().available;
+  const features = Object.fromEntries(featureNames.map((name) => [name, feature(name)]));
+  report = {
+    platform: platform(),
+    arch: arch(),
+    kernel: release(),
+    pageSize: getpagesize(),
+    features: features as Record<FeatureName, Feature>,
+    interfaces: onLinux ? probeInterfaces() : [],
+    limits: limits(),
+    knownProblems: onLinux ? knownProblems(release()) : [],
+    ...(problem === undefined ? {} : { configurationError: problem }),
+  };
+  return report;
+}

@@ -1,0 +1,258 @@
+/**
+ * Each feature tried, on throw-away descriptors. A feature that works returns what was learnt; one that does not
+ * throws, and the error becomes the reason. Nothing is guessed from a kernel version.
+ */
+import { closeSync, constants as fs, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { supportedAbi } from '../abi.js';
+import { constants } from '../constants.js';
+import { check } from '../errors.js';
+import * as syscalls from '../syscalls/index.js';
+import type { FeatureName } from './feature-names.js';
+
+type Detail = Readonly<Record<string, unknown>>;
+
+const { AT_EMPTY_PATH, O_CLOEXEC, O_NONBLOCK, RWF_NOWAIT } = constants;
+const SAMPLE = Buffer.from('zerocopy');
+
+/** What has to be undone after a try, in reverse order, whatever happens. */
+class Cleanup {
+  readonly #steps: (() => void)[] = [];
+
+  add(step: () => void): void {
+    this.#steps.push(step);
+  }
+
+  descriptor(fd: number): number {
+    this.add(() => syscalls.close(fd));
+    return fd;
+  }
+
+  run(): void {
+    for (const step of this.#steps.reverse()) step();
+  }
+}
+
+function pipe(cleanup: Cleanup): readonly [read: number, write: number] {
+  const fds = new Int32Array(2);
+  check(syscalls.pipe2(fds, O_CLOEXEC | O_NONBLOCK), 'pipe2');
+  return [cleanup.descriptor(fds[0] as number), cleanup.descriptor(fds[1] as number)];
+}
+
+/** A file in memory that holds the sample. */
+function memoryFile(cleanup: Cleanup): number {
+  const fd = cleanup.descriptor(check(syscalls.memfdCreate('zerocopy-probe', constants.MFD_CLOEXEC), 'memfd_create'));
+  check(syscalls.write(fd, SAMPLE, SAMPLE.length), 'write');
+  return fd;
+}
+
+/** An empty file in the temporary directory, gone afterwards. */
+function temporaryFile(cleanup: Cleanup, state: 'open' | 'closed' = 'open'): { readonly path: string; readonly fd: number } {
+  const directory = mkdtempSync(join(tmpdir(), 'zerocopy-probe-'));
+  cleanup.add(() => rmSync(directory, { recursive: true, force: true }));
+  const path = join(directory, 'file');
+  const fd = openSync(path, fs.O_RDWR | fs.O_CREAT, 0o600);
+  if (state === 'closed') closeSync(fd);
+  else cleanup.add(() => closeSync(fd));
+  return { path, fd };
+}
+
+/** A file on a disk that this process can certainly read: its own executable. */
+function executable(cleanup: Cleanup, flags = 0): number {
+  const fd = openSync(process.execPath, fs.O_RDONLY | flags);
+  cleanup.add(() => closeSync(fd));
+  return fd;
+}
+
+function expectSample(fd: number): void {
+  const buffer = Buffer.alloc(SAMPLE.length);
+  const length = check(syscalls.read(fd, buffer, buffer.length), 'read');
+  if (!buffer.subarray(0, length).equals(SAMPLE)) throw new Error('the bytes that arrived are not those that were sent');
+}
+
+function socket(cleanup: Cleanup): number {
+  return cleanup.descriptor(
+    check(syscalls.socket(constants.AF_INET, constants.SOCK_STREAM | constants.SOCK_CLOEXEC, 0), 'socket'),
+  );
+}
+
+type Try = (cleanup: Cleanup) => Detail | undefined;
+
+const tries: Readonly<Record<FeatureName, Try>> = {
+  sendfile(cleanup) {
+    const [read, write] = pipe(cleanup);
+    check(syscalls.sendfile(write, memoryFile(cleanup), 0, SAMPLE.length), 'sendfile');
+    expectSample(read);
+    return undefined;
+  },
+
+  splice(cleanup) {
+    const [firstRead, firstWrite] = pipe(cleanup);
+    const [secondRead, secondWrite] = pipe(cleanup);
+    check(syscalls.write(firstWrite, SAMPLE, SAMPLE.length), 'write');
+    check(syscalls.splice(firstRead, null, secondWrite, null, SAMPLE.length, constants.SPLICE_F_NONBLOCK), 'splice');
+    expectSample(secondRead);
+    return { pipeCapacity: check(syscalls.fcntl(secondWrite, constants.F_GETPIPE_SZ), 'fcntl') };
+  },
+
+  tee(cleanup) {
+    const [firstRead, firstWrite] = pipe(cleanup);
+    const [secondRead, secondWrite] = pipe(cleanup);
+    check(syscalls.write(firstWrite, SAMPLE, SAMPLE.length), 'write');
+    check(syscalls.tee(firstRead, secondWrite, SAMPLE.length, constants.SPLICE_F_NONBLOCK), 'tee');
+    expectSample(secondRead);
+    expectSample(firstRead);
+    return undefined;
+  },
+
+  vmsplice(cleanup) {
+    const [read, write] = pipe(cleanup);
+    check(syscalls.vmsplice(write, syscalls.createIovec(SAMPLE), 1, constants.SPLICE_F_NONBLOCK), 'vmsplice');
+    expectSample(read);
+    return undefined;
+  },
+
+  copyFileRange(cleanup) {
+    const from = temporaryFile(cleanup);
+    const to = temporaryFile(cleanup);
+    writeSync(from.fd, SAMPLE);
+    check(syscalls.copyFileRange(from.fd, 0, to.fd, 0, SAMPLE.length, 0), 'copy_file_range');
+    expectSample(to.fd);
+    return undefined;
+  },
+
+  mmap(cleanup) {
+    const size = syscalls.getpagesize();
+    const address = check(
+      syscalls.mmap(null, size, constants.PROT_READ, constants.MAP_SHARED, memoryFile(cleanup), 0),
+      'mmap',
+    );
+    cleanup.add(() => syscalls.munmap(address, size));
+    return { pageSize: size };
+  },
+
+  lease(cleanup) {
+    const { path } = temporaryFile(cleanup, 'closed'); // a read lease needs a file that nobody has open for writing
+    const fd = openSync(path, fs.O_RDONLY);
+    cleanup.add(() => closeSync(fd));
+    check(syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK), 'fcntl(F_SETLEASE)');
+    check(syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_UNLCK), 'fcntl(F_SETLEASE)');
+    return undefined;
+  },
+
+  sigbusTrap(cleanup) {
+    if (supportedAbi === undefined) throw new Error(`there is no handler for the architecture ${process.arch}`);
+    const size = syscalls.getpagesize();
+    const { PROT_READ, PROT_EXEC, MAP_PRIVATE } = constants;
+    const address = check(
+      syscalls.mmap(null, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, memoryFile(cleanup), 0),
+      'mmap(PROT_EXEC)',
+    );
+    cleanup.add(() => syscalls.munmap(address, size));
+    check(syscalls.sigaction(constants.SIGBUS, null, Buffer.alloc(syscalls.SIGACTION_SIZE)), 'sigaction');
+    return undefined;
+  },
+
+  openat2(cleanup) {
+    cleanup.descriptor(check(syscalls.openat2(constants.AT_FDCWD, process.execPath, O_CLOEXEC, 0, 0), 'openat2'));
+    return undefined;
+  },
+
+  openat2Cached(cleanup) {
+    const path = process.execPath;
+    closeSync(openSync(path, 'r')); // so that its directory entries are cached
+    cleanup.descriptor(
+      check(syscalls.openat2(constants.AT_FDCWD, path, O_CLOEXEC, 0, constants.RESOLVE_CACHED), 'openat2'),
+    );
+    return undefined;
+  },
+
+  preadvNowait(cleanup) {
+    const result = syscalls.preadv2(executable(cleanup), syscalls.createIovec(Buffer.alloc(1)), 0, RWF_NOWAIT);
+    if (result !== -constants.EAGAIN) check(result, 'preadv2(RWF_NOWAIT)'); // EAGAIN: it works, and the page is cold
+    return undefined;
+  },
+
+  cachestat(cleanup) {
+    const range = BigUint64Array.of(0n, 4096n);
+    check(syscalls.cachestat(executable(cleanup), range, new BigUint64Array(5)), 'cachestat');
+    return undefined;
+  },
+
+  statxDirectIo(cleanup) {
+    const buffer = Buffer.alloc(syscalls.STATX_SIZE);
+    check(syscalls.statx(executable(cleanup), '', AT_EMPTY_PATH, constants.STATX_DIOALIGN, buffer), 'statx');
+    const { mask, dioMemAlign, dioOffsetAlign } = syscalls.readStatx(buffer);
+    if ((mask & constants.STATX_DIOALIGN) === 0) throw new Error('statx does not tell the alignment for direct I/O');
+    return { memoryAlign: dioMemAlign, offsetAlign: dioOffsetAlign };
+  },
+
+  directIo(cleanup) {
+    const fd = executable(cleanup, constants.O_DIRECT);
+    const size = syscalls.getpagesize();
+    const { PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS } = constants;
+    const address = check(
+      syscalls.mmap(null, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+      'mmap',
+    );
+    cleanup.add(() => syscalls.munmap(address, size));
+    check(syscalls.pread(fd, address, size, 0), 'pread(O_DIRECT)');
+    return undefined;
+  },
+
+  memfdSeals(cleanup) {
+    const flags = constants.MFD_CLOEXEC | constants.MFD_ALLOW_SEALING;
+    const fd = cleanup.descriptor(check(syscalls.memfdCreate('zerocopy-probe', flags), 'memfd_create'));
+    check(syscalls.ftruncate(fd, 4096), 'ftruncate');
+    check(syscalls.fcntl(fd, constants.F_ADD_SEALS, constants.F_SEAL_SHRINK), 'fcntl(F_ADD_SEALS)');
+    if (syscalls.ftruncate(fd, 0) === 0) throw new Error('a sealed memfd could be shrunk');
+    return undefined;
+  },
+
+  ioUring(cleanup) {
+    cleanup.descriptor(check(syscalls.ioUringSetup(1, Buffer.alloc(120)), 'io_uring_setup'));
+    return undefined;
+  },
+
+  msgZerocopy(cleanup) {
+    check(syscalls.setsockopt(socket(cleanup), constants.SOL_SOCKET, constants.SO_ZEROCOPY, 1), 'setsockopt(SO_ZEROCOPY)');
+    return undefined;
+  },
+
+  kernelTls(cleanup) {
+    // A socket that is not connected: ENOTCONN comes from the module, ENOENT from a kernel without it (net/tls).
+    const name = Buffer.from('tls\0');
+    const result = syscalls.setsockoptBytes(socket(cleanup), constants.IPPROTO_TCP, constants.TCP_ULP, name);
+    if (result !== -constants.ENOTCONN) check(result, 'setsockopt(TCP_ULP)');
+    return undefined;
+  },
+};
+
+/** Tries one feature. Returns its detail, or throws why it does not work. Leaves nothing behind. */
+export function tryFeature(name: FeatureName): Detail | undefined {
+  const cleanup = new Cleanup();
+  try {
+    return tries[name](cleanup);
+  } finally {
+    cleanup.run();
+  }
+}
+
+/** Reads a small file of the kernel's, for instance below /proc/sys; undefined if it is not there. */
+export function readKernelFile(path: string): string | undefined {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r');
+  } catch {
+    return undefined; // not on this kernel, or not visible from this container
+  }
+  try {
+    const buffer = Buffer.alloc(4096);
+    return buffer.toString('utf8', 0, readSync(fd, buffer)).trim();
+  } catch {
+    return undefined; // sysfs answers EINVAL for what an interface does not have
+  } finally {
+    closeSync(fd);
+  }
+}
