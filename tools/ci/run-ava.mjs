@@ -4,13 +4,12 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
 import { Parser } from 'tap-parser';
 
-const require = createRequire(join(process.cwd(), 'package.json'));
-const ava = join(dirname(require.resolve('ava/package.json')), 'entrypoints', 'cli.mjs');
+const ava = fileURLToPath(new URL('../../node_modules/ava/entrypoints/cli.mjs', import.meta.url));
 const summary = { passed: 0, failed: 0, skipped: 0, skips: [], failures: [] };
 
 const parser = new Parser();

@@ -29,8 +29,9 @@ export class SyscallError extends Error {
   /** The negative errno, as in Node's own errors. */
   readonly errno: number;
   readonly syscall: string;
-  readonly path?: string;
-  readonly dest?: string;
+  // Own properties only where they apply, as in Node.
+  declare readonly path?: string;
+  declare readonly dest?: string;
 
   /** @param errno the errno, positive or negative. */
   constructor(errno: number, syscall: string, context: ErrorContext = {}) {

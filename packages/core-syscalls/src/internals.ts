@@ -23,6 +23,7 @@ export { activeTransfers, pieceSize, quantumSize } from './transfer/quantum.js';
 export { abortError, codeOf, TransferError, type TransferErrorOptions, transferError } from './transfer/result.js';
 export {
   COLD,
+  FULL,
   type Resume,
   SOURCE_ENDED,
   Transfer,

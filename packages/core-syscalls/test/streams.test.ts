@@ -197,6 +197,7 @@ onLinux('a turn on a lost connection is told so: requested, held, and with an er
 onLinux('a cancelled request lets the queue pass; an error fails the socket as a write of its own would', async (t) => {
   const pair = await socketPair();
   const received = collect(pair.client);
+  pair.server.cork();
   const request = requestWriteTurn(pair.server, pair.server, {
     begin: () => t.fail(),
     dropped: () => t.fail(),
@@ -204,6 +205,7 @@ onLinux('a cancelled request lets the queue pass; an error fails the socket as a
   });
   request.cancel();
   pair.server.write('after');
+  pair.server.uncork();
   await until(() => received.text() === 'after');
   const turn = await turnOf(pair.server);
   const failed = once(pair.server, 'error');

@@ -1,8 +1,8 @@
 /**
  * One file range, sent by the kernel in its turn of a destination's write queue.
  *
- *   queued ──► sending ──► ended
- *      └── dropped / lost / stopped ──► ended      (exactly one call of `onEnd`)
+ *   new ──► queued ──► sending ──► ended
+ *             └── dropped / lost / stopped ──► ended      (exactly one call of `onEnd`)
  */
 import { type TransferMethod, type TransferResult } from '@zerocopy/core-syscalls';
 import {
@@ -78,7 +78,11 @@ export class KernelSend {
 
   constructor(options: KernelSendOptions) {
     this.#options = options;
-    const { destination } = options;
+  }
+
+  /** Asks for the turn. It may come, and all of it be over, before this returns. */
+  start(): void {
+    const { destination } = this.#options;
     this.#request = requestWriteTurn(destination.stream, destination.socket, {
       begin: (turn) => this.#begin(turn),
       dropped: () => this.#end({ kind: 'dropped', result: NOTHING }),
@@ -113,11 +117,10 @@ export class KernelSend {
 
   /** After 'failed': ends the turn, so that what waits behind it goes out, or destroys the connection. */
   settle(connection: 'keep' | 'destroy', error?: Error): void {
-    const { socket } = this.#options.destination;
     if (connection === 'keep') this.#turn?.end();
     else {
       this.#turn?.abandon();
-      socket.destroy(error);
+      this.#options.destination.socket.destroy(error);
     }
   }
 
@@ -150,8 +153,11 @@ export class KernelSend {
 
   #onTransferEnd(error: TransferError | null, result: TransferResult): void {
     const turn = this.#turn as WriteTurn;
+    const { socket } = this.#options.destination;
+    // Destroyed, and its 'close' still to come: the reason is the socket's, not that of the call that missed it.
+    if (error !== null && CONNECTION_CODES.has(error.code) && socket.destroyed) this.#lost ??= socket.errored ?? null;
     if (this.#lost !== undefined) {
-      this.#end({ kind: 'destination-failed', error: error ?? this.#connectionLost(), result });
+      this.#end({ kind: 'destination-failed', error: this.#connectionLost(), result });
     } else if (error !== null) {
       if (CONNECTION_CODES.has(error.code)) {
         turn.end(error.cause instanceof Error ? error.cause : error);

@@ -171,11 +171,11 @@ export class SendfileReadStream extends ReadStream {
   #refusal(destination: unknown): string | undefined {
     const reason = unavailable();
     if (reason !== undefined) return reason;
+    if (this.listenerCount('data') > 0 || this.listenerCount('readable') > 0) return "the stream has a 'data' listener";
     if (this.readableFlowing !== null || this.readableLength > 0 || this.readableDidRead || this.destroyed) {
       return 'the stream is being read already';
     }
     if (this.readableEncoding !== null) return 'the stream has an encoding';
-    if (this.listenerCount('data') > 0 || this.listenerCount('readable') > 0) return "the stream has a 'data' listener";
     const resolved = resolveDestination(destination);
     if ('refused' in resolved) return resolved.refused;
     const framing = framingOf(resolved);
@@ -225,6 +225,7 @@ export class SendfileReadStream extends ReadStream {
       },
       onEnd: (outcome) => this.#onSendEnd(route, outcome, position),
     });
+    route.send.start();
   }
 
   /** Bytes to send: what the file and the range hold, and never more than the response has announced. */

@@ -191,6 +191,7 @@ function sendByKernel(
       if (send.queued) send.stop();
     };
     signal?.addEventListener('abort', onAbort, { once: true });
+    send.start();
   });
 }
 

@@ -3,6 +3,7 @@ import { read } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
   COLD,
+  FULL,
   OwnedDescriptor,
   type Resume,
   SOURCE_ENDED,
@@ -34,6 +35,7 @@ export class SendfileEngine implements TransferEngine {
   readonly #gate: ResidencyGate;
   #position: number;
   #inStream = 0;
+  #full = false;
   #carry: syscalls.Iovec | undefined;
 
   /** @param position where to start, in bytes. */
@@ -51,10 +53,19 @@ export class SendfileEngine implements TransferEngine {
   attempt(count: number): number {
     const socket = this.#turn.descriptor();
     if (socket < 0) return -EBADF;
+    if (this.#full) {
+      this.#full = false;
+      return FULL;
+    }
     const warm = this.#gate.warm(this.#position, count);
     if (warm === 0) return COLD;
     const result = syscalls.sendfile(socket, this.#fd, this.#position, warm);
-    if (result > 0) this.#advance(result);
+    if (result > 0) {
+      this.#advance(result);
+      // Not EAGAIN (rule 3), but a reason to ask libuv rather than the kernel: where the socket is not full after all,
+      // the wait ends at once, and nothing can hang, because the stream's own write does the waiting.
+      this.#full = result < warm;
+    }
     return result;
   }
 

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type Account, contestantNamed } from './contestants.js';
+import { type Account, contestantNamed, followTransfers } from './contestants.js';
 
 export interface ServerReport {
   /** Seconds of CPU (user and system) since the last report. */
@@ -18,6 +18,7 @@ export type ServerMessage = { readonly port: number } | { readonly report: Serve
 const [name = '', path = ''] = process.argv.slice(2);
 const account: Account = { method: 'none', syscalls: 0 };
 const handler = contestantNamed(name).handler(path, statSync(path).size, account);
+followTransfers(account);
 const tell = (message: ServerMessage): void => {
   process.send?.(message);
 };

@@ -1,8 +1,16 @@
 /** Ways to serve one file over HTTP. Each runs alone in a process of its own. */
+import diagnosticsChannel from 'node:diagnostics_channel';
 import { createReadStream, openSync } from 'node:fs';
 import type { RequestListener, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
-import { check, constants, descriptorOf, syscalls } from '@zerocopy/core-syscalls';
+import {
+  check,
+  constants,
+  descriptorOf,
+  syscalls,
+  TRANSFER_CHANNEL,
+  type TransferTrace,
+} from '@zerocopy/core-syscalls';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 
 /** What a contestant says of the work it has done; reset when it is read. */
@@ -36,24 +44,28 @@ const nodePipeline: Contestant = {
 const zerocopyPipeline: Contestant = {
   name: 'zerocopy',
   description: 'pipeline(createSendfileStream(path), res)',
-  handler: (path, size, account) => (_request, response) => {
+  handler: (path, size) => (_request, response) => {
     response.writeHead(200, headers(size));
-    const stream = createSendfileStream(path);
-    pipeline(stream, response, () => {
-      account.method = stream.method ?? 'none';
-    });
+    pipeline(createSendfileStream(path), response, () => {});
   },
 };
+
+/** The streams tell of their transfers on a diagnostics channel; this counts them for whichever contestant runs here. */
+export function followTransfers(account: Account): void {
+  diagnosticsChannel.subscribe(`tracing:${TRANSFER_CHANNEL}:asyncEnd`, (message) => {
+    const { result } = message as TransferTrace;
+    if (result === undefined) return;
+    account.method = result.method;
+    account.syscalls += result.syscalls;
+  });
+}
 
 const zerocopySendFile: Contestant = {
   name: 'zerocopy-sendFile',
   description: 'sendFile(res, path)',
-  handler: (path, size, account) => async (_request, response) => {
+  handler: (path, size) => (_request, response) => {
     response.writeHead(200, headers(size));
-    const result = await sendFile(response, path).catch(() => undefined);
-    if (result === undefined) return;
-    account.method = result.method;
-    account.syscalls += result.syscalls;
+    sendFile(response, path).catch(() => response.destroy());
   },
 };
 

@@ -248,8 +248,9 @@ export function requestWriteTurn(
 }
 
 function writeToken(destination: Writable | OutgoingMessage, token: Token, callback: WriteCallback): void {
-  // A corked HTTP message keeps its chunks back: let what is there go first, the token behind it, then cork again.
-  let corked = destination.writableCorked;
+  // A corked HTTP message would put the token inside its next chunk (Node 26): let what it holds go first, then the
+  // token, then cork again. A socket's cork only delays, and the token may wait with the rest.
+  let corked = destination instanceof Socket ? 0 : destination.writableCorked;
   for (let n = corked; n > 0; n--) destination.uncork();
   (destination as Writable).write(token, callback);
   for (; corked > 0; corked--) destination.cork();

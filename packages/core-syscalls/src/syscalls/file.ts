@@ -16,7 +16,7 @@ let nativeMemfd: NativeFunction<[number, string, number]> | undefined;
 export function posixFadvise(fd: number, offset: number, length: number, advice: number): number {
   nativeFadvise ??= bind('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
   const result = nativeFadvise(fd, offset, length, advice);
-  return result < 0 ? kernelResult(result) : -result;
+  return result < 0 ? kernelResult(result) : 0 - result;
 }
 
 /** `int fallocate(int fd, int mode, off_t offset, off_t size)`: 0 or a negative errno. Reserves blocks; ENOSPC comes here and not later. */

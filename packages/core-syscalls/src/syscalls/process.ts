@@ -44,7 +44,7 @@ export function sigaction(signal: number, action: Pointer, oldAction: Pointer): 
 export function pthreadSigmask(how: number, set: Pointer, oldSet: Pointer): number {
   nativeSigmask ??= bind('int pthread_sigmask(int how, void *set, void *oldset)');
   const result = nativeSigmask(how, set, oldSet);
-  return result < 0 ? kernelResult(result) : -result;
+  return result < 0 ? kernelResult(result) : 0 - result;
 }
 
 /** `int io_uring_setup(unsigned int entries, struct io_uring_params *p)`, since Linux 5.1: a descriptor or a negative errno. */

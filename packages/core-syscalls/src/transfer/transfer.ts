@@ -22,6 +22,9 @@ import { abortError, type TransferError, type TransferMethod, type TransferResul
 /** What an attempt returns when it would have to wait for a disk. Outside the range of errnos (1 to 4095). */
 export const COLD = -4096;
 
+/** What an attempt returns when it knows, without a call, that the answer would be EAGAIN: the last count was short. */
+export const FULL = -4097;
+
 /** Ends a wait or an offload: with the bytes it moved, 0 included; with -1 when the source has ended; or with an error. */
 export type Resume = (error: Error | null, bytes: number) => void;
 /** The `bytes` that {@link Resume} gets when the source has ended. */
@@ -36,7 +39,7 @@ export interface TransferEngine {
   readonly reason?: string | undefined;
   /**
    * Moves up to `count` bytes without blocking.
-   * @returns bytes moved; 0 at the end of the source; a negative errno (EAGAIN: nothing moved, wait); or {@link COLD}.
+   * @returns bytes moved; 0 at the end of the source; a negative errno (EAGAIN: nothing moved, wait); {@link COLD} or {@link FULL}.
    */
   attempt(count: number): number;
   /** After EAGAIN: calls `resume` once when an attempt is worth while again. It may move up to `count` bytes itself. */
@@ -184,13 +187,13 @@ export class Transfer {
         return;
       }
       const result = this.#engine.attempt(Math.min(left, piece, MAX_RW_COUNT));
-      if (result !== COLD) this.#syscalls++;
+      if (result > COLD) this.#syscalls++;
       if (result > 0) {
         turn += result;
         this.#moved(result);
       } else if (result === 0) {
         return this.#end(null);
-      } else if (result === -EAGAIN) {
+      } else if (result === -EAGAIN || result === FULL) {
         this.#pause('waiting', left);
       } else if (result === COLD) {
         this.#pause('offloading', left);
