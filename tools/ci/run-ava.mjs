@@ -33,8 +33,11 @@ parser.on('comment', (comment) => {
 });
 parser.on('extra', (text) => process.stdout.write(text));
 
-rmSync('test-results', { recursive: true, force: true });
-const child = spawn(process.execPath, [ava, '--tap', ...process.argv.slice(2)], { stdio: ['ignore', 'pipe', 'inherit'] });
+mkdirSync('test-results', { recursive: true });
+rmSync(join('test-results', 'summary.json'), { force: true });
+const child = spawn(process.execPath, [ava, '--tap', ...process.argv.slice(2)], {
+  stdio: ['ignore', 'pipe', 'inherit'],
+});
 child.stdout.pipe(parser);
 const [code] = await Promise.all([
   new Promise((resolve) => child.on('close', (status) => resolve(status ?? 1))),
@@ -44,6 +47,5 @@ if (code !== 0 && summary.failed === 0) {
   summary.failed++;
   summary.failures.push(`ava ended with status ${code} outside of a test`);
 }
-mkdirSync('test-results');
 writeFileSync(join('test-results', 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
 process.exitCode = code !== 0 || summary.failed > 0 ? 1 : 0;

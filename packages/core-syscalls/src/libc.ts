@@ -38,14 +38,20 @@ function load(): LibcStatus {
     return { available: false, reason: `the calls exist on Linux only; this is ${process.platform}` };
   }
   if (supportedAbi === undefined) {
-    return { available: false, reason: `no system-call table for the architecture ${process.arch} (x64 and arm64 have one)` };
+    return {
+      available: false,
+      reason: `no system-call table for the architecture ${process.arch} (x64 and arm64 have one)`,
+    };
   }
   try {
     const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
     loaded = { koffi, library: koffi.load(null) };
     return { available: true };
   } catch (error) {
-    return { available: false, reason: `koffi cannot be loaded: ${error instanceof Error ? error.message : String(error)}` };
+    return {
+      available: false,
+      reason: `koffi cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
+    };
   }
 }
 

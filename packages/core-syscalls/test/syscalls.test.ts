@@ -133,12 +133,19 @@ onLinux('statx, fstatfs, mmap, madvise and mincore look at the same file', (t) =
   t.is(syscalls.processVmReadv(process.pid, local, remote), 4);
   t.is(String(local.target), 'mmmm');
   t.is(syscalls.munmap(address, size), 0);
-  t.is(syscalls.processVmReadv(process.pid, local, remote), -constants.EFAULT, 'unmapped memory is an error, not a signal');
+  t.is(
+    syscalls.processVmReadv(process.pid, local, remote),
+    -constants.EFAULT,
+    'unmapped memory is an error, not a signal',
+  );
   closeSync(fd);
 });
 
 onLinux('a sealed memfd cannot shrink; pipes, sockets and options answer as the manual says', (t) => {
-  const memfd = check(syscalls.memfdCreate('test', constants.MFD_CLOEXEC | constants.MFD_ALLOW_SEALING), 'memfd_create');
+  const memfd = check(
+    syscalls.memfdCreate('test', constants.MFD_CLOEXEC | constants.MFD_ALLOW_SEALING),
+    'memfd_create',
+  );
   t.is(syscalls.ftruncate(memfd, 4096), 0);
   t.is(syscalls.fcntl(memfd, constants.F_ADD_SEALS, constants.F_SEAL_SHRINK), 0);
   t.is(syscalls.ftruncate(memfd, 0), -constants.EPERM);
@@ -196,6 +203,8 @@ test("SyscallError has the shape and wording of Node's own errors", (t) => {
 test('check returns counts and throws errors', (t) => {
   t.is(check(0, 'read'), 0);
   t.is(check(42, 'read'), 42);
-  const error = t.throws(() => check(-constants.EPIPE, 'write', { path: 'p', dest: 'd' }), { instanceOf: SyscallError });
+  const error = t.throws(() => check(-constants.EPIPE, 'write', { path: 'p', dest: 'd' }), {
+    instanceOf: SyscallError,
+  });
   t.is(error?.message, "EPIPE: broken pipe, write 'p' -> 'd'");
 });

@@ -29,7 +29,8 @@ export function resolveDestination(stream: unknown): Resolution {
 }
 
 function resolveMessage(message: OutgoingMessage): Resolution {
-  if (isWritePatched(message)) return { refused: 'write() of the HTTP message has been replaced (compression middleware?)' };
+  if (isWritePatched(message))
+    return { refused: 'write() of the HTTP message has been replaced (compression middleware?)' };
   if (countsItsBody(message)) return { refused: 'the HTTP message counts its own body (strictContentLength)' };
   if (message.writableEnded || message.destroyed) return { refused: 'the HTTP message has ended' };
   const socket = socketOfMessage(message);

@@ -1,7 +1,13 @@
 /** sendfile(2) and copying into a file: always off this thread, since writing to a file may wait for a disk. */
 import { read, write } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { COLD, OwnedDescriptor, type Resume, SOURCE_ENDED, type TransferEngine } from '@zerocopy/core-syscalls/internals';
+import {
+  COLD,
+  type OwnedDescriptor,
+  type Resume,
+  SOURCE_ENDED,
+  type TransferEngine,
+} from '@zerocopy/core-syscalls/internals';
 import { sendfileOffThread } from './offload.js';
 
 const PIECE = 1024 * 1024;
@@ -40,18 +46,24 @@ export class FileSendfileEngine implements TransferEngine {
       return;
     }
     const cell = syscalls.setOffset(syscalls.createOffsetCell(), this.#position);
-    sendfileOffThread(() => this.#out.fd, this.#fd, cell, Math.min(count, PIECE), (result) => {
-      if (result > 0) {
-        this.#position += result;
-        resume(null, result);
-      } else if (result === 0) resume(null, SOURCE_ENDED);
-      else if (result === -EINTR) resume(null, 0);
-      else if (REFUSALS.has(result)) {
-        // For instance EINVAL: the destination is open for appending (rule 7).
-        this.#copyFromNowOn(`sendfile was refused by the kernel (${new SyscallError(result, 'sendfile').code})`);
-        resume(null, 0);
-      } else resume(new SyscallError(result, 'sendfile'), 0);
-    });
+    sendfileOffThread(
+      () => this.#out.fd,
+      this.#fd,
+      cell,
+      Math.min(count, PIECE),
+      (result) => {
+        if (result > 0) {
+          this.#position += result;
+          resume(null, result);
+        } else if (result === 0) resume(null, SOURCE_ENDED);
+        else if (result === -EINTR) resume(null, 0);
+        else if (REFUSALS.has(result)) {
+          // For instance EINVAL: the destination is open for appending (rule 7).
+          this.#copyFromNowOn(`sendfile was refused by the kernel (${new SyscallError(result, 'sendfile').code})`);
+          resume(null, 0);
+        } else resume(new SyscallError(result, 'sendfile'), 0);
+      },
+    );
   }
 
   #copyFromNowOn(reason: string): void {

@@ -4,13 +4,13 @@
  *   new ──► queued ──► sending ──► ended
  *             └── dropped / lost / stopped ──► ended      (exactly one call of `onEnd`)
  */
-import { type TransferMethod, type TransferResult } from '@zerocopy/core-syscalls';
+import type { TransferMethod, TransferResult } from '@zerocopy/core-syscalls';
 import {
   requestWriteTurn,
   Transfer,
   TransferError,
-  transferError,
   type TurnRequest,
+  transferError,
   type WriteTurn,
 } from '@zerocopy/core-syscalls/internals';
 import type { SocketDestination } from './destination.js';

@@ -15,7 +15,11 @@ class ArgumentRangeError extends RangeError {
 
 const received = (value: unknown): string => `Received ${inspect(value, { depth: 0 })}`;
 
-export function validateChoice<T extends string>(value: unknown, name: string, choices: readonly T[]): asserts value is T {
+export function validateChoice<T extends string>(
+  value: unknown,
+  name: string,
+  choices: readonly T[],
+): asserts value is T {
   if (!choices.includes(value as T)) {
     const list = choices.map((choice) => `'${choice}'`).join(', ');
     throw new ArgumentError('ERR_INVALID_ARG_VALUE', `The option '${name}' must be one of ${list}. ${received(value)}`);
@@ -23,7 +27,6 @@ export function validateChoice<T extends string>(value: unknown, name: string, c
 }
 
 export function validateType(value: unknown, name: string, expected: 'function' | 'boolean'): void {
-  // biome-ignore lint/suspicious/useValidTypeof: the two literals of `expected` are valid
   if (value !== undefined && typeof value !== expected) {
     throw new ArgumentError('ERR_INVALID_ARG_TYPE', `The option '${name}' must be a ${expected}. ${received(value)}`);
   }

@@ -8,7 +8,7 @@
  *     └─────────┴────────────┴──► ordinary pipe, from the byte it has reached: the destination cannot take it, or
  *                                 somebody reads the stream in another way as well (a 'data' listener, a second pipe)
  */
-import { createReadStream, ReadStream } from 'node:fs';
+import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { constants, feature, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
 import { framingOf, resolveDestination, type SocketDestination } from './destination.js';

@@ -5,7 +5,14 @@ import { OutgoingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { finished, pipeline } from 'node:stream/promises';
 import { constants, descriptorOf, feature, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, isSocket, OwnedDescriptor, Transfer, TransferError, transferError } from '@zerocopy/core-syscalls/internals';
+import {
+  abortError,
+  isSocket,
+  OwnedDescriptor,
+  Transfer,
+  TransferError,
+  transferError,
+} from '@zerocopy/core-syscalls/internals';
 import { framingOf, resolveDestination, type SocketDestination } from './destination.js';
 import { FileSendfileEngine } from './file-destination.js';
 import { KernelSend, type SendRange } from './kernel-send.js';
@@ -44,7 +51,10 @@ const S_IFIFO = 0o010000;
 const statxBuffer = Buffer.alloc(syscalls.STATX_SIZE);
 
 const isFileHandle = (thing: unknown): thing is FileHandle =>
-  typeof thing === 'object' && thing !== null && typeof (thing as FileHandle).fd === 'number' && 'readableWebStream' in thing;
+  typeof thing === 'object' &&
+  thing !== null &&
+  typeof (thing as FileHandle).fd === 'number' &&
+  'readableWebStream' in thing;
 
 async function openSource(source: FileSource): Promise<OpenSource> {
   if (typeof source === 'number') return { fd: source, path: undefined, close: async () => {} };
@@ -225,17 +235,28 @@ async function sendByCopy(
     (destination as Partial<Socket>).destroy?.();
     throw failure;
   }
-  return { bytes: reader.bytesRead, method: 'copy', fallbackReason, syscalls: 0, durationMs: performance.now() - startedAt };
+  return {
+    bytes: reader.bytesRead,
+    method: 'copy',
+    fallbackReason,
+    syscalls: 0,
+    durationMs: performance.now() - startedAt,
+  };
 }
 
-async function sendToDescriptor(fd: number | null, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
+async function sendToDescriptor(
+  fd: number | null,
+  file: OpenSource,
+  options: SendFileOptions,
+): Promise<TransferResult> {
   if (fd === null) {
     throw new TransferError('the destination is not an open descriptor', { code: 'EBADF', bytes: 0 });
   }
   const own = OwnedDescriptor.duplicate(fd);
-  const kind = syscalls.statx(own.fd, '', constants.AT_EMPTY_PATH, constants.STATX_BASIC_STATS, statxBuffer) === 0
-    ? syscalls.readStatx(statxBuffer).mode & S_IFMT
-    : 0;
+  const kind =
+    syscalls.statx(own.fd, '', constants.AT_EMPTY_PATH, constants.STATX_BASIC_STATS, statxBuffer) === 0
+      ? syscalls.readStatx(statxBuffer).mode & S_IFMT
+      : 0;
   if (kind === S_IFSOCK || kind === S_IFIFO) return sendToSocketDescriptor(own, file, options);
   const { range, refused } = plan(file, options);
   if (refused !== undefined && options.fallback === 'never') {
@@ -262,7 +283,11 @@ async function sendToDescriptor(fd: number | null, file: OpenSource, options: Se
 }
 
 /** A socket or pipe known by its number: a stream of our own over the duplicate brings the waiting. */
-async function sendToSocketDescriptor(own: OwnedDescriptor, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
+async function sendToSocketDescriptor(
+  own: OwnedDescriptor,
+  file: OpenSource,
+  options: SendFileOptions,
+): Promise<TransferResult> {
   const socket = new Socket({ fd: own.release(), readable: false, writable: true });
   socket.on('error', () => {}); // reported by the transfer
   try {

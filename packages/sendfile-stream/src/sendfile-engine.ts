@@ -22,7 +22,8 @@ const OFFLOAD_SIZE = 1024 * KiB;
 const READ_AHEAD = 2 * OFFLOAD_SIZE;
 const COPY_SIZE = 64 * KiB;
 
-const { EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, POSIX_FADV_WILLNEED, RWF_NOWAIT } = constants;
+const { EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, POSIX_FADV_WILLNEED, RWF_NOWAIT } =
+  constants;
 /** Answers that mean "not this way", not "not at all" (rule 5; Go's sendfile_unix.go has the same list). */
 const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW]);
 
@@ -111,16 +112,22 @@ export class SendfileEngine implements TransferEngine {
     const size = Math.min(count, OFFLOAD_SIZE);
     syscalls.posixFadvise(this.#fd, this.#position, Math.min(count, READ_AHEAD), POSIX_FADV_WILLNEED);
     const cell = syscalls.setOffset(syscalls.createOffsetCell(), this.#position);
-    sendfileOffThread(() => duplicate.fd, this.#fd, cell, size, (result) => {
-      duplicate.close();
-      if (result > 0) {
-        this.#advance(result);
-        resume(null, result);
-      } else if (result === 0) resume(null, SOURCE_ENDED);
-      else if (result === -EAGAIN) this.wait(count, resume);
-      else if (result === -EINTR) resume(null, 0);
-      else resume(new SyscallError(result, 'sendfile'), 0);
-    });
+    sendfileOffThread(
+      () => duplicate.fd,
+      this.#fd,
+      cell,
+      size,
+      (result) => {
+        duplicate.close();
+        if (result > 0) {
+          this.#advance(result);
+          resume(null, result);
+        } else if (result === 0) resume(null, SOURCE_ENDED);
+        else if (result === -EAGAIN) this.wait(count, resume);
+        else if (result === -EINTR) resume(null, 0);
+        else resume(new SyscallError(result, 'sendfile'), 0);
+      },
+    );
   }
 
   successor(errno: number): TransferEngine | undefined {

@@ -25,7 +25,7 @@ const PSEUDO_FILESYSTEMS: ReadonlyMap<number, string> = new Map([
 const MEMORY_FILESYSTEMS: ReadonlySet<number> = new Set([0x01021994, 0x858458f6, 0x958458f6]);
 
 export type SourceFacts =
-  | { readonly sendable: true; /** Bytes. */ readonly size: number }
+  | { readonly sendable: true /** Bytes. */; readonly size: number }
   | { readonly sendable: false; readonly reason: string };
 
 const statxBuffer = Buffer.alloc(syscalls.STATX_SIZE);

@@ -37,7 +37,10 @@ export function writeFile(path: string, content: Buffer): string {
 }
 
 /** A listening server that is gone, with all its connections, when the callback is through. */
-export async function withHttpServer(listener: RequestListener, use: (port: number, server: Server) => Promise<void>): Promise<void> {
+export async function withHttpServer(
+  listener: RequestListener,
+  use: (port: number, server: Server) => Promise<void>,
+): Promise<void> {
   const server = http.createServer(listener);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -55,10 +55,13 @@ kernelTest('pipelined requests are answered in order', async (t) => {
     (request, response) => {
       const end = Number(request.url?.slice(1));
       // The first answers start last: their order must not depend on who is ready first.
-      setTimeout(() => {
-        response.writeHead(200, { 'Content-Length': end + 1 });
-        pipelineCallback(createSendfileStream(path, { end }), response, (error) => t.falsy(error));
-      }, 20 - end / 10);
+      setTimeout(
+        () => {
+          response.writeHead(200, { 'Content-Length': end + 1 });
+          pipelineCallback(createSendfileStream(path, { end }), response, (error) => t.falsy(error));
+        },
+        20 - end / 10,
+      );
     },
     async (port) => {
       const socket = net.connect(port, '127.0.0.1');
@@ -218,7 +221,11 @@ kernelTest('a file that grows sends what was promised, and the connection goes o
 kernelTest('falls back, with the right bytes and a reason: no length, HTTP/2, TLS, a patched write', async (t) => {
   let stream: SendfileReadStream | undefined;
   let sent: Promise<void> | undefined;
-  const check = async (answer: Promise<Buffer>, stream: () => SendfileReadStream | undefined, reason: RegExp): Promise<void> => {
+  const check = async (
+    answer: Promise<Buffer>,
+    stream: () => SendfileReadStream | undefined,
+    reason: RegExp,
+  ): Promise<void> => {
     t.true((await answer).equals(content));
     await sent;
     t.is(stream()?.method, 'copy');
@@ -240,8 +247,16 @@ kernelTest('falls back, with the right bytes and a reason: no length, HTTP/2, TL
       send(response);
     },
     async (port) => {
-      await check(get(port).then(({ body }) => body), () => stream, /no Content-Length/);
-      await check(get(port, { path: '/patched' }).then(({ body }) => body), () => stream, /write\(\) of the HTTP message has been replaced/);
+      await check(
+        get(port).then(({ body }) => body),
+        () => stream,
+        /no Content-Length/,
+      );
+      await check(
+        get(port, { path: '/patched' }).then(({ body }) => body),
+        () => stream,
+        /write\(\) of the HTTP message has been replaced/,
+      );
     },
   );
 
@@ -268,40 +283,43 @@ kernelTest('falls back, with the right bytes and a reason: no length, HTTP/2, TL
   secure.close();
 });
 
-kernelTest('hundreds of aborted downloads, from either side, leave no descriptor, listener or error behind', async (t) => {
-  const big = writeFile(join(directory, 'aborted'), pattern(8 * MiB));
-  const streams: SendfileReadStream[] = [];
-  await withHttpServer(
-    (request, response) => {
-      response.writeHead(200, { 'Content-Length': 8 * MiB });
-      const stream = createSendfileStream(big);
-      streams.push(stream);
-      pipelineCallback(stream, response, (error) => t.truthy(error));
-      if (request.url === '/source') stream.once('progress', () => stream.destroy(new Error('enough')));
-      if (request.url === '/response') stream.once('progress', () => response.destroy());
-    },
-    async (port) => {
-      const abort = async (url: string): Promise<void> => {
-        const socket = net.connect(port, '127.0.0.1');
-        socket.on('error', () => {});
-        socket.write(`GET ${url} HTTP/1.1\r\nHost: x\r\n\r\n`);
-        await once(socket, 'readable');
-        if (url === '/reset') socket.resetAndDestroy();
-        else if (url === '/gone') socket.destroy();
-        else socket.resume();
-        if (!socket.closed) await once(socket, 'close');
-      };
-      const urls = ['/gone', '/reset', '/source', '/response'];
-      for (const url of urls) await abort(url);
-      await until(() => streams.every((stream) => stream.closed));
-      const before = openDescriptors();
-      for (let n = 0; n < 100; n++) await Promise.all(urls.map(abort));
-      await until(() => streams.every((stream) => stream.closed), 'every file closed');
-      await until(() => openDescriptors() <= before, `descriptors back at ${before}`);
-    },
-  );
-  t.is(streams.length, 404);
-});
+kernelTest(
+  'hundreds of aborted downloads, from either side, leave no descriptor, listener or error behind',
+  async (t) => {
+    const big = writeFile(join(directory, 'aborted'), pattern(8 * MiB));
+    const streams: SendfileReadStream[] = [];
+    await withHttpServer(
+      (request, response) => {
+        response.writeHead(200, { 'Content-Length': 8 * MiB });
+        const stream = createSendfileStream(big);
+        streams.push(stream);
+        pipelineCallback(stream, response, (error) => t.truthy(error));
+        if (request.url === '/source') stream.once('progress', () => stream.destroy(new Error('enough')));
+        if (request.url === '/response') stream.once('progress', () => response.destroy());
+      },
+      async (port) => {
+        const abort = async (url: string): Promise<void> => {
+          const socket = net.connect(port, '127.0.0.1');
+          socket.on('error', () => {});
+          socket.write(`GET ${url} HTTP/1.1\r\nHost: x\r\n\r\n`);
+          await once(socket, 'readable');
+          if (url === '/reset') socket.resetAndDestroy();
+          else if (url === '/gone') socket.destroy();
+          else socket.resume();
+          if (!socket.closed) await once(socket, 'close');
+        };
+        const urls = ['/gone', '/reset', '/source', '/response'];
+        for (const url of urls) await abort(url);
+        await until(() => streams.every((stream) => stream.closed));
+        const before = openDescriptors();
+        for (let n = 0; n < 100; n++) await Promise.all(urls.map(abort));
+        await until(() => streams.every((stream) => stream.closed), 'every file closed');
+        await until(() => openDescriptors() <= before, `descriptors back at ${before}`);
+      },
+    );
+    t.is(streams.length, 404);
+  },
+);
 
 kernelTest('a stalled peer meets the socket timeout; a slow one that makes progress does not', async (t) => {
   const big = writeFile(join(directory, 'slow'), pattern(16 * MiB));

@@ -10,12 +10,20 @@ const directory = temporaryDirectory();
 const path = writeFile(join(directory, 'file'), pattern(3 * MiB));
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/${name}.js`, import.meta.url));
 
-async function serve(disable: string | undefined): Promise<{ method: string; reason?: string; received: number; bytesSent: number }> {
+async function serve(
+  disable: string | undefined,
+): Promise<{ method: string; reason?: string; received: number; bytesSent: number }> {
   const env = { ...process.env };
   delete env.ZEROCOPY_DISABLE;
   if (disable !== undefined) env.ZEROCOPY_DISABLE = disable;
   const { stdout } = await run(process.execPath, [fixture('serve-and-report'), path, String(3 * MiB)], { env });
-  return Object.assign({}, ...stdout.trim().split('\n').map((line) => JSON.parse(line)));
+  return Object.assign(
+    {},
+    ...stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  );
 }
 
 test('ZEROCOPY_DISABLE turns it off, whole or by name; the bytes are the same', async (t) => {

@@ -30,7 +30,8 @@ Contestants: ${contestants.map(({ name, description }) => `${name} (${descriptio
 
 function wholeNumber(text: string, option: string): number {
   const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1) throw new RangeError(`--${option} takes a whole number from 1; got '${text}'`);
+  if (!Number.isSafeInteger(number) || number < 1)
+    throw new RangeError(`--${option} takes a whole number from 1; got '${text}'`);
   return number;
 }
 
@@ -64,13 +65,17 @@ if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ ma
 async function race(sizeMiB: number): Promise<Row[]> {
   const path = join(directory, `${sizeMiB}MiB`);
   const content = Buffer.alloc(sizeMiB * MiB);
-  for (let at = 0; at < content.length; at += 4) content.writeUInt32LE((Math.imul(at, 2654435761) ^ (at >>> 7)) >>> 0, at);
+  for (let at = 0; at < content.length; at += 4)
+    content.writeUInt32LE((Math.imul(at, 2654435761) ^ (at >>> 7)) >>> 0, at);
   writeFileSync(path, content);
   const sha256 = createHash('sha256').update(readFileSync(path)).digest('hex');
   const requests = Math.max(1, Math.round(BYTES_PER_ROUND / content.length));
   const samples = new Map<string, Sample[]>(chosen.map(({ name }) => [name, []]));
   const servers = await Promise.all(
-    chosen.map(async (contestant) => ({ contestant, server: await ContestantServer.start(contestant.name, path, pin) })),
+    chosen.map(async (contestant) => ({
+      contestant,
+      server: await ContestantServer.start(contestant.name, path, pin),
+    })),
   );
   try {
     for (const { contestant, server } of servers) {
@@ -135,7 +140,13 @@ function report(results: readonly Row[]): void {
       gigabytesPerSecond.toFixed(2),
     ]);
   }
-  console.log(Object.entries(machine()).map(([name, value]) => `${name}: ${value}`).join(', '));
+  console.log(
+    Object.entries(machine())
+      .map(([name, value]) => `${name}: ${value}`)
+      .join(', '),
+  );
   console.log(table.toString());
-  console.log('HTTP over loopback, one kept-alive connection, warm file, polling client. Medians over interleaved rounds.');
+  console.log(
+    'HTTP over loopback, one kept-alive connection, warm file, polling client. Medians over interleaved rounds.',
+  );
 }

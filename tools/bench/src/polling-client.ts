@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
-import { takeSocketForReading, type TakenSocket } from '@zerocopy/core-syscalls/internals';
+import { type TakenSocket, takeSocketForReading } from '@zerocopy/core-syscalls/internals';
 
 const { EAGAIN, EINTR, MSG_DONTWAIT, MSG_TRUNC } = constants;
 const MiB = 1024 * 1024;

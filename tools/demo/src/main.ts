@@ -70,7 +70,9 @@ async function demonstrate(given: string | undefined): Promise<void> {
   const hash = createHash('sha256');
   await pipeline(createReadStream(path), hash);
   const sha256 = hash.digest('hex');
-  console.log(`\nServing ${given === undefined ? 'a made file' : basename(path)} of ${(stats.size / MiB).toFixed(1)} MiB, SHA-256 ${sha256.slice(0, 16)}…`);
+  console.log(
+    `\nServing ${given === undefined ? 'a made file' : basename(path)} of ${(stats.size / MiB).toFixed(1)} MiB, SHA-256 ${sha256.slice(0, 16)}…`,
+  );
   if (!libcStatus().available) {
     console.log('The polling client needs Linux system calls too, so there is nothing to measure on this platform.');
     console.log('Every package still works here, as Node streams. Try: npm start -- --serve PATH');
@@ -104,7 +106,9 @@ async function race(path: string, size: number, sha256: string): Promise<boolean
     for (const { name, server } of servers) {
       const received = await hashOfDownload(server);
       const same = received.sha256 === sha256 && received.bytes === size;
-      console.log(`${same ? '✔' : '✖'} ${name}: ${received.bytes} bytes arrived, ${same ? 'the same as the file' : `SHA-256 ${received.sha256}`}`);
+      console.log(
+        `${same ? '✔' : '✖'} ${name}: ${received.bytes} bytes arrived, ${same ? 'the same as the file' : `SHA-256 ${received.sha256}`}`,
+      );
       intact &&= same;
     }
     const terminal = process.stdout.isTTY === true;
@@ -159,7 +163,9 @@ function printTable(samples: ReadonlyMap<string, readonly Sample[]>, pin: boolea
       sample.syscalls === 0 ? 'inside Node' : (sample.syscalls / (sample.bytes / MiB)).toFixed(2),
     ]);
   }
-  console.log(`\nMedians of ${ROUNDS} interleaved rounds, HTTP over loopback${pin ? ', server and client on cores of their own' : ''}:`);
+  console.log(
+    `\nMedians of ${ROUNDS} interleaved rounds, HTTP over loopback${pin ? ', server and client on cores of their own' : ''}:`,
+  );
   console.log(table.toString());
   console.log('CPU is user and system time of the serving process. More: npm run bench');
 }

@@ -15,8 +15,11 @@ export function serve(path: string, port: number): void {
     const stream = createSendfileStream(path);
     response.writeHead(200, { 'Content-Length': statSync(path).size, 'Content-Type': 'application/octet-stream' });
     pipeline(stream, response, (error) => {
-      const path = stream.fallbackReason === undefined ? `${stream.method}` : `${stream.method}: ${stream.fallbackReason}`;
-      console.log(`${request.method} ${request.url}: ${stream.bytesSent} bytes, ${path}${error ? `, ${error.message}` : ''}`);
+      const path =
+        stream.fallbackReason === undefined ? `${stream.method}` : `${stream.method}: ${stream.fallbackReason}`;
+      console.log(
+        `${request.method} ${request.url}: ${stream.bytesSent} bytes, ${path}${error ? `, ${error.message}` : ''}`,
+      );
     });
   });
   server.on('error', (error) => {

@@ -34,7 +34,9 @@ type Style = 'green' | 'red' | 'dim' | 'bold' | 'yellow';
 export function formatReport(report: CapabilityReport): string {
   const colours = process.stdout.isTTY === true && !process.env.NO_COLOR;
   const paint = (style: Style, text: string): string => (colours ? styleText(style, text) : text);
-  const lines = [paint('bold', `zerocopy on ${report.platform} ${report.kernel}, ${report.arch}, pages of ${report.pageSize} bytes`)];
+  const lines = [
+    paint('bold', `zerocopy on ${report.platform} ${report.kernel}, ${report.arch}, pages of ${report.pageSize} bytes`),
+  ];
   if (report.configurationError !== undefined) lines.push(paint('red', report.configurationError));
 
   const width = Math.max(...featureNames.map((name) => name.length));

@@ -30,7 +30,10 @@ function hasDirtyPipe(kernel: Version): boolean {
 }
 
 /** @param kernel as os.release() says it; @param zfs the version of the loaded ZFS module, if there is one. */
-export function knownProblems(kernel: string, zfs: string | undefined = readKernelFile('/sys/module/zfs/version')): KnownProblem[] {
+export function knownProblems(
+  kernel: string,
+  zfs: string | undefined = readKernelFile('/sys/module/zfs/version'),
+): KnownProblem[] {
   const problems: KnownProblem[] = [];
   const version = parseVersion(kernel);
   if (version !== undefined && hasDirtyPipe(version)) {

@@ -4,9 +4,9 @@
  */
 import { readdirSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
-import { addressOf } from '../libc.js';
 import { constants } from '../constants.js';
 import { check } from '../errors.js';
+import { addressOf } from '../libc.js';
 import * as syscalls from '../syscalls/index.js';
 import { readKernelFile } from './try-features.js';
 

@@ -82,7 +82,14 @@ export function probePath(path: string): PathReport {
 }
 
 function nothing(path: string, reason: string): PathReport {
-  return { path, filesystem: undefined, sendfileSource: no(reason), reflink: no(reason), directIo: no(reason), lease: no(reason) };
+  return {
+    path,
+    filesystem: undefined,
+    sendfileSource: no(reason),
+    reflink: no(reason),
+    directIo: no(reason),
+    lease: no(reason),
+  };
 }
 
 function examine(path: string, fd: number): PathReport {
@@ -99,7 +106,8 @@ function examine(path: string, fd: number): PathReport {
     path,
     filesystem,
     sendfileSource: sendfileSource(kind, size),
-    reflink: kind?.reflink === true ? { available: true } : no(`${filesystem} is not known to share blocks between files`),
+    reflink:
+      kind?.reflink === true ? { available: true } : no(`${filesystem} is not known to share blocks between files`),
     directIo: directIo(mask, dioMemAlign, dioOffsetAlign),
     lease: lease(fd),
   };
@@ -127,7 +135,7 @@ function lease(fd: number): Feature {
   if (result < 0) {
     const { code } = new SyscallError(result, 'fcntl');
     if (code === 'EAGAIN') return no('somebody has the file open for writing (EAGAIN)');
-    if (code === 'EACCES') return no("the file belongs to another user, and CAP_LEASE is missing (EACCES)");
+    if (code === 'EACCES') return no('the file belongs to another user, and CAP_LEASE is missing (EACCES)');
     return no(`the filesystem refuses leases (${code})`);
   }
   syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_UNLCK);

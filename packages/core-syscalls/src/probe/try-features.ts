@@ -48,7 +48,10 @@ function memoryFile(cleanup: Cleanup): number {
 }
 
 /** An empty file in the temporary directory, gone afterwards. */
-function temporaryFile(cleanup: Cleanup, state: 'open' | 'closed' = 'open'): { readonly path: string; readonly fd: number } {
+function temporaryFile(
+  cleanup: Cleanup,
+  state: 'open' | 'closed' = 'open',
+): { readonly path: string; readonly fd: number } {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-probe-'));
   cleanup.add(() => rmSync(directory, { recursive: true, force: true }));
   const path = join(directory, 'file');
@@ -68,7 +71,8 @@ function executable(cleanup: Cleanup, flags = 0): number {
 function expectSample(fd: number): void {
   const buffer = Buffer.alloc(SAMPLE.length);
   const length = check(syscalls.read(fd, buffer, buffer.length), 'read');
-  if (!buffer.subarray(0, length).equals(SAMPLE)) throw new Error('the bytes that arrived are not those that were sent');
+  if (!buffer.subarray(0, length).equals(SAMPLE))
+    throw new Error('the bytes that arrived are not those that were sent');
 }
 
 function socket(cleanup: Cleanup): number {
@@ -216,7 +220,10 @@ const tries: Readonly<Record<FeatureName, Try>> = {
   },
 
   msgZerocopy(cleanup) {
-    check(syscalls.setsockopt(socket(cleanup), constants.SOL_SOCKET, constants.SO_ZEROCOPY, 1), 'setsockopt(SO_ZEROCOPY)');
+    check(
+      syscalls.setsockopt(socket(cleanup), constants.SOL_SOCKET, constants.SO_ZEROCOPY, 1),
+      'setsockopt(SO_ZEROCOPY)',
+    );
     return undefined;
   },
 

@@ -6,7 +6,8 @@ import { fcntl } from '../syscalls/fcntl.js';
 import { close } from '../syscalls/file.js';
 import { isSocket, socketDescriptor, socketOfMessage } from './socket-internals.js';
 
-const isDescriptor = (value: unknown): value is number => typeof value === 'number' && Number.isInteger(value) && value >= 0;
+const isDescriptor = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isInteger(value) && value >= 0;
 
 /**
  * The plain kernel descriptor under a net.Socket, http.ServerResponse, http.ClientRequest, http.IncomingMessage,

@@ -3,9 +3,7 @@ import { abi } from '../abi.js';
 import { bind, kernelResult, type NativeFunction } from '../libc.js';
 import { createOffsetCell, type OffsetCell, setOffset } from './offset.js';
 
-let native:
-  | NativeFunction<[number, number, OffsetCell | null, number, OffsetCell | null, number, number]>
-  | undefined;
+let native: NativeFunction<[number, number, OffsetCell | null, number, OffsetCell | null, number, number]> | undefined;
 const cellIn = createOffsetCell();
 const cellOut = createOffsetCell();
 
@@ -25,7 +23,9 @@ export function copyFileRange(
   size: number,
   flags: number,
 ): number {
-  native ??= bind('intptr_t syscall(long number, long fd_in, void *off_in, long fd_out, void *off_out, size_t size, long flags)');
+  native ??= bind(
+    'intptr_t syscall(long number, long fd_in, void *off_in, long fd_out, void *off_out, size_t size, long flags)',
+  );
   const from = offIn === null ? null : setOffset(cellIn, offIn);
   const to = offOut === null ? null : setOffset(cellOut, offOut);
   return kernelResult(native(abi.numbers.copyFileRange, fdIn, from, fdOut, to, size, flags));

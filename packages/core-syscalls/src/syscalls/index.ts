@@ -42,7 +42,7 @@ export {
   SIGSET_SIZE,
   sigaction,
 } from './process.js';
-export { preadv2, pwritev2, pread, pwrite, read, readv, write, writev } from './read-write.js';
+export { pread, preadv2, pwrite, pwritev2, read, readv, write, writev } from './read-write.js';
 export { sendfile, sendfileAsync } from './sendfile.js';
 export { getsockopt, recv, send, setsockopt, setsockoptBytes, socket, socketpair } from './socket.js';
 export { splice, tee, vmsplice } from './splice.js';

@@ -14,7 +14,9 @@ export interface TransferTrace {
   error?: unknown;
 }
 
-const channel: TracingChannel<TransferTrace, TransferTrace> = tracingChannel<TransferTrace, TransferTrace>(TRANSFER_CHANNEL);
+const channel: TracingChannel<TransferTrace, TransferTrace> = tracingChannel<TransferTrace, TransferTrace>(
+  TRANSFER_CHANNEL,
+);
 
 function observed(): boolean {
   // TracingChannel.hasSubscribers came with Node 22.
