@@ -7,6 +7,7 @@ export {
   bodyFraming,
   countsItsBody,
   isEncrypted,
+  isOutgoingMessage,
   isSocket,
   isWritePatched,
   socketDescriptor,

@@ -1,5 +1,5 @@
 /** Where bytes can go without passing through user space, and why not elsewhere. */
-import { OutgoingMessage } from 'node:http';
+import type { OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import {
   type BodyFraming,
@@ -7,6 +7,7 @@ import {
   countsItsBody,
   hasPlainQueue,
   isEncrypted,
+  isOutgoingMessage,
   isSocket,
   isWritePatched,
   socketDescriptor,
@@ -23,7 +24,7 @@ export type Resolution = SocketDestination | { readonly refused: string };
 
 /** The socket behind `stream`, if the kernel may write to it in the stream's stead right now. */
 export function resolveDestination(stream: unknown): Resolution {
-  if (stream instanceof OutgoingMessage) return resolveMessage(stream);
+  if (isOutgoingMessage(stream)) return resolveMessage(stream);
   if (!isSocket(stream)) return { refused: `the destination is not a socket but ${describe(stream)}` };
   return resolveSocket(stream, stream);
 }
@@ -54,5 +55,5 @@ function describe(stream: unknown): string {
 
 /** The framing of an HTTP message's body; a bare socket has none. */
 export function framingOf(destination: SocketDestination): BodyFraming {
-  return destination.stream instanceof OutgoingMessage ? bodyFraming(destination.stream) : { kind: 'until-close' };
+  return isOutgoingMessage(destination.stream) ? bodyFraming(destination.stream) : { kind: 'until-close' };
 }

@@ -1,19 +1,21 @@
 /** One file, or a range of it, to one destination, as a promise. */
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { OutgoingMessage } from 'node:http';
+import type { OutgoingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { finished, pipeline } from 'node:stream/promises';
 import { constants, descriptorOf, feature, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
+  bodyFraming,
+  isOutgoingMessage,
   isSocket,
   OwnedDescriptor,
   Transfer,
   TransferError,
   transferError,
 } from '@zerocopy/core-syscalls/internals';
-import { framingOf, resolveDestination, type SocketDestination } from './destination.js';
+import { resolveDestination, type SocketDestination } from './destination.js';
 import { FileSendfileEngine } from './file-destination.js';
 import { KernelSend, type SendRange } from './kernel-send.js';
 import { validateChoice, validateRange, validateSignal, validateType } from './options.js';
@@ -103,17 +105,17 @@ interface Plan {
   readonly refused: string | undefined;
 }
 
-/** What of the file is to be sent, and whether the kernel can. */
+/** What of the file is to be sent, and whether the kernel can. The range is promised whichever way it goes. */
 function plan(file: OpenSource, options: SendFileOptions): Plan {
-  const sendfile = feature('sendfile');
-  if (!sendfile.available) return { range: undefined, refused: sendfile.reason ?? 'sendfile is not available' };
   const facts = inspectSource(file.fd);
   if (!facts.sendable) return { range: undefined, refused: facts.reason };
+  const sendfile = feature('sendfile');
+  const refused = sendfile.available ? undefined : (sendfile.reason ?? 'sendfile is not available');
   const own = file.path === undefined && options.start === undefined;
   const position = own ? syscalls.lseek(file.fd, 0, constants.SEEK_CUR) : (options.start ?? 0);
-  if (position < 0) return { range: undefined, refused: 'the position in the file is not known' };
+  if (position < 0) return { range: undefined, refused: refused ?? 'the position in the file is not known' };
   const length = Math.max(0, Math.min(facts.size, (options.end ?? Number.POSITIVE_INFINITY) + 1) - position);
-  return { range: { fd: file.fd, position, length }, refused: undefined };
+  return { range: { fd: file.fd, position, length }, refused };
 }
 
 async function sendToStream(
@@ -121,18 +123,18 @@ async function sendToStream(
   file: OpenSource,
   options: SendFileOptions,
 ): Promise<TransferResult> {
-  const resolved = resolveDestination(stream);
+  const message = isOutgoingMessage(stream) ? stream : undefined;
   const planned = plan(file, options);
   const { range } = planned;
-  let refused = 'refused' in resolved ? resolved.refused : planned.refused;
-  const message = stream instanceof OutgoingMessage ? stream : undefined;
-  if (message !== undefined && range !== undefined && !message.headersSent && !message.hasHeader('transfer-encoding')) {
-    if (!message.hasHeader('content-length')) message.setHeader('Content-Length', range.length);
+  const endsMessage = message !== undefined && (options.endMessage ?? isWholeBody(message, range));
+  if (message !== undefined && range !== undefined && !isAnnounced(message)) {
+    message.setHeader('Content-Length', range.length);
   }
-  if (refused === undefined && !('refused' in resolved) && framingOf(resolved).kind === 'chunked') {
+  const resolved = resolveDestination(stream);
+  let refused = 'refused' in resolved ? resolved.refused : planned.refused;
+  if (refused === undefined && message !== undefined && bodyFraming(message).kind === 'chunked') {
     refused = 'the HTTP message is sent in chunks (no Content-Length)';
   }
-  const wholeBody = message !== undefined && isWholeBody(resolved, range);
 
   if (refused === undefined && range !== undefined && range.length === 0) refused = 'there is nothing to send';
   let result: TransferResult;
@@ -143,17 +145,30 @@ async function sendToStream(
     if (options.fallback === 'never') throw unavailable(refused);
     result = await sendByCopy(stream as NodeJS.WritableStream, range, file, options, refused);
   }
-  if (message !== undefined && !message.writableEnded && (options.endMessage ?? wholeBody)) {
+  if (endsMessage && !message.writableEnded) {
     message.end();
     await finished(message, { readable: false });
   }
   return result;
 }
 
-function isWholeBody(resolved: ReturnType<typeof resolveDestination>, range: SendRange | undefined): boolean {
-  if (range === undefined || 'refused' in resolved) return false;
-  const framing = framingOf(resolved);
-  return framing.kind === 'none' || (framing.kind === 'length' && framing.bytes === range.length);
+/** Whether the message's headers are sent, or already say how its body is delimited. */
+function isAnnounced(message: OutgoingMessage): boolean {
+  return message.headersSent || message.hasHeader('content-length') || message.hasHeader('transfer-encoding');
+}
+
+/** Nothing of the message has been sent and nothing else is promised: the file is all of its body. */
+function isWholeBody(message: OutgoingMessage, range: SendRange | undefined): boolean {
+  const framing = bodyFraming(message);
+  switch (framing.kind) {
+    case 'undecided':
+    case 'none':
+      return true;
+    case 'length':
+      return framing.bytes === range?.length;
+    default:
+      return false;
+  }
 }
 
 function unavailable(reason: string): TransferError {

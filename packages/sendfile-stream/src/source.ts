@@ -1,4 +1,5 @@
 /** What a file must be for the kernel to send it, asked of the open descriptor without waiting for a disk. */
+import { fstatSync } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 
 const { AT_EMPTY_PATH, STATX_BASIC_STATS } = constants;
@@ -40,11 +41,15 @@ export function livesInMemory(fd: number): boolean {
   return MEMORY_FILESYSTEMS.has(filesystemType(fd));
 }
 
+/** By statx where it can be called, so that no server is asked; else by Node. */
+function statusOf(fd: number): { readonly mode: number; readonly size: number; readonly blocks: number } {
+  const result = syscalls.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, statxBuffer);
+  return result < 0 ? fstatSync(fd) : syscalls.readStatx(statxBuffer);
+}
+
 /** Whether sendfile may be tried on `fd` and its size believed. Fast: no disk, no thread. */
 export function inspectSource(fd: number): SourceFacts {
-  const result = syscalls.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, statxBuffer);
-  if (result < 0) return { sendable: false, reason: 'the file cannot be examined by statx' };
-  const { mode, size, blocks } = syscalls.readStatx(statxBuffer);
+  const { mode, size, blocks } = statusOf(fd);
   if ((mode & S_IFMT) !== S_IFREG) return { sendable: false, reason: 'the source is not a regular file' };
   if (size === 0) return { sendable: false, reason: 'the file is empty, or its size is not known' };
   if (blocks === 0) {

@@ -33,6 +33,9 @@ test('ZEROCOPY_DISABLE turns it off, whole or by name; the bytes are the same', 
       reason: 'disabled by ZEROCOPY_DISABLE',
       received: 3 * MiB,
       bytesSent: 3 * MiB,
+      sendFile: { method: 'copy', bytes: 3 * MiB },
+      length: 3 * MiB,
+      body: 3 * MiB,
     });
   }
 });

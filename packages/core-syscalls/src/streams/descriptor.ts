@@ -1,10 +1,9 @@
 /** Descriptors: finding the one under a stream, and owning a duplicate. */
-import { OutgoingMessage } from 'node:http';
 import { constants } from '../constants.js';
 import { SyscallError } from '../errors.js';
 import { fcntl } from '../syscalls/fcntl.js';
 import { close } from '../syscalls/file.js';
-import { isSocket, socketDescriptor, socketOfMessage } from './socket-internals.js';
+import { isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from './socket-internals.js';
 
 const isDescriptor = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0;
@@ -23,7 +22,7 @@ export function descriptorOf(thing: unknown): number | null {
     const fd = socketDescriptor(thing);
     return fd < 0 ? null : fd;
   }
-  if (thing instanceof OutgoingMessage) return descriptorOf(socketOfMessage(thing));
+  if (isOutgoingMessage(thing)) return descriptorOf(socketOfMessage(thing));
   const { fd, socket } = thing as { fd?: unknown; socket?: unknown };
   if (isDescriptor(fd)) return fd;
   // An http.IncomingMessage; an Http2Stream's session also has a `socket`, but that one carries many streams.

@@ -3,8 +3,19 @@
  * has decided about its body. Everything is read defensively: a member that is not there means "no fast path".
  */
 import type { OutgoingMessage } from 'node:http';
-import { OutgoingMessage as OutgoingMessageClass } from 'node:http';
 import { Socket } from 'node:net';
+
+/** node:http, loaded when the first stream is looked at: whoever serves HTTP has it, and nobody else pays for it. */
+let http: typeof import('node:http') | undefined;
+
+function outgoingMessage(): typeof OutgoingMessage {
+  http ??= process.getBuiltinModule('node:http');
+  return http.OutgoingMessage;
+}
+
+export function isOutgoingMessage(thing: unknown): thing is OutgoingMessage {
+  return thing instanceof outgoingMessage();
+}
 
 interface Handle {
   readonly fd?: unknown;
@@ -86,7 +97,7 @@ export function bodyFraming(message: OutgoingMessage): BodyFraming {
 
 /** Whether somebody put their own code between the message and its socket (compression middleware, for instance). */
 export function isWritePatched(message: OutgoingMessage): boolean {
-  const plain = OutgoingMessageClass.prototype as unknown as Record<string, unknown>;
+  const plain = outgoingMessage().prototype as unknown as Record<string, unknown>;
   const own = message as unknown as Record<string, unknown>;
   return ['write', '_send', '_writeRaw'].some((name) => own[name] !== plain[name]);
 }
