@@ -65,6 +65,9 @@ const CONNECTION_CODES: ReadonlySet<string> = new Set([
   'ENETDOWN',
   'EBADF',
   'ENOTSOCK',
+  'ECANCELED', // libuv's answer to a write under way when its socket is closed
+  'ERR_STREAM_DESTROYED',
+  'ERR_SOCKET_CLOSED',
 ]);
 
 export class KernelSend {
