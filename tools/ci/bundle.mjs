@@ -2,7 +2,8 @@
  * Bundles the current package's entry points into dist. A package of forty small modules costs 40 ms to import, most of
  * it in resolving files; as one or two files it costs a few. The types next to them are tsc's.
  */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { build } from 'esbuild';
 
 const { exports } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -10,6 +11,11 @@ const entryPoints = Object.values(exports)
   .map((entry) => entry.default)
   .filter((file) => file !== undefined)
   .map((file) => file.replace('./dist/', 'src/').replace(/\.js$/, '.ts'));
+
+// Chunks are named by their content: those of an earlier build would stay, and be published.
+for (const file of readdirSync('dist', { recursive: true })) {
+  if (/\.js(\.map)?$/.test(file)) rmSync(join('dist', file));
+}
 
 await build({
   entryPoints,

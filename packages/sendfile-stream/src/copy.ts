@@ -1,0 +1,63 @@
+/** Node's own way: read on the thread pool, written by the destination's stream; with the same promise about the length. */
+import { read } from 'node:fs';
+import type { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { promisify } from 'node:util';
+import type { TransferResult } from '@zerocopy/core-syscalls';
+import { abortError, transferError } from '@zerocopy/core-syscalls/internals';
+import { endedEarly } from './kernel-send.js';
+
+const readAsync = promisify(read);
+const CHUNK_SIZE = 64 * 1024;
+
+export interface CopySource {
+  /** Neither closed nor owned here: it may be the caller's. */
+  readonly fd: number;
+  /** Of the first byte; null: the descriptor's own position. */
+  readonly position: number | null;
+  /** Bytes promised; undefined: to the end, wherever that is. */
+  readonly length: number | undefined;
+}
+
+export interface CopyOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
+}
+
+/**
+ * Copies into `destination`, which stays open if all goes well and is destroyed otherwise.
+ * @throws {TransferError} with the bytes that the destination had taken.
+ */
+export async function copyToStream(
+  destination: Writable,
+  source: CopySource,
+  { signal, onProgress }: CopyOptions,
+  fallbackReason: string,
+): Promise<TransferResult> {
+  const startedAt = performance.now();
+  const { length } = source;
+  let bytes = 0;
+
+  async function* chunks(): AsyncGenerator<Buffer> {
+    while (length === undefined || bytes < length) {
+      const size = Math.min(CHUNK_SIZE, (length ?? Number.POSITIVE_INFINITY) - bytes);
+      const position = source.position === null ? null : source.position + bytes;
+      const { bytesRead, buffer } = await readAsync(source.fd, Buffer.allocUnsafe(size), 0, size, position);
+      if (bytesRead === 0) {
+        if (length === undefined) return;
+        throw endedEarly(bytes, length);
+      }
+      yield buffer.subarray(0, bytesRead);
+      bytes += bytesRead;
+      onProgress?.(bytes, length);
+    }
+  }
+
+  try {
+    await pipeline(chunks, destination, { end: false, ...(signal === undefined ? {} : { signal }) });
+  } catch (error) {
+    destination.destroy();
+    throw signal?.aborted === true ? abortError(signal, bytes) : transferError(error, bytes);
+  }
+  return { bytes, method: 'copy', fallbackReason, syscalls: 0, durationMs: performance.now() - startedAt };
+}

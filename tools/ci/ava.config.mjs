@@ -1,0 +1,3 @@
+import config from './ava.mjs';
+
+export default { ...config, files: ['test/*.test.mjs'] };
