@@ -25,11 +25,10 @@ export class FileSendfileEngine implements TransferEngine {
   #position: number;
   #buffer: Buffer | undefined;
 
-  constructor(out: OwnedDescriptor, fd: number, position: number, reason?: string) {
+  constructor(out: OwnedDescriptor, fd: number, position: number) {
     this.#out = out;
     this.#fd = fd;
     this.#position = position;
-    if (reason !== undefined) this.#copyFromNowOn(reason);
   }
 
   attempt(): number {
@@ -59,16 +58,12 @@ export class FileSendfileEngine implements TransferEngine {
         else if (result === -EINTR) resume(null, 0);
         else if (REFUSALS.has(result)) {
           // For instance EINVAL: the destination is open for appending (rule 7).
-          this.#copyFromNowOn(`sendfile was refused by the kernel (${new SyscallError(result, 'sendfile').code})`);
+          this.method = 'copy';
+          this.reason = `sendfile was refused by the kernel (${new SyscallError(result, 'sendfile').code})`;
           resume(null, 0);
         } else resume(new SyscallError(result, 'sendfile'), 0);
       },
     );
-  }
-
-  #copyFromNowOn(reason: string): void {
-    this.method = 'copy';
-    this.reason = reason;
   }
 
   #copy(count: number, resume: Resume): void {

@@ -51,7 +51,7 @@ export interface KernelSendOptions {
   readonly detail?: Readonly<Record<string, unknown>>;
 }
 
-const NOTHING: TransferResult = { bytes: 0, method: 'sendfile', syscalls: 0, durationMs: 0 };
+const nothing = (): TransferResult => ({ bytes: 0, method: 'sendfile', syscalls: 0, durationMs: 0 });
 
 /** Codes of a failed write that speak of the connection, not of the file. */
 const CONNECTION_CODES: ReadonlySet<string> = new Set([
@@ -88,7 +88,7 @@ export class KernelSend {
     const { destination } = this.#options;
     this.#request = requestWriteTurn(destination.stream, destination.socket, {
       begin: (turn) => this.#begin(turn),
-      dropped: () => this.#end({ kind: 'dropped', result: NOTHING }),
+      dropped: () => this.#end({ kind: 'dropped', result: nothing() }),
       lost: (error) => this.#onLost(error),
     });
   }
@@ -114,7 +114,7 @@ export class KernelSend {
     if (this.#transfer !== undefined) this.#transfer.stop(null);
     else {
       this.#request?.cancel();
-      this.#end({ kind: 'stopped', result: NOTHING });
+      this.#end({ kind: 'stopped', result: nothing() });
     }
   }
 
@@ -145,7 +145,7 @@ export class KernelSend {
   #onLost(error: Error | null): void {
     this.#lost = error;
     if (this.#transfer !== undefined) this.#transfer.lost(this.#connectionLost());
-    else this.#end({ kind: 'destination-failed', error: this.#connectionLost(), result: NOTHING });
+    else this.#end({ kind: 'destination-failed', error: this.#connectionLost(), result: nothing() });
   }
 
   #connectionLost(): TransferError {
@@ -184,7 +184,8 @@ export class KernelSend {
   }
 }
 
-function endedEarly(sent: number, promised: number): TransferError {
+/** The file was shorter than what had been promised of it. */
+export function endedEarly(sent: number, promised: number): TransferError {
   return new TransferError(
     `the file ended after ${sent} of ${promised} bytes: it was truncated while it was being sent`,
     { code: 'ERR_FILE_TRUNCATED', bytes: sent },

@@ -1,10 +1,11 @@
 /** One file, or a range of it, to one destination, as a promise. */
-import { createReadStream } from 'node:fs';
+import nodeFs, { createWriteStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { OutgoingMessage } from 'node:http';
 import { Socket } from 'node:net';
-import { finished, pipeline } from 'node:stream/promises';
-import { constants, descriptorOf, feature, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
+import type { Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { constants, descriptorOf, feature, libcStatus, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
   bodyFraming,
@@ -15,9 +16,10 @@ import {
   TransferError,
   transferError,
 } from '@zerocopy/core-syscalls/internals';
+import { type CopySource, copyToStream } from './copy.js';
 import { resolveDestination, type SocketDestination } from './destination.js';
 import { FileSendfileEngine } from './file-destination.js';
-import { KernelSend, type SendRange } from './kernel-send.js';
+import { endedEarly, KernelSend, type SendRange } from './kernel-send.js';
 import { validateChoice, validateRange, validateSignal, validateType } from './options.js';
 import { inspectSource } from './source.js';
 
@@ -125,31 +127,49 @@ async function sendToStream(
 ): Promise<TransferResult> {
   const message = isOutgoingMessage(stream) ? stream : undefined;
   const planned = plan(file, options);
-  const { range } = planned;
+  const range = message === undefined ? planned.range : withinPromise(message, planned.range);
+  const resolved = resolveDestination(stream);
+  let refused = 'refused' in resolved ? resolved.refused : planned.refused;
+  if (message !== undefined && (bodyFraming(message).kind === 'chunked' || message.hasHeader('transfer-encoding'))) {
+    refused ??= 'the HTTP message is sent in chunks (no Content-Length)';
+  }
+  if (range?.length === 0) refused ??= 'there is nothing to send';
+  if (refused !== undefined && options.fallback === 'never') throw unavailable(refused);
+
   const endsMessage = message !== undefined && (options.endMessage ?? isWholeBody(message, range));
   if (message !== undefined && range !== undefined && !isAnnounced(message)) {
     message.setHeader('Content-Length', range.length);
   }
-  const resolved = resolveDestination(stream);
-  let refused = 'refused' in resolved ? resolved.refused : planned.refused;
-  if (refused === undefined && message !== undefined && bodyFraming(message).kind === 'chunked') {
-    refused = 'the HTTP message is sent in chunks (no Content-Length)';
-  }
-
-  if (refused === undefined && range !== undefined && range.length === 0) refused = 'there is nothing to send';
   let result: TransferResult;
   if (refused === undefined && range !== undefined && !('refused' in resolved)) {
     result = await sendByKernel(resolved, range, file, options);
   } else {
-    refused ??= 'the file cannot be sent by the kernel';
-    if (options.fallback === 'never') throw unavailable(refused);
-    result = await sendByCopy(stream as NodeJS.WritableStream, range, file, options, refused);
+    const reason = refused ?? 'the file cannot be sent by the kernel';
+    result = await copyToStream(stream as Writable, copySource(file, range, options), options, reason);
   }
   if (endsMessage && !message.writableEnded) {
     message.end();
-    await finished(message, { readable: false });
+    try {
+      await finished(message, { readable: false });
+    } catch (error) {
+      throw transferError(error, result.bytes);
+    }
   }
   return result;
+}
+
+/** The range, cut to what the message has announced: more would break the framing of what follows. */
+function withinPromise(message: OutgoingMessage, range: SendRange | undefined): SendRange | undefined {
+  const framing = bodyFraming(message);
+  if (range === undefined || framing.kind !== 'length') return range;
+  return { ...range, length: Math.min(range.length, framing.bytes) };
+}
+
+function copySource(file: OpenSource, range: SendRange | undefined, { start, end }: SendFileOptions): CopySource {
+  if (range !== undefined) return range;
+  const position = start ?? null;
+  // Of a file that cannot be sized, `end` is a bound and not a promise; such files are read to their end without one.
+  return { fd: file.fd, position, length: end === undefined ? undefined : end + 1 - (start ?? 0) };
 }
 
 /** Whether the message's headers are sent, or already say how its body is delimited. */
@@ -220,45 +240,6 @@ function sendByKernel(
   });
 }
 
-/** Node's own streams, with the same promise about the length. */
-async function sendByCopy(
-  destination: NodeJS.WritableStream,
-  range: SendRange | undefined,
-  file: OpenSource,
-  { start, end, signal, onProgress }: SendFileOptions,
-  fallbackReason: string,
-): Promise<TransferResult> {
-  const from = range?.position ?? start ?? (file.path === undefined ? undefined : 0);
-  const reader = createReadStream('', {
-    fd: file.fd,
-    autoClose: false,
-    ...(from === undefined ? {} : { start: from }),
-    ...(end === undefined ? {} : { end }),
-  });
-  if (onProgress !== undefined) reader.on('data', () => onProgress(reader.bytesRead, range?.length));
-  const startedAt = performance.now();
-  try {
-    await pipeline(reader, destination, { end: false, ...(signal === undefined ? {} : { signal }) });
-    if (range !== undefined && reader.bytesRead < range.length) {
-      throw new TransferError(
-        `the file ended after ${reader.bytesRead} of ${range.length} bytes: it was truncated while it was being sent`,
-        { code: 'ERR_FILE_TRUNCATED', bytes: reader.bytesRead },
-      );
-    }
-  } catch (error) {
-    const failure = signal?.aborted ? abortError(signal, reader.bytesRead) : transferError(error, reader.bytesRead);
-    (destination as Partial<Socket>).destroy?.();
-    throw failure;
-  }
-  return {
-    bytes: reader.bytesRead,
-    method: 'copy',
-    fallbackReason,
-    syscalls: 0,
-    durationMs: performance.now() - startedAt,
-  };
-}
-
 async function sendToDescriptor(
   fd: number | null,
   file: OpenSource,
@@ -267,6 +248,7 @@ async function sendToDescriptor(
   if (fd === null) {
     throw new TransferError('the destination is not an open descriptor', { code: 'EBADF', bytes: 0 });
   }
+  if (!libcStatus().available) return copyToDescriptor(fd, file, undefined, options, plan(file, options).refused);
   const own = OwnedDescriptor.duplicate(fd);
   const kind =
     syscalls.statx(own.fd, '', constants.AT_EMPTY_PATH, constants.STATX_BASIC_STATS, statxBuffer) === 0
@@ -274,27 +256,45 @@ async function sendToDescriptor(
       : 0;
   if (kind === S_IFSOCK || kind === S_IFIFO) return sendToSocketDescriptor(own, file, options);
   const { range, refused } = plan(file, options);
-  if (refused !== undefined && options.fallback === 'never') {
-    own.close();
-    throw unavailable(refused);
-  }
-  const position = range?.position ?? options.start ?? 0;
-  const end = (options.end ?? Number.POSITIVE_INFINITY) + 1 - position;
+  if (refused !== undefined || range === undefined) return copyToDescriptor(fd, file, own, options, refused);
   return new Promise((resolve, reject) => {
     const transfer = new Transfer({
-      engine: new FileSendfileEngine(own, file.fd, position, refused),
-      length: range?.length ?? end,
+      engine: new FileSendfileEngine(own, range.fd, range.position),
+      length: range.length,
       signal: options.signal,
       onProgress: options.onProgress,
       detail: { source: file.path ?? file.fd },
       onEnd(error, result) {
         own.close();
         if (error !== null) reject(error);
+        else if (result.bytes < range.length) reject(endedEarly(result.bytes, range.length));
         else resolve(result);
       },
     });
     transfer.start();
   });
+}
+
+/** By Node's streams; on a duplicate where there can be one, so that ending the stream leaves the caller's descriptor open. */
+async function copyToDescriptor(
+  fd: number,
+  file: OpenSource,
+  own: OwnedDescriptor | undefined,
+  options: SendFileOptions,
+  refused = 'the file cannot be sent by the kernel',
+): Promise<TransferResult> {
+  if (options.fallback === 'never') {
+    own?.close();
+    throw unavailable(refused);
+  }
+  const target =
+    own === undefined
+      ? createWriteStream('', { fd, fs: { ...nodeFs, close: (_fd: number, done: () => void) => done() } })
+      : createWriteStream('', { fd: own.release() });
+  const result = await copyToStream(target, copySource(file, plan(file, options).range, options), options, refused);
+  target.end();
+  await finished(target);
+  return result;
 }
 
 /** A socket or pipe known by its number: a stream of our own over the duplicate brings the waiting. */
@@ -303,7 +303,14 @@ async function sendToSocketDescriptor(
   file: OpenSource,
   options: SendFileOptions,
 ): Promise<TransferResult> {
-  const socket = new Socket({ fd: own.release(), readable: false, writable: true });
+  let socket: Socket;
+  try {
+    socket = new Socket({ fd: own.fd, readable: false, writable: true });
+  } catch (error) {
+    own.close(); // a kind of socket that libuv does not open
+    throw transferError(error, 0);
+  }
+  own.release();
   socket.on('error', () => {}); // reported by the transfer
   try {
     return await sendToStream(socket, file, options);

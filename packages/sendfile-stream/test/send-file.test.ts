@@ -1,10 +1,11 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import http from 'node:http';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { check, constants, syscalls, TransferError } from '@zerocopy/core-syscalls';
 import { sendFile } from '@zerocopy/sendfile-stream';
@@ -119,6 +120,53 @@ kernelTest('to files, FileHandles, pipes and sockets by number', async (t) => {
   closeSync(theirs);
 });
 
+kernelTest('a response never gets more than it has announced, and the connection goes on', async (t) => {
+  const methods: string[] = [];
+  await withHttpServer(
+    async (request, response) => {
+      response.setHeader('Content-Length', 1000);
+      if (request.url === '/copy') response.write = response.write.bind(response);
+      methods.push((await sendFile(response, path)).method);
+    },
+    async (port) => {
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+      for (const url of ['/', '/copy', '/']) {
+        t.true((await get(port, { agent, path: url })).body.equals(content.subarray(0, 1000)), url);
+      }
+      agent.destroy();
+      await until(() => methods.length === 3);
+    },
+  );
+  t.deepEqual(methods, ['sendfile', 'copy', 'sendfile']);
+});
+
+test('a destination that fails while it is copied to leaves the source descriptor open', async (t) => {
+  const handle = await open(path);
+  for (const source of [handle, handle.fd]) {
+    const broken = new Writable({ write: (_chunk, _encoding, callback) => callback(new Error('no room')) });
+    const error = await t.throwsAsync(sendFile(broken, source, { start: 0 }), { instanceOf: TransferError });
+    t.is(error?.message, 'no room');
+    t.is((await handle.read(Buffer.alloc(4), 0, 4, 0)).bytesRead, 4);
+  }
+  await handle.close();
+});
+
+kernelTest('sources without a size go to files and sockets too', async (t) => {
+  const target = join(directory, 'from-proc');
+  const fd = openSync(target, 'w');
+  const result = await sendFile(fd, '/proc/self/cmdline');
+  t.is(result.method, 'copy');
+  t.true(readFileSync(target).equals(readFileSync('/proc/self/cmdline')));
+  t.is(writeSync(fd, 'still open'), 10);
+  closeSync(fd);
+  await withSockets('unix', async (server, client) => {
+    const received = collect(client);
+    await sendFile(server, '/proc/self/cmdline');
+    server.end();
+    t.true((await received).equals(readFileSync('/proc/self/cmdline')));
+  });
+});
+
 kernelTest('from a FileHandle or descriptor: its own position, or the start', async (t) => {
   const handle = await open(path);
   await handle.read(Buffer.alloc(100), 0, 100);
@@ -197,8 +245,9 @@ kernelTest('abort while it waits behind another transfer sends nothing of it', a
   await withSockets('tcp', async (server, client) => {
     const controller = new AbortController();
     const first = sendFile(server, big);
-    const second = sendFile(server, path, { signal: controller.signal });
     await once(client, 'readable');
+    const second = sendFile(server, path, { signal: controller.signal });
+    await new Promise((resolve) => setTimeout(resolve, 20));
     controller.abort();
     await t.throwsAsync(second, { code: 'ABORT_ERR' });
     const received = collect(client);
