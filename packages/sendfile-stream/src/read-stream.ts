@@ -11,6 +11,7 @@
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { constants, feature, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
+import { cachedFs } from './cached-open.js';
 import { framingOf, resolveDestination, type SocketDestination } from './destination.js';
 import { KernelSend, type SendOutcome } from './kernel-send.js';
 import { validateChoice } from './options.js';
@@ -71,7 +72,7 @@ export class SendfileReadStream extends ReadStream {
     const { fallback = 'auto', ...rest } = typeof options === 'string' ? { encoding: options } : options;
     validateChoice(fallback, 'fallback', ['auto', 'never']);
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
-    super(path, rest);
+    super(path, rest.fd === undefined || rest.fd === null ? { fs: cachedFs, ...rest } : rest);
     this.#neverFallBack = fallback === 'never';
   }
 

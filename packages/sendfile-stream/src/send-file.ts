@@ -5,6 +5,7 @@ import type { OutgoingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
+import { promisify } from 'node:util';
 import { constants, descriptorOf, feature, libcStatus, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
@@ -16,6 +17,7 @@ import {
   TransferError,
   transferError,
 } from '@zerocopy/core-syscalls/internals';
+import { closeAtOnce, openCached } from './cached-open.js';
 import { type CopySource, copyToStream } from './copy.js';
 import { resolveDestination, type SocketDestination } from './destination.js';
 import { FileSendfileEngine } from './file-destination.js';
@@ -46,12 +48,13 @@ export type SendFileDestination = Socket | OutgoingMessage | FileHandle | number
 interface OpenSource {
   readonly fd: number;
   readonly path: string | undefined;
-  close(): Promise<void>;
+  close(): Promise<void> | undefined;
 }
 
 const S_IFMT = 0o170000;
 const S_IFSOCK = 0o140000;
 const S_IFIFO = 0o010000;
+const closeOffThread = promisify(nodeFs.close);
 const statxBuffer = Buffer.alloc(syscalls.STATX_SIZE);
 
 const isFileHandle = (thing: unknown): thing is FileHandle =>
@@ -61,8 +64,10 @@ const isFileHandle = (thing: unknown): thing is FileHandle =>
   'readableWebStream' in thing;
 
 async function openSource(source: FileSource): Promise<OpenSource> {
-  if (typeof source === 'number') return { fd: source, path: undefined, close: async () => {} };
-  if (isFileHandle(source)) return { fd: source.fd, path: undefined, close: async () => {} };
+  if (typeof source === 'number') return { fd: source, path: undefined, close: () => undefined };
+  if (isFileHandle(source)) return { fd: source.fd, path: undefined, close: () => undefined };
+  const fd = openCached(source);
+  if (fd >= 0) return { fd, path: String(source), close: () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)) };
   const handle = await open(source);
   return { fd: handle.fd, path: String(source), close: () => handle.close() };
 }

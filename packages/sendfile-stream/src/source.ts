@@ -42,9 +42,18 @@ export function livesInMemory(fd: number): boolean {
 }
 
 /** By statx where it can be called, so that no server is asked; else by Node. */
-function statusOf(fd: number): { readonly mode: number; readonly size: number; readonly blocks: number } {
+function statusOf(fd: number): Pick<syscalls.Statx, 'mode' | 'nlink' | 'size' | 'blocks'> {
   const result = syscalls.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, statxBuffer);
   return result < 0 ? fstatSync(fd) : syscalls.readStatx(statxBuffer);
+}
+
+export function isRegularFile(fd: number): boolean {
+  return (statusOf(fd).mode & S_IFMT) === S_IFREG;
+}
+
+/** Whether somebody has removed the file while it was open: the last close frees its blocks, and may wait for the disk. */
+export function isUnlinked(fd: number): boolean {
+  return statusOf(fd).nlink === 0;
 }
 
 /** Whether sendfile may be tried on `fd` and its size believed. Fast: no disk, no thread. */

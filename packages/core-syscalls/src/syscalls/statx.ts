@@ -22,6 +22,8 @@ export function statx(dirfd: number, path: string, flags: number, mask: number, 
 export interface Statx {
   /** Which fields the filesystem filled in. */
   readonly mask: number;
+  /** Names the file has; 0: closing it frees its blocks. */
+  readonly nlink: number;
   readonly mode: number;
   readonly size: number;
   /** In units of 512 bytes. */
@@ -37,6 +39,7 @@ const uint64 = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) +
 export function readStatx(buffer: Buffer): Statx {
   return {
     mask: buffer.readUInt32LE(0),
+    nlink: buffer.readUInt32LE(16),
     mode: buffer.readUInt16LE(28),
     size: uint64(buffer, 40),
     blocks: uint64(buffer, 48),

@@ -10,8 +10,8 @@ const MiB = 1024 * KiB;
 const IN_FLIGHT_TOTAL = 8 * MiB;
 const PIECE_MIN = 64 * KiB;
 const PIECE_MAX = MiB;
-/** Pieces a transfer moves in one turn of the loop; 2 MiB a turn for a single one, as nginx's sendfile_max_chunk. */
-const PIECES_PER_TURN = 2;
+/** What all of them together move in one turn of the loop, in bytes: about half a millisecond of it. */
+const TURN_TOTAL = 4 * MiB;
 
 let active = 0;
 
@@ -35,6 +35,5 @@ export function pieceSize(): number {
 
 /** Bytes after which a transfer lets the loop go on. */
 export function quantumSize(): number {
-  const piece = pieceSize();
-  return piece === PIECE_MAX ? PIECES_PER_TURN * PIECE_MAX : piece;
+  return Math.max(pieceSize(), Math.floor(TURN_TOTAL / Math.max(1, active)));
 }
