@@ -1,8 +1,9 @@
 /** The serving process: one contestant, one file. Talks to its parent by messages. */
 import { statSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type Account, contestantNamed, followTransfers } from './contestants.js';
+import { fileURLToPath } from 'node:url';
+import { type Account, contestantNamed, followTransfers, WARM_UP_TARGET } from './contestants.js';
 
 export interface ServerReport {
   /** Seconds of CPU (user and system) since the last report. */
@@ -17,7 +18,10 @@ export type ServerMessage = { readonly port: number } | { readonly report: Serve
 
 const [name = '', path = ''] = process.argv.slice(2);
 const account: Account = { method: 'none', syscalls: 0 };
-const handler = contestantNamed(name).handler(path, statSync(path).size, account);
+const contestant = contestantNamed(name);
+const serve = (file: string): RequestListener => contestant.handler(file, statSync(file).size, account);
+const serveFile = serve(path);
+const serveSmallFile = serve(fileURLToPath(import.meta.url));
 followTransfers(account);
 const tell = (message: ServerMessage): void => {
   process.send?.(message);
@@ -39,5 +43,7 @@ process.on('message', () => {
 });
 process.on('disconnect', () => process.exit());
 
-const server = createServer(handler);
+const server = createServer((request, response) => {
+  (request.url === WARM_UP_TARGET ? serveSmallFile : serveFile)(request, response);
+});
 server.listen(0, '127.0.0.1', () => tell({ port: (server.address() as AddressInfo).port }));

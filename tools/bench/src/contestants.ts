@@ -13,6 +13,9 @@ import {
 } from '@zerocopy/core-syscalls';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 
+/** A request target that every contestant answers with a small file. */
+export const WARM_UP_TARGET = '/warm-up';
+
 /** What a contestant says of the work it has done; reset when it is read. */
 export interface Account {
   method: string;

@@ -9,7 +9,7 @@ import CliTable from 'cli-table3';
 import { max, median, min } from 'simple-statistics';
 import { CLIENT_CORE, ContestantServer, canPin } from './contestant-server.js';
 import { contestantNamed, contestants } from './contestants.js';
-import { cpuSecondsPerGB, GB, hashOfDownload, measure, type Sample } from './measure.js';
+import { cpuSecondsPerGB, GB, hashOfDownload, measure, type Sample, warmUp } from './measure.js';
 
 const MiB = 1024 * 1024;
 const { values } = parseArgs({
@@ -40,7 +40,6 @@ const rounds = wholeNumber(values.rounds, 'rounds');
 const chosen = values.only === undefined ? contestants : values.only.map(contestantNamed);
 /** Moved in each round by each contestant. */
 const BYTES_PER_ROUND = 1024 * MiB;
-
 interface Row {
   readonly sizeMiB: number;
   readonly contestant: string;
@@ -79,10 +78,11 @@ async function race(sizeMiB: number): Promise<Row[]> {
   );
   try {
     for (const { contestant, server } of servers) {
-      // Nobody wins by sending less; this also warms the process up.
+      // Nobody wins by sending less.
       const received = await hashOfDownload(server);
       if (received.sha256 !== sha256) throw new Error(`${contestant.name} sent other bytes than the file's`);
-      await measure(server, Math.max(3, Math.ceil(requests / 8)));
+      await warmUp(server);
+      await measure(server, Math.ceil(requests / 8));
     }
     for (let round = 0; round < rounds; round++) {
       for (const { contestant, server } of servers) {

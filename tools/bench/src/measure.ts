@@ -1,5 +1,6 @@
 /** One contestant's turn: bytes moved, and what they cost the serving process. */
 import type { ContestantServer } from './contestant-server.js';
+import { WARM_UP_TARGET } from './contestants.js';
 import { PollingClient } from './polling-client.js';
 
 export interface Sample {
@@ -11,11 +12,23 @@ export interface Sample {
   readonly syscalls: number;
 }
 
-/** Downloads `/` `requests` times on one kept-alive connection. */
+/** Of a small file: a server is compiled after its first minute, and should be before it is measured. */
+const WARM_UP_REQUESTS = 3000;
+
+export async function warmUp(server: ContestantServer): Promise<void> {
+  await measure(server, WARM_UP_REQUESTS, { target: WARM_UP_TARGET });
+}
+
+export interface MeasureOptions {
+  readonly target?: string;
+  readonly onBytes?: (bytes: number) => void;
+}
+
+/** Downloads `target` (by default the file) `requests` times on one kept-alive connection. */
 export async function measure(
   server: ContestantServer,
   requests: number,
-  onBytes?: (bytes: number) => void,
+  { target = '/', onBytes }: MeasureOptions = {},
 ): Promise<Sample> {
   const client = await PollingClient.connect(server.port);
   try {
@@ -24,7 +37,7 @@ export async function measure(
     let bytes = 0;
     for (let n = 0; n < requests; n++) {
       const done = bytes;
-      bytes += client.get('/', onBytes === undefined ? {} : { onBytes: (part) => onBytes(done + part) }).bytes;
+      bytes += client.get(target, onBytes === undefined ? {} : { onBytes: (part) => onBytes(done + part) }).bytes;
     }
     const seconds = (performance.now() - startedAt) / 1000;
     const { cpuSeconds, peakMemory, method, syscalls } = await server.report();

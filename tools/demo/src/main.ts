@@ -16,6 +16,7 @@ import {
   hashOfDownload,
   measure,
   type Sample,
+  warmUp,
 } from '@zerocopy/bench';
 import { formatReport, libcStatus, probe } from '@zerocopy/core-syscalls';
 import { SingleBar } from 'cli-progress';
@@ -110,6 +111,7 @@ async function race(path: string, size: number, sha256: string): Promise<boolean
         `${same ? '✔' : '✖'} ${name}: ${received.bytes} bytes arrived, ${same ? 'the same as the file' : `SHA-256 ${received.sha256}`}`,
       );
       intact &&= same;
+      await warmUp(server);
     }
     const terminal = process.stdout.isTTY === true;
     const bar = terminal ? new SingleBar({ format: '{bar} {percentage}% | {name} | {eta_formatted} left' }) : undefined;
@@ -120,11 +122,12 @@ async function race(path: string, size: number, sha256: string): Promise<boolean
         if (!terminal) console.log(`round ${round + 1} of ${ROUNDS}: ${name}`);
         bar?.update(done, { name });
         let shown = 0;
-        const sample = await measure(server, requests, (bytes) => {
+        const onBytes = (bytes: number): void => {
           if (bytes - shown < 64 * MiB) return; // drawing takes time from the client
           shown = bytes;
           bar?.update(done + bytes);
-        });
+        };
+        const sample = await measure(server, requests, { onBytes });
         done += sample.bytes;
         samples.get(name)?.push(sample);
       }
