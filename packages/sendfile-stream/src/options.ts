@@ -32,7 +32,7 @@ export function validateType(value: unknown, name: string, expected: 'function' 
   }
 }
 
-/** A byte offset: an integer from 0 to Number.MAX_SAFE_INTEGER. */
+/** A byte offset or a size: an integer from 0 to Number.MAX_SAFE_INTEGER. */
 export function validateOffset(value: unknown, name: string): void {
   if (value === undefined) return;
   if (typeof value !== 'number') {
@@ -43,6 +43,17 @@ export function validateOffset(value: unknown, name: string): void {
       `The option '${name}' must be an integer from 0 to ${Number.MAX_SAFE_INTEGER}. ${received(value)}`,
     );
   }
+}
+
+export function validateLease(lease: unknown, leaseBreak: unknown): void {
+  const isProvider = typeof (lease as { acquire?: unknown } | null)?.acquire === 'function';
+  if (typeof lease !== 'boolean' && !isProvider) {
+    throw new ArgumentError(
+      'ERR_INVALID_ARG_TYPE',
+      `The option 'lease' must be a boolean or an object with acquire(). ${received(lease)}`,
+    );
+  }
+  validateChoice(leaseBreak, 'leaseBreak', ['finish', 'fail']);
 }
 
 /** Start and inclusive end, in bytes. */

@@ -131,6 +131,9 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
       }
       if (token > 0) setCork(socket, queue, true);
       let next = 0;
+      // Until _writev has returned, Writable drops whatever is written to the stream (clearBuffer empties its queue
+      // afterwards, lib/internal/streams/writable.js): nobody's code may run before.
+      let returned = false;
       const step: WriteCallback = (error) => {
         if (error) return callback(error);
         const first = chunks[next];
@@ -138,7 +141,9 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
         const turn = tokenOf(first.chunk);
         if (turn !== undefined) {
           next++;
-          return turn(this, step);
+          if (returned) turn(this, step);
+          else process.nextTick(turn, this, step);
+          return;
         }
         const from = next;
         while (next < chunks.length && tokenOf(chunks[next]?.chunk) === undefined) next++;
@@ -147,6 +152,7 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
         writev.call(this as unknown as WritableInternals, part, step);
       };
       step();
+      returned = true;
     };
   }
 
