@@ -65,6 +65,14 @@ function unavailable(): string | undefined {
   return available ? undefined : (reason ?? 'sendfile is not available');
 }
 
+/** With those that `options` inherits, which Node counts as well. */
+function allOptions(options: SendfileStreamOptions | BufferEncoding | null | undefined): SendfileStreamOptions {
+  if (typeof options === 'string') return { encoding: options };
+  const all: Record<string, unknown> = {};
+  for (const name in options) all[name] = options[name as keyof typeof options];
+  return all;
+}
+
 export class SendfileReadStream extends ReadStream {
   // fs.ReadStream's own, not in its types: where the next read starts, the range, and the start as given.
   declare pos: number | undefined;
@@ -92,19 +100,22 @@ export class SendfileReadStream extends ReadStream {
   /** What waits for the kernel path to end. */
   #afterSend: (() => void) | undefined;
 
-  constructor(path: string | Buffer | URL, options: SendfileStreamOptions | BufferEncoding = {}) {
+  constructor(path: string | Buffer | URL, options?: SendfileStreamOptions | BufferEncoding | null) {
     const {
       fallback = 'auto',
       smallFileSize = SMALL_FILE_SIZE,
       lease = false,
       leaseBreak = 'finish',
       ...rest
-    }: SendfileStreamOptions = typeof options === 'string' ? { encoding: options } : options;
+    } = allOptions(options);
     validateChoice(fallback, 'fallback', ['auto', 'never']);
     validateOffset(smallFileSize, 'smallFileSize');
     validateLease(lease, leaseBreak);
+    const isBag =
+      options === undefined || options === null || typeof options === 'object' || typeof options === 'string';
+    const own = rest.fd === undefined || rest.fd === null ? { fs: cachedFs, ...rest } : rest;
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
-    super(path, rest.fd === undefined || rest.fd === null ? { fs: cachedFs, ...rest } : rest);
+    super(path, isBag ? own : options);
     this.#neverFallBack = fallback === 'never';
     this.#smallFileSize = this.#neverFallBack ? 0 : smallFileSize;
     this.#ownFs = rest.fs !== undefined && rest.fs !== null;
@@ -121,8 +132,15 @@ export class SendfileReadStream extends ReadStream {
       // After 'open' and 'ready', which come when this returns.
       if (begin !== undefined) process.nextTick(begin);
     };
+    const given = typeof this.fd === 'number';
     // @ts-expect-error not in the types of fs.ReadStream
     super._construct((error?: Error | null) => {
+      if (!error && !given && this.closed) {
+        // Destroyed by Node's constructor, before there was anything to close: Node's own stream leaks it (to Node 26).
+        cachedFs.close(this.fd as number, () => {});
+        this.fd = null;
+        return callback();
+      }
       if (error || this.#leaseOptions === undefined) return opened(error);
       const onBroken = (broken: Error): void => this.#fail(broken);
       LeaseHold.acquire(this.#leaseOptions, this.fd as number, String(this.path ?? ''), onBroken).then((lease) => {
@@ -206,6 +224,11 @@ export class SendfileReadStream extends ReadStream {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    // Node's constructor destroys the stream if `signal` has been aborted already.
+    if (!(#route in this)) {
+      super._destroy(error, callback);
+      return;
+    }
     const closeFile = (): void => {
       super._destroy(error, (closeError) => {
         callback(closeError);
@@ -439,7 +462,7 @@ function cause(error: Error): Error {
  */
 export function createSendfileStream(
   path: string | Buffer | URL,
-  options?: SendfileStreamOptions | BufferEncoding,
+  options?: SendfileStreamOptions | BufferEncoding | null,
 ): SendfileReadStream {
   return new SendfileReadStream(path, options);
 }

@@ -160,9 +160,10 @@ async function send(
     return sendToDescriptor(descriptorOf(destination), file, options);
   }
   // The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline.
-  destination.on('error', ignore);
+  const emitter: NodeJS.EventEmitter = destination;
+  emitter.on('error', ignore);
   const result = await sendToAnyStream(destination, file, options);
-  destination.off('error', ignore); // not after a failure: its event may come later
+  emitter.off('error', ignore); // not after a failure: its event may come later
   return result;
 }
 

@@ -182,8 +182,8 @@ export class Transfer {
   #looping = false;
 
   #attempts(): void {
-    const quantum = quantumSize();
-    const piece = pieceSize();
+    const quantum = quantumSize(this.#bytes === 0);
+    const piece = Math.min(quantum, pieceSize());
     let turn = 0;
     while (this.#state === 'attempting') {
       if (this.#ending !== undefined) return this.#end(this.#ending.error);
