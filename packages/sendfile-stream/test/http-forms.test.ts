@@ -400,7 +400,9 @@ kernelTest('a small file to a peer that has gone: an error, and the pool is none
     (request, response) => {
       request.socket.once('close', () => {
         sendFile(response, small).catch((error: NodeJS.ErrnoException) => failures.push(error.code));
-        pipelineCallback(createSendfileStream(small), response, (error) => failures.push(error?.code));
+        pipeline(createSendfileStream(small), response).catch((error: NodeJS.ErrnoException) =>
+          failures.push(error.code),
+        );
       });
     },
     async (port) => {
