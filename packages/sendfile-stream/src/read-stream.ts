@@ -89,6 +89,7 @@ export class SendfileReadStream extends ReadStream {
   /** What waits for the file to be open and, if one is wanted, for its lease. */
   #onOpen: (() => void) | undefined;
   #isOpen = false;
+  #givenDescriptor = false;
   #route: Route | undefined;
   #method: TransferMethod | undefined;
   #fallbackReason: string | undefined;
@@ -132,10 +133,10 @@ export class SendfileReadStream extends ReadStream {
       // After 'open' and 'ready', which come when this returns.
       if (begin !== undefined) process.nextTick(begin);
     };
-    const given = typeof this.fd === 'number';
+    this.#givenDescriptor = typeof this.fd === 'number';
     // @ts-expect-error not in the types of fs.ReadStream
     super._construct((error?: Error | null) => {
-      if (!error && !given && this.closed) {
+      if (!error && !this.#givenDescriptor && this.closed) {
         // Destroyed by Node's constructor, before there was anything to close: Node's own stream leaks it (to Node 26).
         cachedFs.close(this.fd as number, () => {});
         this.fd = null;
@@ -290,6 +291,8 @@ export class SendfileReadStream extends ReadStream {
     const fd = this.fd as number;
     const source = inspectSource(fd);
     if (!source.sendable) return this.#leaveRoute(source.reason);
+    // A file that this stream has opened is at its start: from here on the position is counted, not the kernel's.
+    if (!this.#givenDescriptor) this.pos ??= this.bytesRead;
     const position = this.pos ?? syscalls.lseek(fd, 0, constants.SEEK_CUR);
     if (position < 0) return this.#leaveRoute('the position in the file is not known');
     const length = this.#promise(resolved, source.size, position);
