@@ -40,7 +40,7 @@ export type SendfileStreamOptions = Exclude<Parameters<typeof createReadStream>[
     fallback?: 'auto' | 'never';
     /**
      * Up to this many bytes, inclusive, a warm file is copied into the write of the HTTP message's headers, which for so
-     * few bytes costs less than a system call of their own. Default 32768; 0: never.
+     * few bytes costs less than a system call of their own. Default 65536; 0: never.
      */
     smallFileSize?: number;
   };

@@ -19,13 +19,7 @@ import {
 } from '@zerocopy/core-syscalls/internals';
 import { closeAtOnce, openCached } from './cached-open.js';
 import { type CopySource, copyToStream } from './copy.js';
-import {
-  announce,
-  type FileDestination,
-  type Resolution,
-  resolveDestination,
-  type SocketDestination,
-} from './destination.js';
+import { announce, type Resolution, resolveDestination, type SocketDestination } from './destination.js';
 import { FileSend } from './file-destination.js';
 import { KernelSend, type SendRange } from './kernel-send.js';
 import { isLeaseBroken, LeaseHold, type LeaseOptions } from './lease.js';
@@ -55,7 +49,7 @@ export interface SendFileOptions extends LeaseOptions {
    * Content-Length is the range's length, or it had none and no headers were sent, in which case the length is set.
    */
   endMessage?: boolean;
-  /** As for createSendfileStream, in bytes: default 32768; 0: never. */
+  /** As for createSendfileStream, in bytes: default 65536; 0: never. */
   smallFileSize?: number;
 }
 
@@ -151,36 +145,42 @@ async function underLease(
 
 const bytesOf = (error: unknown): number => (error instanceof TransferError ? error.bytes : 0);
 
-async function send(
-  destination: SendFileDestination,
-  file: OpenSource,
-  options: SendFileOptions,
-): Promise<TransferResult> {
+// From here on promises are chained, not awaited: what waits for a slow receiver is a thousand times in memory, and the
+// frame of an async function costs more there than the transfer itself.
+
+function send(destination: SendFileDestination, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
   if (typeof destination === 'number' || isFileHandle(destination)) {
     return sendToDescriptor(descriptorOf(destination), file, options);
   }
   // The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline.
   const emitter: NodeJS.EventEmitter = destination;
+  const sent = sendToAnyStream(destination, file, options);
   emitter.on('error', ignore);
-  const result = await sendToAnyStream(destination, file, options);
-  emitter.off('error', ignore); // not after a failure: its event may come later
-  return result;
+  return sent.then(
+    (result) => {
+      emitter.off('error', ignore);
+      return result;
+    },
+    (error: unknown) => {
+      if (!(destination as Writable).destroyed) emitter.off('error', ignore); // else its event may be still to come
+      throw error;
+    },
+  );
 }
 
 const ignore = (): void => {};
 
-async function sendToAnyStream(
+function sendToAnyStream(
   destination: Socket | OutgoingMessage | NodeJS.WritableStream,
   file: OpenSource,
   options: SendFileOptions,
 ): Promise<TransferResult> {
-  let resolved = resolveDestination(destination);
-  if ('pending' in resolved) {
-    await connectionOf(resolved.pending, options.signal);
-    resolved = resolveDestination(destination);
-  }
+  const resolved = resolveDestination(destination);
   if ('file' in resolved) return sendToDescriptor(resolved.file, file, options);
-  return sendToStream(destination, resolved, file, options);
+  if (!('pending' in resolved)) return sendToStream(destination, resolved, file, options);
+  return connectionOf(resolved.pending, options.signal).then(() =>
+    sendToStream(destination, resolveDestination(destination), file, options),
+  );
 }
 
 /** Waits until a request has its connection. */
@@ -213,9 +213,9 @@ function plan(file: OpenSource, options: SendFileOptions): Plan {
   return { range: { fd: file.fd, position, length }, refused };
 }
 
-async function sendToStream(
+function sendToStream(
   stream: Socket | OutgoingMessage | NodeJS.WritableStream,
-  resolved: Exclude<Resolution, FileDestination>,
+  resolved: Resolution,
   file: OpenSource,
   options: SendFileOptions,
 ): Promise<TransferResult> {
@@ -227,29 +227,32 @@ async function sendToStream(
   if (refused !== undefined && options.fallback === 'never') throw unavailable(refused);
 
   const endsMessage = message !== undefined && (options.endMessage ?? isWholeBody(message, range));
-  if (message !== undefined && range !== undefined && endsMessage) announce(message, range.length);
-  let result: TransferResult | undefined;
+  if (endsMessage && range !== undefined) announce(message, range.length);
   if (message !== undefined && range !== undefined && refused === undefined) {
-    result = await sendSmall(message, range, endsMessage, options);
-    if (result !== undefined && endsMessage) return result;
+    const sent = sendSmall(message, range, endsMessage, options);
+    if (sent !== undefined) return sent;
   }
-  if (result === undefined) {
-    if (refused === undefined && range !== undefined && 'socket' in resolved) {
-      result = await sendByKernel(resolved, range, file, options);
-    } else {
-      const reason = refused ?? 'the file cannot be sent by the kernel';
-      result = await copyToStream(stream as Writable, copySource(file, range, options), options, reason);
-    }
-  }
-  if (endsMessage && !message.writableEnded) {
-    message.end();
-    try {
-      await finished(message, { readable: false });
-    } catch (error) {
+  const sent =
+    refused === undefined && range !== undefined && 'socket' in resolved
+      ? sendByKernel(resolved, range, file, options)
+      : copyToStream(
+          stream as Writable,
+          copySource(file, range, options),
+          options,
+          refused ?? 'the file cannot be sent by the kernel',
+        );
+  return endsMessage ? sent.then((result) => endMessage(message, result)) : sent;
+}
+
+function endMessage(message: OutgoingMessage, result: TransferResult): TransferResult | Promise<TransferResult> {
+  if (message.writableEnded) return result;
+  message.end();
+  return finished(message, { readable: false }).then(
+    () => result,
+    (error: unknown) => {
       throw transferError(error, result.bytes);
-    }
-  }
-  return result;
+    },
+  );
 }
 
 /** A small warm file in one write with the headers; undefined, and nothing done, if it is neither. */

@@ -14,8 +14,8 @@ import { sendfileOffThread } from './offload.js';
 import { ResidencyGate } from './residency.js';
 
 const KiB = 1024;
-/** What goes through the stream's own write when the socket is full: enough to be the wake-up, little to copy. */
-const CARRY_SIZE = 4 * KiB;
+/** What goes through the stream's own write when the socket is full: enough to be the wake-up, little to copy and keep. */
+const CARRY_SIZE = KiB;
 /** Sent in one call on another thread, for cold ranges. */
 const OFFLOAD_SIZE = 1024 * KiB;
 /** Read ahead of an offloaded call, so that the next one finds its pages. */

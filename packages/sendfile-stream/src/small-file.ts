@@ -8,8 +8,8 @@ import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
 import { livesInMemory } from './source.js';
 
 /** Up to this many bytes, inclusive, a file is copied into the write of its headers. */
-export const SMALL_FILE_SIZE: number = 32 * 1024;
-/** Buffers kept for the next ones: 1 MiB. */
+export const SMALL_FILE_SIZE: number = 64 * 1024;
+/** Buffers kept for the next ones: 2 MiB. */
 const POOL_MAX = 32;
 const { EINTR, EOPNOTSUPP, RWF_NOWAIT } = constants;
 

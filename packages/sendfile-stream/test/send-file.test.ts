@@ -85,6 +85,24 @@ kernelTest('to a response: the length is set, and the message ended if the file 
   );
 });
 
+kernelTest(
+  'no listener stays on a stream that stays open, whether the transfer succeeds, fails or is refused',
+  async (t) => {
+    await withSockets('unix', async (server, client) => {
+      client.resume();
+      for (let n = 0; n < 12; n++) {
+        await sendFile(server, path);
+        await t.throwsAsync(sendFile(server, '/proc/self/stat', { fallback: 'never' }), {
+          code: 'ERR_ZEROCOPY_UNAVAILABLE',
+        });
+        await t.throwsAsync(sendFile(server, path, { signal: AbortSignal.abort() }), { code: 'ABORT_ERR' });
+      }
+      t.is(server.listenerCount('error'), 0);
+      t.true(server.listenerCount('close') <= 2);
+    });
+  },
+);
+
 kernelTest('to files, FileHandles, pipes and sockets by number', async (t) => {
   const target = join(directory, 'target');
   const fd = openSync(target, 'w');

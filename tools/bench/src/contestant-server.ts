@@ -45,8 +45,9 @@ export class ContestantServer implements Server {
     return new ContestantServer(child, message.port);
   }
 
-  async report(): Promise<ServerReport> {
-    this.#child.send('report');
+  /** @param detailed also of the loop's delay and the heap. */
+  async report(detailed = false): Promise<ServerReport> {
+    this.#child.send(detailed ? 'report in detail' : 'report');
     const [message] = (await once(this.#child, 'message')) as [ServerMessage];
     if (!('report' in message)) throw new Error('the server did not report');
     return message.report;

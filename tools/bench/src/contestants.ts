@@ -105,6 +105,15 @@ const memory: Contestant = {
   },
 };
 
+/** Takes a request and never answers: what a connection costs by itself. */
+const silent: Contestant = {
+  name: 'silent',
+  description: 'no answer at all, for comparing memory',
+  handler: () => (request) => {
+    request.resume();
+  },
+};
+
 /** The floor: sendfile(2) through koffi with nothing around it. Not a way to serve files: no errors, no order, no timeouts. */
 const floor: Contestant = {
   name: 'floor',
@@ -155,6 +164,7 @@ export const contestants: readonly Contestant[] = [
   zerocopyKernel,
   zerocopyCopy,
   memory,
+  silent,
   floor,
 ];
 
