@@ -65,6 +65,16 @@ export function validateRange(start: unknown, end: unknown): void {
   }
 }
 
+/** A Writable, a FileHandle or a descriptor. */
+export function validateDestination(value: unknown): void {
+  const { write, on } = Object(value) as { write?: unknown; on?: unknown };
+  if (typeof value === 'number' || (typeof write === 'function' && typeof on === 'function')) return;
+  throw new ArgumentError(
+    'ERR_INVALID_ARG_TYPE',
+    `The destination must be a Writable, an HTTP message, a FileHandle or a descriptor. ${received(value)}`,
+  );
+}
+
 export function validateSignal(signal: unknown): void {
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new ArgumentError('ERR_INVALID_ARG_TYPE', `The option 'signal' must be an AbortSignal. ${received(signal)}`);

@@ -25,6 +25,7 @@ import { KernelSend, type SendRange } from './kernel-send.js';
 import { isLeaseBroken, LeaseHold, type LeaseOptions } from './lease.js';
 import {
   validateChoice,
+  validateDestination,
   validateLease,
   validateOffset,
   validateRange,
@@ -104,6 +105,7 @@ export async function sendFile(
   options: SendFileOptions = {},
 ): Promise<TransferResult> {
   validate(options);
+  validateDestination(destination);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
   const file = openNow(source) ?? (await openSource(source as string | Buffer | URL));
   try {

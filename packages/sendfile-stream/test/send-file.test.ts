@@ -324,7 +324,9 @@ test('hostile arguments get an error that says what was expected, and nothing is
     t.false(server.destroyed);
   });
   await t.throwsAsync(sendFile(-1, path), { code: 'EBADF' });
-  await t.throwsAsync(sendFile({} as never, path));
+  for (const destination of [{}, null, undefined, 'x']) {
+    await t.throwsAsync(sendFile(destination as never, path), { code: 'ERR_INVALID_ARG_TYPE', message: /Received/ });
+  }
 });
 
 test('any other stream is written to, and the result says why', async (t) => {
