@@ -1,16 +1,25 @@
 /** The recipes of the README, as they stand in examples/. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { TransferResult } from '@zerocopy/core-syscalls';
+import test from 'ava';
 import { get, kernelTest, MiB, pattern, temporaryDirectory, until, writeFile } from './harness.js';
 
 const directory = temporaryDirectory();
 const content = pattern(3 * MiB);
 const path = writeFile(join(directory, 'file'), content);
 const fromPackage = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
+
+test('the README shows them as they are', (t) => {
+  const readme = readFileSync(fromPackage('README.md'), 'utf8');
+  for (const name of readdirSync(fromPackage('examples'))) {
+    t.true(readme.includes(`\`\`\`js\n${readFileSync(fromPackage(`examples/${name}`), 'utf8')}\`\`\``), name);
+  }
+});
 
 for (const name of ['http', 'express', 'fastify', 'koa']) {
   kernelTest(`${name}: the kernel sends, the length is told, the connection is kept`, async (t) => {
