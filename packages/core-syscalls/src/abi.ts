@@ -9,6 +9,7 @@ export interface Abi {
   /** Numbers for calls that some libc has no wrapper for; made through syscall(2). */
   readonly numbers: {
     readonly gettid: number;
+    readonly tgkill: number;
     readonly memfdCreate: number;
     readonly processVmReadv: number;
     readonly statx: number;
@@ -27,6 +28,7 @@ export interface Abi {
 const x64: Abi = {
   numbers: {
     gettid: 186,
+    tgkill: 234,
     memfdCreate: 319,
     processVmReadv: 310,
     statx: 332,
@@ -45,6 +47,7 @@ const x64: Abi = {
 const arm64: Abi = {
   numbers: {
     gettid: 178,
+    tgkill: 131,
     memfdCreate: 279,
     processVmReadv: 270,
     statx: 291,

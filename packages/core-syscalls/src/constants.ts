@@ -99,6 +99,7 @@ export const constants = {
   MAP_NORESERVE: 0x4000,
   MAP_POPULATE: 0x8000,
   MREMAP_MAYMOVE: 1,
+  MREMAP_FIXED: 2,
   MS_ASYNC: 1,
   MS_SYNC: 4,
   MADV_NORMAL: 0,

@@ -1,5 +1,6 @@
 /** For this project's own packages: what they share besides system calls. Not covered by semantic versioning. */
 
+export { memoryAt } from './libc.js';
 export { descriptorOf, OwnedDescriptor } from './streams/descriptor.js';
 export { type TakenSocket, takeSocketForReading } from './streams/read-takeover.js';
 export {

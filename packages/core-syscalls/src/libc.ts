@@ -108,3 +108,12 @@ export function asyncResult(callback: (result: number) => void): (error: Error |
 export function addressOf(view: NodeJS.ArrayBufferView): number {
   return loaded === undefined && !libcStatus().available ? 0 : Number((loaded as Loaded).koffi.address(view));
 }
+
+/**
+ * The memory at `address` as an ArrayBuffer, without a copy. Whoever asks sees to it that it stays mapped for as long as
+ * the buffer, or any view of it, is used.
+ */
+export function memoryAt(address: number, length: number): ArrayBuffer {
+  if (loaded === undefined && !libcStatus().available) throw new Error('there is no memory to look at without libc');
+  return (loaded as Loaded).koffi.view(address, length);
+}

@@ -39,8 +39,11 @@ export {
   pthreadSigmask,
   SIGACTION_FLAGS_OFFSET,
   SIGACTION_SIZE,
+  SIGINFO_SIZE,
   SIGSET_SIZE,
   sigaction,
+  sigtimedwait,
+  tgkill,
 } from './process.js';
 export { pread, preadv2, pwrite, pwritev2, read, readv, write, writev } from './read-write.js';
 export { sendfile, sendfileAsync } from './sendfile.js';

@@ -7,11 +7,15 @@ export const SIGACTION_SIZE = 152;
 export const SIGACTION_FLAGS_OFFSET = 136;
 /** Bytes of libc's sigset_t. */
 export const SIGSET_SIZE = 128;
+/** Bytes of a siginfo_t: si_signo at 0, si_code at 8, and for F_SETSIG si_fd at 24. */
+export const SIGINFO_SIZE = 128;
 
 let nativeVmRead: NativeFunction<[number, number, Pointer, number, Pointer, number, number]> | undefined;
 let nativeGettid: NativeFunction<[number]> | undefined;
 let nativeSigaction: NativeFunction<[number, Pointer, Pointer]> | undefined;
 let nativeSigmask: NativeFunction<[number, Pointer, Pointer]> | undefined;
+let nativeSigwait: NativeFunction<[Pointer, Pointer, Pointer]> | undefined;
+let nativeTgkill: NativeFunction<[number, number, number, number]> | undefined;
 let nativeUring: NativeFunction<[number, number, Pointer]> | undefined;
 
 /**
@@ -45,6 +49,22 @@ export function pthreadSigmask(how: number, set: Pointer, oldSet: Pointer): numb
   nativeSigmask ??= bind('int pthread_sigmask(int how, void *set, void *oldset)');
   const result = nativeSigmask(how, set, oldSet);
   return result < 0 ? kernelResult(result) : 0 - result;
+}
+
+/**
+ * `int sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)`: blocks this thread.
+ * @param timeout two 64-bit integers: seconds and nanoseconds.
+ * @returns the signal's number, or a negative errno: EAGAIN when the time is up, EINTR.
+ */
+export function sigtimedwait(set: Pointer, info: Pointer, timeout: Pointer): number {
+  nativeSigwait ??= bind('int sigtimedwait(void *set, void *info, void *timeout)');
+  return kernelResult(nativeSigwait(set, info, timeout));
+}
+
+/** `int tgkill(pid_t tgid, pid_t tid, int sig)`: 0 or a negative errno; ESRCH: there is no such thread. */
+export function tgkill(processId: number, threadId: number, signal: number): number {
+  nativeTgkill ??= bind('intptr_t syscall(long number, long tgid, long tid, long sig)');
+  return kernelResult(nativeTgkill(abi.numbers.tgkill, processId, threadId, signal));
 }
 
 /** `int io_uring_setup(unsigned int entries, struct io_uring_params *p)`, since Linux 5.1: a descriptor or a negative errno. */

@@ -1,0 +1,118 @@
+/** The side of the lease thread that its owner sees: started with the first lease, ended with the last. */
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { syscalls } from '@zerocopy/core-syscalls';
+import { type FromThread, LEASE_SIGNAL, type ToThread, type Watch } from './shared.js';
+
+/** Milliseconds that the thread outlives its last lease: starting one costs about 20. */
+const LINGER = 100;
+
+export interface Watcher {
+  onBreak(downgradeTo: 'read' | 'none', deadline: number): void;
+  /** The thread has given the lease up. */
+  onReleased(): void;
+}
+
+class LeaseThread {
+  readonly #watchers = new Map<number, Watcher>();
+  readonly #worker: Worker;
+  readonly #port: MessageChannel['port1'];
+  readonly ready: Promise<void>;
+  #threadId = 0;
+  #nextId = 1;
+
+  constructor(onEnd: () => void) {
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    this.#worker = new Worker(new URL('./lease-thread.worker.js', import.meta.url), {
+      workerData: { port: port2 },
+      transferList: [port2],
+      execArgv: [],
+      trackUnmanagedFds: false,
+    });
+    this.ready = new Promise((resolve, reject) => {
+      this.#worker.once('error', (error) => {
+        onEnd();
+        reject(error);
+      });
+      port1.on('message', (message: FromThread) => {
+        if (message.kind === 'ready') {
+          this.#threadId = message.threadId;
+          port1.unref();
+          this.#worker.unref();
+          resolve();
+        } else if (message.kind === 'break') {
+          this.#watchers.get(message.id)?.onBreak(message.downgradeTo, message.deadline);
+        } else this.#watchers.get(message.id)?.onReleased();
+      });
+    });
+  }
+
+  /** Of the thread that gets the signals. */
+  get threadId(): number {
+    return this.#threadId;
+  }
+
+  get isIdle(): boolean {
+    return this.#watchers.size === 0;
+  }
+
+  /** From now on the thread answers. To be called before the lease is taken. */
+  watch(watch: Omit<Watch, 'kind' | 'id'>, watcher: Watcher): number {
+    const id = this.#nextId++;
+    this.#watchers.set(id, watcher);
+    this.#send({ kind: 'watch', id, ...watch });
+    return id;
+  }
+
+  watchAgain(id: number, watch: Omit<Watch, 'kind' | 'id'>): void {
+    if (this.#watchers.has(id)) this.#send({ kind: 'watch', id, ...watch });
+  }
+
+  forget(id: number): void {
+    if (this.#watchers.delete(id)) this.#send({ kind: 'forget', id });
+  }
+
+  /** Ends the thread at once, in whatever it waits. */
+  stop(): void {
+    this.#send({ kind: 'stop' });
+    syscalls.tgkill(process.pid, this.#threadId, LEASE_SIGNAL);
+  }
+
+  #send(message: ToThread): void {
+    this.#port.postMessage(message);
+  }
+}
+
+let current: LeaseThread | undefined;
+let lingering: NodeJS.Timeout | undefined;
+
+// A worker thread that is waited for at exit would make the exit wait for its slice.
+const stopAtExit = (): void => current?.stop();
+
+/** The thread, running. Follow it up, in the same turn, with a watch, or with {@link leaveThread}. */
+export async function leaseThread(): Promise<LeaseThread> {
+  clearTimeout(lingering);
+  if (current === undefined) {
+    const thread = new LeaseThread(() => {
+      if (current === thread) current = undefined;
+    });
+    current = thread;
+    process.on('exit', stopAtExit);
+  }
+  const thread = current;
+  await thread.ready;
+  // It may have been stopped while this call waited for its turn.
+  return thread === current ? thread : leaseThread();
+}
+
+/** Lets the thread go, soon, if it has nothing more to watch. */
+export function leaveThread(): void {
+  clearTimeout(lingering);
+  if (current?.isIdle !== true) return;
+  lingering = setTimeout(() => {
+    if (current?.isIdle !== true) return;
+    process.off('exit', stopAtExit);
+    current.stop();
+    current = undefined;
+  }, LINGER).unref();
+}

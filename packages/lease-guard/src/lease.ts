@@ -1,0 +1,234 @@
+/** File leases: fcntl(2), F_SETLEASE, since Linux 2.4. */
+import { EventEmitter } from 'node:events';
+import { constants as fs } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { constants, feature, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { leaseThread, leaveThread } from './lease-thread.js';
+import { validateLeaseArguments } from './options.js';
+import { BREAKING, exclusively, giveUp, HELD, LEASE_SIGNAL, LISTENERS, RELEASED, STATE, WORDS } from './shared.js';
+
+export type LeaseType = 'read' | 'write';
+
+export interface LeaseOptions {
+  /** Before: the promise rejects with an AbortError. After: the lease is released. */
+  signal?: AbortSignal;
+  /** Default true: with no listener for 'break', the lease is given up as soon as somebody wants the file. */
+  autoRelease?: boolean;
+  /**
+   * Milliseconds before the kernel's deadline at which the lease is given up whatever its listeners do, so that the
+   * kernel need not take it by force. Default 1000.
+   */
+  releaseBeforeMs?: number;
+}
+
+export interface LeaseBreak {
+  /** What the other side needs: 'read' (it wants to read a file under a write lease), or 'none'. */
+  readonly downgradeTo: 'read' | 'none';
+  /** Milliseconds until the kernel takes the lease away (/proc/sys/fs/lease-break-time); Infinity: never. */
+  readonly deadlineMs: number;
+}
+
+interface LeaseEvents {
+  break: [LeaseBreak];
+  /** The lease is gone, for whatever reason. */
+  release: [];
+}
+
+const { EACCES, EAGAIN, EINVAL, F_OWNER_TID, F_RDLCK, F_SETLEASE, F_SETOWN_EX, F_SETSIG, F_WRLCK } = constants;
+const TYPES: Readonly<Record<LeaseType, number>> = { read: F_RDLCK, write: F_WRLCK };
+const STATES = { [HELD]: 'held', [BREAKING]: 'breaking', [RELEASED]: 'released' } as const;
+const DEFAULT_RELEASE_BEFORE = 1000;
+
+function explain(errno: number, type: LeaseType): string {
+  switch (-errno) {
+    case EACCES:
+      return "the file is another user's: a lease needs its owner, or CAP_LEASE";
+    case EAGAIN:
+      return type === 'read'
+        ? 'somebody has the file open for writing, or a writable mapping of it; try again when they have closed it'
+        : 'somebody else has the file open; a write lease needs to be alone';
+    case EINVAL:
+      return 'it is no regular file, or its filesystem has no leases (NFS, FUSE, overlayfs): ask probePath()';
+    default:
+      return 'the lease was refused';
+  }
+}
+
+function refusal(errno: number, type: LeaseType, path: string | undefined): SyscallError {
+  const error = new SyscallError(errno, 'fcntl(F_SETLEASE)', { path });
+  error.message += `: ${explain(errno, type)}`;
+  return error;
+}
+
+/** What a lease tells whoever keeps its file and its watch. */
+interface LeaseOwner {
+  forget(): void;
+  downgraded(): void;
+  close(): Promise<void>;
+}
+
+/** A lease on one open file. Made by {@link acquireLease}. */
+export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable {
+  /** Of the open file. */
+  readonly fd: number;
+  #type: LeaseType;
+  readonly #words: Int32Array;
+  readonly #owner: LeaseOwner;
+  #released: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(fd: number, type: LeaseType, words: Int32Array, owner: LeaseOwner) {
+    super();
+    this.fd = fd;
+    this.#type = type;
+    this.#words = words;
+    this.#owner = owner;
+    // The lease thread has to know whether there is anybody to tell.
+    super.on(
+      'newListener' as 'break',
+      (event: unknown) => void (event === 'break' && Atomics.add(words, LISTENERS, 1)),
+    );
+    super.on(
+      'removeListener' as 'break',
+      (event: unknown) => void (event === 'break' && Atomics.sub(words, LISTENERS, 1)),
+    );
+  }
+
+  /** 'read' or 'write'; after {@link downgrade} 'read'. */
+  get type(): LeaseType {
+    return this.#type;
+  }
+
+  /** 'held'; 'breaking' while somebody waits for the file; 'released'. */
+  get state(): 'held' | 'breaking' | 'released' {
+    return STATES[Atomics.load(this.#words, STATE) as keyof typeof STATES] ?? 'held';
+  }
+
+  /** Gives the lease up; whoever waits for the file goes on before this resolves. Any number of times. */
+  release(): Promise<void> {
+    if (this.#released === undefined) {
+      giveUp(this.#words, this.fd);
+      this.gone();
+    }
+    return this.#released as unknown as Promise<void>;
+  }
+
+  /**
+   * From a write lease to a read lease: answers a break with `downgradeTo: 'read'`.
+   * @throws {SyscallError} EAGAIN if it was broken by a writer. An Error if it has been released.
+   */
+  downgrade(type: 'read' = 'read'): void {
+    if (type !== 'read') throw new TypeError(`a lease can only be downgraded to 'read'; got '${String(type)}'`);
+    let result = 0;
+    const done = exclusively(this.#words, () => {
+      result = syscalls.fcntl(this.fd, F_SETLEASE, F_RDLCK);
+      return result < 0 ? BREAKING : HELD;
+    });
+    if (!done) throw new Error('the lease has been released');
+    if (result < 0) throw refusal(result, 'read', undefined);
+    this.#type = 'read';
+    this.#owner.downgraded();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+
+  /** @internal It has been given up, here or by the lease thread. */
+  gone(): void {
+    if (this.#released !== undefined) return;
+    this.#owner.forget();
+    this.#released = this.#owner.close();
+    this.emit('release');
+  }
+}
+
+export type LeaseTarget = string | Buffer | URL | FileHandle | number;
+
+const isHandle = (target: LeaseTarget): target is FileHandle =>
+  typeof target === 'object' && typeof (target as FileHandle).fd === 'number';
+
+interface OpenTarget {
+  readonly fd: number;
+  readonly path: string | undefined;
+  close(): Promise<void>;
+}
+
+async function openTarget(target: LeaseTarget): Promise<OpenTarget> {
+  if (typeof target === 'number') return { fd: target, path: undefined, close: async () => {} };
+  if (isHandle(target)) return { fd: target.fd, path: undefined, close: async () => {} };
+  // O_NONBLOCK: somebody else's lease answers EAGAIN at once, instead of holding up a thread of the pool.
+  const handle = await open(target, fs.O_RDONLY | fs.O_NONBLOCK);
+  return { fd: handle.fd, path: String(target), close: () => handle.close() };
+}
+
+/** @internal With a mapping that is detached from the file when the lease is broken. */
+export interface InternalLeaseOptions extends LeaseOptions {
+  readonly mapping?: { readonly address: number; readonly length: number };
+}
+
+/**
+ * Takes a lease on a file: until it is released, nobody can open it for writing, or truncate it ('read'), or open it
+ * at all ('write'), without this process being asked first. They wait, for at most /proc/sys/fs/lease-break-time
+ * (45 s); with O_NONBLOCK they get EWOULDBLOCK. Renaming and removing are not held up.
+ *
+ * @param target a path, which is opened for reading; or a FileHandle or descriptor, which must stay open until the
+ * lease is released and, for a read lease, be open for reading only.
+ * @throws {SyscallError} EACCES, EAGAIN, EINVAL, with what to do; Node's own error if the path cannot be opened.
+ * @see https://man7.org/linux/man-pages/man2/fcntl.2.html
+ */
+export async function acquireLease(target: LeaseTarget, type: LeaseType, options: LeaseOptions = {}): Promise<Lease> {
+  validateLeaseArguments(target, type, options);
+  return acquire(target, type, options);
+}
+
+/** @internal */
+export async function acquire(target: LeaseTarget, type: LeaseType, options: InternalLeaseOptions): Promise<Lease> {
+  const { signal, autoRelease = true, releaseBeforeMs = DEFAULT_RELEASE_BEFORE, mapping } = options;
+  signal?.throwIfAborted();
+  const { available, reason } = feature('lease');
+  if (!available) {
+    throw Object.assign(new Error(`file leases are not available: ${reason}`), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
+  }
+  const file = await openTarget(target);
+  const thread = await leaseThread();
+  const words = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT));
+  const { fd } = file;
+  let lease: Lease | undefined;
+  const watch = { fd, type: TYPES[type], words, autoRelease, releaseBefore: releaseBeforeMs, mapping };
+  const id = thread.watch(watch, {
+    onBreak: (downgradeTo, deadlineMs) => lease?.emit('break', { downgradeTo, deadlineMs }),
+    onReleased: () => lease?.gone(),
+  });
+  const forget = (): void => {
+    signal?.removeEventListener('abort', onAbort);
+    if (isHandle(target)) (target as unknown as EventEmitter).off('close', onHandleClosed);
+    thread.forget(id);
+    leaveThread();
+  };
+  const onAbort = (): void => void lease?.release();
+  const onHandleClosed = (): void => {
+    // The kernel has dropped the lease with the descriptor, whose number may be somebody else's by now.
+    exclusively(words, () => RELEASED);
+    lease?.gone();
+  };
+  // Everything is in place before the lease is taken (rule 36).
+  let result = syscalls.fcntl(fd, F_SETOWN_EX, Int32Array.of(F_OWNER_TID, thread.threadId));
+  if (result >= 0) result = syscalls.fcntl(fd, F_SETSIG, LEASE_SIGNAL);
+  if (result >= 0) result = syscalls.fcntl(fd, F_SETLEASE, TYPES[type]);
+  if (result < 0) {
+    forget();
+    await file.close();
+    throw refusal(result, type, file.path);
+  }
+  lease = new Lease(fd, type, words, {
+    forget,
+    downgraded: () => thread.watchAgain(id, { ...watch, type: F_RDLCK }),
+    close: () => file.close(),
+  });
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted) await lease.release();
+  signal?.throwIfAborted();
+  if (isHandle(target)) (target as unknown as EventEmitter).once('close', onHandleClosed);
+  return lease;
+}

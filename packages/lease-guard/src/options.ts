@@ -1,0 +1,46 @@
+/** Validation of what callers pass, in one place: what was expected, and what came. */
+import { inspect } from 'node:util';
+
+const received = (value: unknown): string => `Received ${inspect(value, { depth: 0 })}`;
+
+function invalid(message: string, value: unknown): TypeError {
+  return Object.assign(new TypeError(`${message}. ${received(value)}`), { code: 'ERR_INVALID_ARG_TYPE' });
+}
+
+function outOfRange(message: string, value: unknown): RangeError {
+  return Object.assign(new RangeError(`${message}. ${received(value)}`), { code: 'ERR_OUT_OF_RANGE' });
+}
+
+export function validateLeaseArguments(target: unknown, type: unknown, options: object): void {
+  const isPath = typeof target === 'string' || Buffer.isBuffer(target) || target instanceof URL;
+  const fd = isPath ? 0 : typeof target === 'number' ? target : (target as { fd?: unknown } | null)?.fd;
+  if (!Number.isInteger(fd) || (fd as number) < 0) {
+    throw invalid('A lease is taken on a path, a FileHandle or a descriptor', target);
+  }
+  if (type !== 'read' && type !== 'write') throw invalid("The type of a lease is 'read' or 'write'", type);
+  if (typeof options !== 'object' || options === null) throw invalid('The options must be an object', options);
+  const { signal, autoRelease, releaseBeforeMs } = options as Record<string, unknown>;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalid("The option 'signal' must be an AbortSignal", signal);
+  }
+  if (autoRelease !== undefined && typeof autoRelease !== 'boolean') {
+    throw invalid("The option 'autoRelease' must be a boolean", autoRelease);
+  }
+  if (releaseBeforeMs === undefined) return;
+  if (typeof releaseBeforeMs !== 'number') {
+    throw invalid("The option 'releaseBeforeMs' must be a number", releaseBeforeMs);
+  }
+  if (!(releaseBeforeMs >= 0 && releaseBeforeMs < 2 ** 31)) {
+    throw outOfRange("The option 'releaseBeforeMs' must be from 0 to 2147483647", releaseBeforeMs);
+  }
+}
+
+/** An address and a length in bytes, as of a mapping. */
+export function validateSpan(address: unknown, length: unknown): void {
+  for (const [name, value] of Object.entries({ address, length })) {
+    if (typeof value !== 'number') throw invalid(`The ${name} must be a number`, value);
+    if (!Number.isSafeInteger(value) || value <= 0) {
+      throw outOfRange(`The ${name} must be a whole number from 1 to ${Number.MAX_SAFE_INTEGER}`, value);
+    }
+  }
+}
