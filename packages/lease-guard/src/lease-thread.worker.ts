@@ -9,12 +9,14 @@ import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
   BREAKING,
+  DETACHED,
   exclusively,
   type FromThread,
   giveUp,
   HELD,
   LEASE_SIGNAL,
   LISTENERS,
+  type Mapping,
   type ToThread,
   type Watch,
 } from './shared.js';
@@ -93,6 +95,14 @@ function breakTime(): number {
   return seconds > 0 ? seconds * 1000 : Number.POSITIVE_INFINITY;
 }
 
+/** Whoever is waiting will change the file; if there is no memory for a copy, the trap is what remains. */
+function detach({ words }: Watch, mapping: Mapping): void {
+  try {
+    detachMapping(mapping);
+    Atomics.store(words, DETACHED, 1);
+  } catch {}
+}
+
 /** Whether `lease` is being broken, and what follows. */
 function look(lease: Watch): void {
   if (deadlines.has(lease.id)) return; // told already
@@ -102,7 +112,7 @@ function look(lease: Watch): void {
     return target === lease.type ? HELD : BREAKING;
   });
   if (!held || target === lease.type) return;
-  if (lease.mapping !== undefined) detachMapping(lease.mapping);
+  if (lease.mapping !== undefined) detach(lease, lease.mapping);
   if (lease.mapping !== undefined || (lease.autoRelease && Atomics.load(lease.words, LISTENERS) === 0)) {
     release(lease);
     return;

@@ -5,7 +5,19 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { constants, feature, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { leaseThread, leaveThread } from './lease-thread.js';
 import { validateLeaseArguments } from './options.js';
-import { BREAKING, exclusively, giveUp, HELD, LEASE_SIGNAL, LISTENERS, RELEASED, STATE, WORDS } from './shared.js';
+import {
+  BREAKING,
+  DETACHED,
+  exclusively,
+  giveUp,
+  HELD,
+  LEASE_SIGNAL,
+  LISTENERS,
+  type Mapping,
+  RELEASED,
+  STATE,
+  WORDS,
+} from './shared.js';
 
 export type LeaseType = 'read' | 'write';
 
@@ -54,6 +66,12 @@ function explain(errno: number, type: LeaseType): string {
   }
 }
 
+/** As Node's own APIs report it. */
+function aborted(signal: AbortSignal): Error {
+  const error = new Error('The operation was aborted', { cause: signal.reason });
+  return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' });
+}
+
 function refusal(errno: number, type: LeaseType, path: string | undefined): SyscallError {
   const error = new SyscallError(errno, 'fcntl(F_SETLEASE)', { path });
   error.message += `: ${explain(errno, type)}`;
@@ -63,7 +81,8 @@ function refusal(errno: number, type: LeaseType, path: string | undefined): Sysc
 /** What a lease tells whoever keeps its file and its watch. */
 interface LeaseOwner {
   forget(): void;
-  downgraded(): void;
+  /** Its type, or what it protects, has changed. */
+  changed(type: LeaseType, mapping: Mapping | undefined): void;
   close(): Promise<void>;
 }
 
@@ -75,6 +94,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
   readonly #words: Int32Array;
   readonly #owner: LeaseOwner;
   #released: Promise<void> | undefined;
+  #mapping: Mapping | undefined;
 
   /** @internal */
   constructor(fd: number, type: LeaseType, words: Int32Array, owner: LeaseOwner) {
@@ -127,11 +147,22 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     if (!done) throw new Error('the lease has been released');
     if (result < 0) throw refusal(result, 'read', undefined);
     this.#type = 'read';
-    this.#owner.downgraded();
+    this.#owner.changed('read', this.#mapping);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
+  }
+
+  /** @internal The mapping that a break of this lease makes independent of the file, before it is given up. */
+  protect(mapping: Mapping | undefined): void {
+    this.#mapping = mapping;
+    if (this.#released === undefined) this.#owner.changed(this.#type, mapping);
+  }
+
+  /** @internal Whether that has happened. */
+  get hasDetached(): boolean {
+    return Atomics.load(this.#words, DETACHED) === 1;
   }
 
   /** @internal It has been given up, here or by the lease thread. */
@@ -162,11 +193,6 @@ async function openTarget(target: LeaseTarget): Promise<OpenTarget> {
   return { fd: handle.fd, path: String(target), close: () => handle.close() };
 }
 
-/** @internal With a mapping that is detached from the file when the lease is broken. */
-export interface InternalLeaseOptions extends LeaseOptions {
-  readonly mapping?: { readonly address: number; readonly length: number };
-}
-
 /**
  * Takes a lease on a file: until it is released, nobody can open it for writing, or truncate it ('read'), or open it
  * at all ('write'), without this process being asked first. They wait, for at most /proc/sys/fs/lease-break-time
@@ -179,13 +205,8 @@ export interface InternalLeaseOptions extends LeaseOptions {
  */
 export async function acquireLease(target: LeaseTarget, type: LeaseType, options: LeaseOptions = {}): Promise<Lease> {
   validateLeaseArguments(target, type, options);
-  return acquire(target, type, options);
-}
-
-/** @internal */
-export async function acquire(target: LeaseTarget, type: LeaseType, options: InternalLeaseOptions): Promise<Lease> {
-  const { signal, autoRelease = true, releaseBeforeMs = DEFAULT_RELEASE_BEFORE, mapping } = options;
-  signal?.throwIfAborted();
+  const { signal, autoRelease = true, releaseBeforeMs = DEFAULT_RELEASE_BEFORE } = options;
+  if (signal?.aborted) throw aborted(signal);
   const { available, reason } = feature('lease');
   if (!available) {
     throw Object.assign(new Error(`file leases are not available: ${reason}`), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
@@ -195,7 +216,7 @@ export async function acquire(target: LeaseTarget, type: LeaseType, options: Int
   const words = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT));
   const { fd } = file;
   let lease: Lease | undefined;
-  const watch = { fd, type: TYPES[type], words, autoRelease, releaseBefore: releaseBeforeMs, mapping };
+  const watch = { fd, type: TYPES[type], words, autoRelease, releaseBefore: releaseBeforeMs };
   const id = thread.watch(watch, {
     onBreak: (downgradeTo, deadlineMs) => lease?.emit('break', { downgradeTo, deadlineMs }),
     onReleased: () => lease?.gone(),
@@ -223,12 +244,14 @@ export async function acquire(target: LeaseTarget, type: LeaseType, options: Int
   }
   lease = new Lease(fd, type, words, {
     forget,
-    downgraded: () => thread.watchAgain(id, { ...watch, type: F_RDLCK }),
+    changed: (now, mapping) => thread.watchAgain(id, { ...watch, type: TYPES[now], mapping }),
     close: () => file.close(),
   });
   signal?.addEventListener('abort', onAbort, { once: true });
-  if (signal?.aborted) await lease.release();
-  signal?.throwIfAborted();
+  if (signal?.aborted) {
+    await lease.release();
+    throw aborted(signal);
+  }
   if (isHandle(target)) (target as unknown as EventEmitter).once('close', onHandleClosed);
   return lease;
 }

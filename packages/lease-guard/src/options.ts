@@ -44,3 +44,23 @@ export function validateSpan(address: unknown, length: unknown): void {
     }
   }
 }
+
+export function validateGuardOptions(address: number, pageSize: unknown, options: object): void {
+  if (typeof pageSize !== 'number' || !Number.isSafeInteger(pageSize) || pageSize <= 0) {
+    throw outOfRange("The option 'pageSize' must be a whole number from 1", pageSize);
+  }
+  if (address % pageSize !== 0)
+    throw outOfRange(`The address must be a multiple of the page size, ${pageSize}`, address);
+  const { trap, writable, snapshotLimit, lease } = options as Record<string, unknown>;
+  for (const [name, value] of Object.entries({ trap, writable })) {
+    if (value !== undefined && typeof value !== 'boolean') {
+      throw invalid(`The option '${name}' must be a boolean`, value);
+    }
+  }
+  if (snapshotLimit !== undefined && !(typeof snapshotLimit === 'number' && snapshotLimit >= 0)) {
+    throw outOfRange("The option 'snapshotLimit' must be a number of bytes from 0", snapshotLimit);
+  }
+  if (lease !== undefined && typeof (lease as { protect?: unknown } | null)?.protect !== 'function') {
+    throw invalid("The option 'lease' must be a Lease", lease);
+  }
+}

@@ -21,7 +21,16 @@ const LOCKED = 3;
 export const STATE = 0;
 /** How many listen for 'break'. */
 export const LISTENERS = 1;
-export const WORDS = 2;
+/** 1: the mapping under the lease has been made independent of the file. */
+export const DETACHED = 2;
+export const WORDS = 3;
+
+/** Whole pages. */
+export interface Mapping {
+  readonly address: number;
+  /** Bytes. */
+  readonly length: number;
+}
 
 export interface Watch {
   readonly kind: 'watch';
@@ -34,7 +43,7 @@ export interface Watch {
   /** Milliseconds. */
   readonly releaseBefore: number;
   /** A mapping of the file, of whole pages, to be made independent of it before the lease is given up. */
-  readonly mapping?: { readonly address: number; readonly length: number } | undefined;
+  readonly mapping?: Mapping | undefined;
 }
 
 export type ToThread = Watch | { readonly kind: 'forget'; readonly id: number } | { readonly kind: 'stop' };

@@ -1,5 +1,6 @@
 /** A mapping that no longer depends on its file: its bytes, copied into anonymous memory, in its place. */
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
+import type { Mapping } from './shared.js';
 
 const { MAP_ANONYMOUS, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } = constants;
 
@@ -9,7 +10,7 @@ const span = (address: number, length: number): BigUint64Array => BigUint64Array
  * Replaces the mapping by a copy of what it shows. Whoever reads it meanwhile sees the same bytes before and after.
  * @throws {SyscallError} ENOMEM; then the mapping is what it was.
  */
-export function detachMapping({ address, length }: { readonly address: number; readonly length: number }): void {
+export function detachMapping({ address, length }: Mapping): void {
   const copy = check(syscalls.mmap(null, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 'mmap');
   // By the kernel, which answers EFAULT beyond the end of the file where a load would raise SIGBUS; a page at a time
   // then, so that what can be read is read. The rest stays zero, as in the last page of any mapping.

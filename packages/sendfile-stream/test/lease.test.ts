@@ -1,7 +1,10 @@
-/** The interface through which a lease comes in. Real leases are tested where they are made. */
-import { EventEmitter } from 'node:events';
+/** Leases: the interface through which they come in, and the real ones of @zerocopy/lease-guard. */
+import { EventEmitter, once } from 'node:events';
+import { open } from 'node:fs/promises';
+import http from 'node:http';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { feature, probePath } from '@zerocopy/core-syscalls';
 import { createSendfileStream, type LeaseProvider, sendFile, type TransferLease } from '@zerocopy/sendfile-stream';
 import test from 'ava';
 import {
@@ -140,6 +143,51 @@ kernelTest('a break that the transfer outruns changes nothing; one that it does 
     }
   }
 });
+
+const leasable = feature('lease').available && probePath(path).lease.available;
+(leasable ? kernelTest : (test.skip as typeof kernelTest))(
+  `lease: true: whoever wants to write waits until the response is out${leasable ? '' : ' (no leases here)'}`,
+  async (t) => {
+    for (const how of ['stream', 'sendFile'] as const) {
+      const order: string[] = [];
+      const release = new EventEmitter();
+      await withHttpServer(
+        (_request, response) => {
+          response.setHeader('Content-Length', size);
+          const sent =
+            how === 'sendFile'
+              ? sendFile(response, path, { lease: true })
+              : pipeline(createSendfileStream(path, { lease: true }), response);
+          sent.then(
+            () => order.push('sent'),
+            (error) => t.fail(String(error)),
+          );
+        },
+        async (port) => {
+          const request = http.get({ port, host: '127.0.0.1', agent: false });
+          const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+          // Under way, and waiting for this reader: the writer waits too.
+          const writer = open(path, 'r+').then(async (handle) => {
+            order.push('opened');
+            await handle.close();
+          });
+          setTimeout(() => release.emit('read'), 200);
+          await once(release, 'read');
+          t.deepEqual(order, []);
+          t.true((await collect(response)).equals(content));
+          await writer;
+        },
+      );
+      await until(() => order.length === 2);
+      t.deepEqual([...order].sort(), ['opened', 'sent']);
+    }
+    const writer = await open(path, 'r+');
+    await withSockets('unix', async (server) => {
+      await t.throwsAsync(sendFile(server, path, { lease: true }), { code: 'EAGAIN', message: /open for writing/ });
+    });
+    await writer.close();
+  },
+);
 
 test('options that are none', async (t) => {
   for (const lease of ['yes', {}, 1]) {

@@ -1,0 +1,172 @@
+/**
+ * The SIGBUS trap: a handler in machine code that puts zeros in the place of mapped pages that no longer exist.
+ *
+ * JavaScript cannot run in a signal handler, and the process dies otherwise (rule 27). The handler's code is written to
+ * a memory file and mapped for reading and executing: nothing is ever writable and executable at once. It finds the
+ * guarded ranges in a table next to it, which all threads, and all copies of this package in the process, share.
+ */
+import { check, constants, feature, syscalls } from '@zerocopy/core-syscalls';
+import { memoryAt } from '@zerocopy/core-syscalls/internals';
+import { machineCode } from './machine-code.js';
+
+const { MAP_ANONYMOUS, MAP_PRIVATE, MFD_CLOEXEC, PROT_EXEC, PROT_READ, PROT_WRITE } = constants;
+const { SA_ONSTACK, SA_RESTART, SA_SIGINFO, SIGBUS } = constants;
+const { SIGACTION_FLAGS_OFFSET, SIGACTION_SIZE } = syscalls;
+
+/** 'zerocopy' as a number: marks a table of this layout. */
+const MAGIC = 0x7a65726f636f7079n;
+// The layout of the table, in 64-bit words; described in asm/sigbus-x64.S.
+const HEADER_WORDS = 8;
+const ROW_WORDS = 8;
+const ROWS = 4095;
+const TABLE_SIZE = (HEADER_WORDS + ROWS * ROW_WORDS) * 8;
+const PREVIOUS = 1;
+const PREVIOUS_FLAGS = 2;
+const ROWS_IN_USE = 3;
+const START = 0;
+const END = 1;
+const PAGE_SIZE = 2;
+const PROTECTION = 3;
+const TRAPS = 4;
+const LAST_PAGE = 5;
+const CLAIMED = 6;
+const FLAGS = 7;
+const TAIL = 1n;
+
+interface Trap {
+  /** Of the handler's code. */
+  readonly address: number;
+  readonly table: BigInt64Array;
+}
+
+interface Range {
+  readonly address: number;
+  /** Bytes, whole pages. */
+  readonly length: number;
+  /** Bytes of a page of the mapping. */
+  readonly pageSize: number;
+  readonly protection: number;
+}
+
+/** One guarded range, until it is released. */
+export interface TrapRow {
+  /** Faults that have been answered with zeros. */
+  readonly traps: number;
+  release(): void;
+}
+
+/** This copy's: its own, or the one it has found. */
+let trap: Trap | undefined;
+
+function readMemory(address: number, length: number): Buffer | undefined {
+  const buffer = Buffer.allocUnsafeSlow(length);
+  const remote = BigUint64Array.of(BigInt(address), BigInt(length));
+  return syscalls.processVmReadv(process.pid, syscalls.createIovec(buffer), remote) === length ? buffer : undefined;
+}
+
+/** The trap whose handler is at `address`, if it is one. */
+function recognise(address: number, code: Buffer): Trap | undefined {
+  if (trap?.address === address) return trap;
+  const found = readMemory(address, code.length);
+  const body = code.length - 8;
+  if (found === undefined || found.compare(code, 0, body, 0, body) !== 0) return undefined;
+  const table = new BigInt64Array(memoryAt(Number(found.readBigUInt64LE(body)), TABLE_SIZE));
+  return table[0] === MAGIC ? { address, table } : undefined;
+}
+
+function create(code: Buffer): Trap {
+  const anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
+  const tableAddress = check(syscalls.mmap(null, TABLE_SIZE, PROT_READ | PROT_WRITE, anonymous, -1, 0), 'mmap');
+  const table = new BigInt64Array(memoryAt(tableAddress, TABLE_SIZE));
+  table[0] = MAGIC;
+  code.writeBigUInt64LE(BigInt(tableAddress), code.length - 8);
+  const file = check(syscalls.memfdCreate('zerocopy-sigbus', MFD_CLOEXEC), 'memfd_create');
+  try {
+    check(syscalls.write(file, code, code.length), 'write');
+    const size = syscalls.getpagesize();
+    const address = check(syscalls.mmap(null, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0), 'mmap(PROT_EXEC)');
+    return { address, table };
+  } finally {
+    syscalls.close(file);
+  }
+}
+
+const action = Buffer.alloc(SIGACTION_SIZE);
+
+/**
+ * Installs the trap, or finds it installed: by an earlier call, another thread, or another copy of this package. A
+ * handler that somebody else has installed meanwhile is kept, and called for faults outside of guarded ranges. Costs
+ * about a microsecond if there is nothing to do; {@link guardMapping} calls it each time.
+ *
+ * @throws {Error} ERR_ZEROCOPY_UNAVAILABLE where there can be none; {@link SyscallError} if the system refuses.
+ */
+export function installSigbusTrap(): void {
+  installedTrap();
+}
+
+function installedTrap(): Trap {
+  const { available, reason } = feature('sigbusTrap');
+  const code = machineCode(process.arch);
+  if (!available || code === undefined) {
+    const why = reason ?? `there is no handler for the architecture ${process.arch}`;
+    throw Object.assign(new Error(`the SIGBUS trap is not available: ${why}`), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
+  }
+  check(syscalls.sigaction(SIGBUS, null, action), 'sigaction');
+  const current = Number(action.readBigUInt64LE(0));
+  const found = current > 1 ? recognise(current, code) : undefined;
+  if (found !== undefined) {
+    trap = found;
+    return found;
+  }
+  trap ??= create(code);
+  // Whoever is there now is next in line: for faults that are not ours.
+  const { table } = trap;
+  Atomics.store(table, PREVIOUS, BigInt(current));
+  Atomics.store(table, PREVIOUS_FLAGS, BigInt(action.readInt32LE(SIGACTION_FLAGS_OFFSET)));
+  const ours = Buffer.alloc(SIGACTION_SIZE);
+  ours.writeBigUInt64LE(BigInt(trap.address), 0);
+  ours.writeInt32LE(SA_SIGINFO | SA_ONSTACK | SA_RESTART, SIGACTION_FLAGS_OFFSET);
+  check(syscalls.sigaction(SIGBUS, ours, action), 'sigaction');
+  // Another thread may have installed its own in between.
+  Atomics.store(table, PREVIOUS, action.readBigInt64LE(0));
+  return trap;
+}
+
+/**
+ * Faults in `range` are answered with zeros from now on: all of it from the fault's page to the end at once, since a
+ * file is cut at its end, and one fault for each page would reach the limit on mappings (vm.max_map_count).
+ */
+export function trapRange({ address, length, pageSize, protection }: Range): TrapRow {
+  const { table } = installedTrap();
+  for (let row = 0; row < ROWS; row++) {
+    const at = HEADER_WORDS + row * ROW_WORDS;
+    if (Atomics.compareExchange(table, at + CLAIMED, 0n, 1n) !== 0n) continue;
+    table[at + START] = BigInt(address);
+    table[at + PAGE_SIZE] = BigInt(pageSize);
+    table[at + PROTECTION] = BigInt(protection);
+    table[at + LAST_PAGE] = 0n;
+    table[at + FLAGS] = TAIL;
+    Atomics.store(table, at + TRAPS, 0n);
+    for (;;) {
+      const used = Atomics.load(table, ROWS_IN_USE);
+      if (used > row || Atomics.compareExchange(table, ROWS_IN_USE, used, BigInt(row + 1)) === used) break;
+    }
+    // Last: a row without an end is none.
+    Atomics.store(table, at + END, BigInt(address + length));
+    let traps: number | undefined;
+    return {
+      get traps() {
+        return traps ?? Number(Atomics.load(table, at + TRAPS));
+      },
+      release() {
+        if (traps !== undefined) return;
+        Atomics.store(table, at + END, 0n);
+        traps = Number(Atomics.load(table, at + TRAPS));
+        Atomics.store(table, at + CLAIMED, 0n);
+      },
+    };
+  }
+  throw Object.assign(new Error(`there are ${ROWS} guarded mappings already`), {
+    code: 'ERR_ZEROCOPY_TOO_MANY_GUARDS',
+  });
+}

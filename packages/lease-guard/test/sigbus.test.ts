@@ -1,0 +1,170 @@
+/** Safety from SIGBUS. Each case in a child process, so that dying is visible. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { guardMapping, installSigbusTrap, readChecked } from '@zerocopy/lease-guard';
+import test from 'ava';
+import { type Ended, fixture, leaseTest, runProgram, temporaryDirectory, trapTest } from './harness.js';
+
+const directory = temporaryDirectory();
+let files = 0;
+
+const mapped = (how: string, ...more: string[]): Promise<Ended> =>
+  runProgram(process.execPath, [fixture('mapped'), how, join(directory, `mapped-${files++}`), ...more]);
+
+function answer({ status, signal, stdout, stderr }: Ended): Record<string, unknown> {
+  if (status !== 0) throw new Error(`ended with ${status ?? signal}: ${stderr}`);
+  return JSON.parse(stdout.split('\n')[0] as string) as Record<string, unknown>;
+}
+
+const M = 'm'.charCodeAt(0);
+
+trapTest('truncated under the trap: zeros, counted, and a check that fails', async (t) => {
+  const ended = await mapped('trap');
+  const told = answer(ended);
+  t.deepEqual(told.seen, [M, M, 0, 0, 0]);
+  t.true(told.truncated);
+  t.is(told.checked, 'ERR_FILE_TRUNCATED');
+  t.is(told.traps, 1, 'from the first missing page to the end at once');
+  t.is((JSON.parse(ended.stdout.split('\n')[1] as string) as { after: number }).after, 1, 'also after the release');
+});
+
+leaseTest('truncated under a lease, and under both: the bytes stay as they were', async (t) => {
+  for (const how of ['lease', 'both']) {
+    const told = answer(await mapped(how));
+    t.deepEqual(told.seen, [M, M, M, M, M], how);
+    t.like(told, { traps: 0, truncated: false, detached: true, checked: 'fine' });
+  }
+});
+
+trapTest('too large for a copy: the lease is given up, and the trap takes over', async (t) => {
+  t.like(answer(await mapped('large')), { detached: false, truncated: true, checked: 'ERR_FILE_TRUNCATED' });
+});
+
+trapTest('unguarded, the same program dies of SIGBUS', async (t) => {
+  t.like(await mapped('none'), { status: null, signal: 'SIGBUS', stdout: '' });
+});
+
+trapTest("somebody else's fault still kills, and so does a SIGBUS that is sent", async (t) => {
+  t.like(await mapped('foreign-fault'), { signal: 'SIGBUS', stdout: '' });
+  t.like(await mapped('foreign-sent'), { signal: 'SIGBUS', stdout: '' });
+});
+
+trapTest('a listener for SIGBUS, from before or after, hears what is sent; faults are still answered', async (t) => {
+  for (const how of ['listener-before', 'listener-after']) {
+    t.deepEqual(answer(await mapped(how)), { first: 0, traps: 1, heard: 1 }, how);
+  }
+});
+
+trapTest('two copies of the package share one trap', async (t) => {
+  t.deepEqual(answer(await mapped('copies')), {
+    different: true,
+    bytes: [0, 0],
+    traps: [1, 1],
+    mappings: 1,
+    caught: true,
+  });
+});
+
+trapTest('ten thousand guards leave no mapping; the table has an end, and says so', async (t) => {
+  t.deepEqual(answer(await mapped('many')), { grown: false, full: 'ERR_ZEROCOPY_TOO_MANY_GUARDS' });
+});
+
+const seconds = process.env.ZEROCOPY_LONG === '1' ? 10 : 2;
+trapTest(`truncated over and over for ${seconds} seconds, while four workers read`, async (t) => {
+  t.deepEqual(answer(await mapped('workers', String(seconds * 1000))), { cuts: true, readers: 4, reads: true });
+});
+
+trapTest('under --jitless: nothing of this is just-in-time', async (t) => {
+  const path = join(directory, 'jitless');
+  const ended = await runProgram(process.execPath, ['--jitless', fixture('mapped'), 'trap', path]);
+  t.true(answer(ended).truncated);
+});
+
+trapTest('readChecked: bytes or EFAULT, without a handler', async (t) => {
+  t.deepEqual(answer(await mapped('checked')), { whole: true, codes: [10, 'EFAULT', 'EFAULT'] });
+});
+
+function mountTmpfs(): string | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const target = mkdtempSync(join(tmpdir(), 'zerocopy-tmpfs-'));
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', target]).status === 0) return target;
+  rmSync(target, { recursive: true });
+  return undefined;
+}
+
+const full = mountTmpfs();
+test.after.always(() => {
+  if (full === undefined) return;
+  spawnSync('umount', [full]);
+  rmSync(full, { recursive: true, force: true });
+});
+(full === undefined ? test.skip : trapTest)(
+  'a full tmpfs: a store that finds no page (needs to mount one)',
+  async (t) => {
+    const ended = await runProgram(process.execPath, [fixture('mapped'), 'full', join(full as string, 'file')]);
+    t.deepEqual(answer(ended), { trapped: true, last: 'x'.charCodeAt(0) });
+  },
+);
+
+test('hostile arguments', (t) => {
+  t.throws(() => guardMapping(0, 4096), { code: 'ERR_OUT_OF_RANGE' });
+  t.throws(() => guardMapping(4096.5, 4096), { code: 'ERR_OUT_OF_RANGE' });
+  t.throws(() => guardMapping(4097, 4096), { code: 'ERR_OUT_OF_RANGE', message: /multiple of the page size/ });
+  t.throws(() => guardMapping(4096, '1' as never), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(() => guardMapping(65_536, 4096, { trap: 1 as never }), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(() => guardMapping(65_536, 4096, { lease: {} as never }), { code: 'ERR_INVALID_ARG_TYPE' });
+  t.throws(() => readChecked(4096, -1, 1), { code: 'ERR_OUT_OF_RANGE' });
+  t.throws(() => readChecked(4096, 0, -1), { code: 'ERR_OUT_OF_RANGE' });
+});
+
+test('turned off, it says so', async (t) => {
+  const code = `import { acquireLease, guardMapping, installSigbusTrap } from '@zerocopy/lease-guard';
+    const codes = [];
+    await acquireLease(process.execPath, 'read').catch((error) => codes.push(error.code, /ZEROCOPY_DISABLE/.test(error.message)));
+    try { installSigbusTrap(); } catch (error) { codes.push(error.code); }
+    try { guardMapping(65536, 4096); } catch (error) { codes.push(error.code); }
+    console.log(codes.join(' '));`;
+  const { stdout, stderr } = await runProgram('env', [
+    'ZEROCOPY_DISABLE=all',
+    process.execPath,
+    '--input-type=module',
+    '-e',
+    code,
+  ]);
+  const unavailable = 'ERR_ZEROCOPY_UNAVAILABLE';
+  t.is(stdout.trim(), `${unavailable} true ${unavailable} ${unavailable}`, stderr);
+});
+
+trapTest('installing is cheap to repeat, and changes nothing', (t) => {
+  installSigbusTrap();
+  const caught = (): string | undefined => /SigCgt:\s*(\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+  const before = caught();
+  installSigbusTrap();
+  t.is(caught(), before);
+});
+
+const asm = fileURLToPath(new URL('../asm/', import.meta.url));
+for (const [architecture, prefix] of [
+  ['x64', process.arch === 'x64' ? '' : 'x86_64-linux-gnu-'],
+  ['arm64', process.arch === 'arm64' ? '' : 'aarch64-linux-gnu-'],
+] as const) {
+  const present = ['as', 'objcopy'].every((tool) => spawnSync(`${prefix}${tool}`, ['--version']).status === 0);
+  (present ? test : test.skip)(
+    `the machine code for ${architecture} is what its source assembles to${present ? '' : ` (no ${prefix}as here)`}`,
+    async (t) => {
+      const work = join(directory, architecture);
+      mkdirSync(work);
+      execFileSync(`${prefix}as`, ['-o', join(work, 'handler.o'), join(asm, `sigbus-${architecture}.S`)]);
+      execFileSync(`${prefix}objcopy`, ['-O', 'binary', join(work, 'handler.o'), join(work, 'handler.bin')]);
+      const assembled = readFileSync(join(work, 'handler.bin'));
+      const source = readFileSync(fileURLToPath(new URL('../src/machine-code.ts', import.meta.url)), 'utf8');
+      const [, literal = ''] = new RegExp(`${architecture}:\\n((?:    '[^']+'.*\\n)+)`).exec(source) ?? [];
+      const code = Buffer.from([...literal.matchAll(/'([^']+)'/g)].map(([, part]) => part).join(''), 'base64');
+      t.true(assembled.length > 200);
+      t.is(code.toString('hex'), assembled.toString('hex'));
+    },
+  );
+}
