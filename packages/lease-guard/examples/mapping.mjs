@@ -1,0 +1,20 @@
+import { closeSync, openSync, statSync, truncateSync } from 'node:fs';
+import { check, constants, syscalls } from '@zerocopy/core-syscalls';
+import { guardMapping, readChecked } from '@zerocopy/lease-guard';
+
+const file = process.argv[2] ?? 'data.bin';
+const fd = openSync(file, 'r');
+const { size } = statSync(file);
+const address = check(syscalls.mmap(null, size, constants.PROT_READ, constants.MAP_SHARED, fd, 0), 'mmap');
+closeSync(fd);
+
+const guard = guardMapping(address, size);
+truncateSync(file, 0); // what would kill the process, and now does not
+try {
+  readChecked(address, 0, 16);
+} catch (error) {
+  console.log(`an error instead of a signal: ${error.code}`);
+}
+console.log(`truncated: ${guard.truncated}`);
+guard.release();
+check(syscalls.munmap(address, size), 'munmap');
