@@ -95,6 +95,6 @@ export function readChecked(address: number, offset: number, length: number): Bu
   const result = syscalls.processVmReadv(process.pid, syscalls.createIovec(buffer), remote);
   if (result === length) return buffer;
   const error = new SyscallError(result < 0 ? result : -EFAULT, 'process_vm_readv');
-  error.message += `: ${length} bytes at offset ${offset} are not all there; has the file been truncated?`;
+  if (error.code === 'EFAULT') error.message += `: ${length} bytes at offset ${offset} are not all there`;
   throw error;
 }

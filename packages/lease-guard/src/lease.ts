@@ -15,7 +15,7 @@ import {
   LISTENERS,
   type Mapping,
   RELEASED,
-  STATE,
+  stateOf,
   WORDS,
 } from './shared.js';
 
@@ -121,7 +121,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
 
   /** 'held'; 'breaking' while somebody waits for the file; 'released'. */
   get state(): 'held' | 'breaking' | 'released' {
-    return STATES[Atomics.load(this.#words, STATE) as keyof typeof STATES] ?? 'held';
+    return STATES[stateOf(this.#words) as keyof typeof STATES];
   }
 
   /** Gives the lease up; whoever waits for the file goes on before this resolves. Any number of times. */

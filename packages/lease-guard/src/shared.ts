@@ -73,6 +73,13 @@ export function exclusively(words: Int32Array, action: () => number): boolean {
   }
 }
 
+/** HELD, BREAKING or RELEASED: whoever has it locked will be through in the time of one fcntl. */
+export function stateOf(words: Int32Array): number {
+  let state = Atomics.load(words, STATE);
+  while (state === LOCKED) state = Atomics.load(words, STATE);
+  return state;
+}
+
 /** Gives the lease up. Returns false if it had been given up before. */
 export function giveUp(words: Int32Array, fd: number): boolean {
   return exclusively(words, () => {
