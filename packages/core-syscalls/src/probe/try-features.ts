@@ -140,7 +140,10 @@ const tries: Readonly<Record<FeatureName, Try>> = {
     const { path } = temporaryFile(cleanup, 'closed'); // a read lease needs a file that nobody has open for writing
     const fd = openSync(path, fs.O_RDONLY);
     cleanup.add(() => closeSync(fd));
-    check(syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK), 'fcntl(F_SETLEASE)');
+    const result = syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK);
+    // EAGAIN: another thread was starting a child, which had the file open for writing until its exec.
+    if (result === -constants.EAGAIN) return undefined;
+    check(result, 'fcntl(F_SETLEASE)');
     check(syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_UNLCK), 'fcntl(F_SETLEASE)');
     return undefined;
   },
