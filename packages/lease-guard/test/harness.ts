@@ -1,7 +1,7 @@
 /** What the tests share. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,9 +14,13 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
+/** How long the kernel waits for the holder of a lease, in milliseconds; 0: for ever. */
+export const breakTime = Number(readFileSync('/proc/sys/fs/lease-break-time', 'utf8')) * 1000;
+
 function whyNoLease(): string | undefined {
   const lease = feature('lease');
   if (!lease.available) return lease.reason;
+  if (breakTime < 5000) return `they need /proc/sys/fs/lease-break-time of 5 s or more, and it is ${breakTime / 1000}`;
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-lease-probe-'));
   try {
     writeFileSync(join(directory, 'file'), '');
