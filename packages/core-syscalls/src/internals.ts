@@ -1,5 +1,6 @@
 /** For this project's own packages: what they share besides system calls. Not covered by semantic versioning. */
 
+export { systemLimits } from './probe/report.js';
 export { descriptorOf, OwnedDescriptor } from './streams/descriptor.js';
 export { type TakenSocket, takeSocketForReading } from './streams/read-takeover.js';
 export {
@@ -8,6 +9,7 @@ export {
   countsItsBody,
   isEncrypted,
   isOutgoingMessage,
+  isPausedByHttp,
   isSocket,
   isWritePatched,
   socketDescriptor,
@@ -20,6 +22,7 @@ export {
   type TurnRequest,
   type WriteTurn,
 } from './streams/write-turn.js';
+export { type OffThreadCall, runOffThread } from './transfer/off-thread.js';
 export { activeTransfers, pieceSize, quantumSize } from './transfer/quantum.js';
 export { abortError, codeOf, TransferError, type TransferErrorOptions, transferError } from './transfer/result.js';
 export {
