@@ -104,7 +104,7 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
     return {
       refused: unavailable() ?? refusalOfSource(socket),
       socket,
-      take: () => new SocketSource(socket, { resume: false }),
+      take: () => new SocketSource(socket, { resume: () => false }),
       stream: () => socket,
       dispose: () => socket.destroy(),
     };

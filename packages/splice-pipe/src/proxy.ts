@@ -128,7 +128,7 @@ class ProxySession {
   #take(socket: Socket): SocketSource | undefined {
     if (socket.connecting || this.#refused !== undefined) return undefined;
     this.#refused ??= refusalOfSource(socket);
-    return this.#refused === undefined ? new SocketSource(socket, { resume: true }) : undefined;
+    return this.#refused === undefined ? new SocketSource(socket, { resume: () => true }) : undefined;
   }
 
   run(): Promise<ProxyResult> {

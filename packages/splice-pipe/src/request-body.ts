@@ -32,7 +32,7 @@ function contentLength(request: IncomingMessage): number {
   return length === undefined || encoding !== undefined ? Number.NaN : Number(length);
 }
 
-/** Why the body cannot be read below the parser, or undefined. */
+/** Why the body cannot be read below the parser, or undefined; `dataListeners` as for a socket. */
 export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): string | undefined {
   const reason = unavailable();
   if (reason !== undefined) return reason;
@@ -42,7 +42,11 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   if (request.statusCode !== null) return 'the message is a response';
   if (!Number.isSafeInteger(contentLength(request))) return 'the request has no Content-Length (a chunked body)';
   if (request.destroyed || socket.destroyed) return 'the request is destroyed';
-  if (request.readableFlowing === true || request.readableDidRead || request.readableEncoding !== null)
+  if (
+    (request.readableFlowing === true && dataListeners === 0) ||
+    request.readableDidRead ||
+    request.readableEncoding !== null
+  )
     return 'the request is being read already';
   if (request.listenerCount('data') > dataListeners || request.listenerCount('readable') > 0) {
     return "the request has a 'data' or 'readable' listener";
@@ -60,10 +64,16 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
 /** Keeps Node from reading on by itself until the parser is through with the chunk that held the header. */
 export class HeldRequest {
   readonly #request: IncomingMessage & RequestInternals;
+  #seen = 0;
+  readonly #count = (chunk: Buffer): void => {
+    this.#seen += chunk.length;
+  };
 
   constructor(request: IncomingMessage) {
     this.#request = request as IncomingMessage & RequestInternals;
     this.#request._read = () => {};
+    // Piped, it flows on its own; what has passed must be known.
+    if (request.listenerCount('data') > 0) request.on('data', this.#count);
   }
 
   /** Calls back in a later turn. */
@@ -80,12 +90,20 @@ export class HeldRequest {
 
   /** Node reads it as before. */
   release(): void {
+    this.#request.off('data', this.#count);
     if (!Reflect.deleteProperty(this.#request, '_read')) return;
     this.#request._read(0); // the stream may believe that a read is under way
   }
 
   take(): RequestSource {
-    return new RequestSource(this.#request, () => this.release());
+    return new RequestSource(
+      this.#request,
+      () => {
+        this.#request.off('data', this.#count);
+        return this.#seen;
+      },
+      () => this.release(),
+    );
   }
 }
 
@@ -105,21 +123,20 @@ export class RequestSource implements KernelSource {
   #fromHead: number;
   #dropping = true;
 
-  constructor(request: IncomingMessage & RequestInternals, release: () => void) {
+  /** @param observed ends the counting, and tells what a 'data' listener has been given, the bytes read here included. */
+  constructor(request: IncomingMessage & RequestInternals, observed: () => number, release: () => void) {
     this.#request = request;
     this.#socket = request.socket;
     this.#release = release;
-    this.#connection = new SocketSource(request.socket, { resume: true });
-    const observed = request.listenerCount('data') > 0;
+    this.#connection = new SocketSource(request.socket, { resume: () => true });
+    const listened = request.listenerCount('data') > 0;
     const chunks: Buffer[] = [];
-    let seen = 0;
     for (let chunk = request.read() as Buffer | null; chunk !== null; chunk = request.read() as Buffer | null) {
-      seen += chunk.length;
-      if (!observed) chunks.push(chunk);
+      if (!listened) chunks.push(chunk);
     }
     this.head = Buffer.concat(chunks);
     this.#fromHead = this.head.length;
-    this.remaining = contentLength(request) - seen;
+    this.remaining = contentLength(request) - this.head.length - observed();
     this.#unparsed = this.remaining;
     const { push } = request;
     request.push = (chunk, encoding) => (this.#dropping && chunk !== null ? true : push.call(request, chunk, encoding));

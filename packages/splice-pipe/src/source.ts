@@ -34,8 +34,11 @@ export interface KernelSource {
   giveBack(unread: Buffer, ended: boolean): void;
 }
 
-/** Why `socket` cannot be spliced from, or undefined. Nothing has been changed. */
-export function refusalOfSource(socket: Socket): string | undefined {
+/**
+ * Why `socket` cannot be spliced from, or undefined. Nothing has been changed.
+ * @param dataListeners how many 'data' listeners are known to be harmless, as that of a pipe to ourselves.
+ */
+export function refusalOfSource(socket: Socket, dataListeners = 0): string | undefined {
   if (isEncrypted(socket)) return 'the source is encrypted (TLS)';
   if (socket.destroyed) return 'the source is destroyed';
   const fd = socketDescriptor(socket);
@@ -44,7 +47,7 @@ export function refusalOfSource(socket: Socket): string | undefined {
   if (typeof kind === 'object') return kind.refused;
   if (socket.readableEncoding !== null) return 'the source has an encoding';
   if (socket.readableObjectMode) return 'the source is in object mode';
-  if (socket.listenerCount('data') > 0 || socket.listenerCount('readable') > 0) {
+  if (socket.listenerCount('data') > dataListeners || socket.listenerCount('readable') > 0) {
     return "the source has a 'data' or 'readable' listener";
   }
   if (Object.hasOwn(socket, '_read')) return "the source's _read has been replaced";
@@ -53,8 +56,8 @@ export function refusalOfSource(socket: Socket): string | undefined {
 }
 
 export interface SocketSourceOptions {
-  /** Whether the socket flows afterwards, even if it has not ended. Default: as it did before. */
-  readonly resume?: boolean;
+  /** Whether the socket flows afterwards, even if it has not ended; asked then. Default: as it did before. */
+  readonly resume?: () => boolean;
 }
 
 /** A connected socket or pipe, no longer read by Node until it is given back. */
@@ -65,12 +68,13 @@ export class SocketSource implements KernelSource {
   readonly isPipe: boolean;
   readonly certain = 0;
   readonly #taken: NonNullable<ReturnType<typeof takeSocketForReading>>;
-  readonly #resume: boolean;
+  readonly #resume: () => boolean;
   #watcher: ReadWatcher | undefined;
 
   /** To be called when {@link refusalOfSource} has no objection, or a 'data' listener is there to get the head. */
-  constructor(socket: Socket, { resume = socket.readableFlowing === true }: SocketSourceOptions = {}) {
-    this.#resume = resume;
+  constructor(socket: Socket, { resume }: SocketSourceOptions = {}) {
+    const flowed = socket.readableFlowing === true;
+    this.#resume = resume ?? (() => flowed);
     const taken = takeSocketForReading(socket);
     if (taken === null) throw new Error('the socket cannot be taken over');
     this.#taken = taken;
@@ -103,7 +107,7 @@ export class SocketSource implements KernelSource {
   giveBack(unread: Buffer, ended: boolean): void {
     this.#watcher?.destroy();
     this.#watcher = undefined;
-    this.#taken.giveBack({ unread, resume: this.#resume || (ended && unread.length === 0) });
+    this.#taken.giveBack({ unread, resume: this.#resume() || (ended && unread.length === 0) });
   }
 }
 

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { splice } from '@zerocopy/splice-pipe';
 import test from 'ava';
-import { type Kind, KiB, kernelTest, listen, MiB, Peer, pattern, sha256, temporaryDirectory } from './harness.js';
+import { KiB, type Kind, kernelTest, listen, MiB, Peer, pattern, sha256, temporaryDirectory } from './harness.js';
 
 const directory = temporaryDirectory();
 const peer = new Peer();
