@@ -1,6 +1,7 @@
 /** `npm start`: installs what is missing, builds what has changed, and runs the demo with the arguments given. */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -32,5 +33,5 @@ const demo = spawn(process.execPath, [join('tools', 'demo', 'dist', 'main.js'), 
 // Ctrl-C reaches the whole group from a terminal; a signal sent to this process alone is passed on.
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => demo.kill(signal));
 demo.on('exit', (code, signal) => {
-  process.exitCode = signal === null ? (code ?? 1) : 130;
+  process.exitCode = signal === null ? (code ?? 1) : 128 + constants.signals[signal];
 });

@@ -145,6 +145,29 @@ onLinux('a turn keeps earlier and later writes in order around its own bytes (ru
   await pair.close();
 });
 
+onLinux('what is written as a turn begins is not lost, though it came in a _writev', async (t) => {
+  const pair = await socketPair();
+  const received = collect(pair.client);
+  let written = false;
+  pair.server.cork();
+  pair.server.write('before ');
+  requestWriteTurn(pair.server, pair.server, {
+    begin(turn) {
+      pair.server.write(' after', () => {
+        written = true;
+      });
+      turn.write(Buffer.from('[turn]'), () => turn.end());
+    },
+    dropped: () => t.fail(),
+    lost: () => t.fail(),
+  });
+  pair.server.uncork();
+  await until(() => written);
+  await until(() => received.text() === 'before [turn] after');
+  t.pass();
+  await pair.close();
+});
+
 onLinux('turns are queued, also in one _writev, and while connecting', async (t) => {
   const listener = createServer().listen(0, '127.0.0.1');
   await once(listener, 'listening');

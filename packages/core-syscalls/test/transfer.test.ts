@@ -147,7 +147,9 @@ test.serial('after a quantum the loop gets its turn (rule 2)', async (t) => {
   const engine: TransferEngine = { method: 'sendfile', syscall: 'sendfile', attempt: (count) => count, wait() {} };
   const { transfer, ended } = run(engine, { length: 5 * piece });
   t.is(transfer.state, 'yielding');
-  t.is(transfer.bytes, quantumSize());
+  t.is(transfer.bytes, quantumSize(true), 'less in the first, while others may be starting');
+  await nextTurn();
+  t.is(transfer.bytes, quantumSize(true) + quantumSize());
   while (ended.length === 0) await nextTurn();
   t.is(ended[0]?.result.bytes, 5 * piece);
 });
@@ -257,4 +259,31 @@ test.serial('a diagnostics channel tells of every transfer', (t) => {
     'asyncStart',
     'asyncEnd error',
   ]);
+});
+
+test.serial('limit ends it, as a success, at a byte: at once if that has been reached, else there', (t) => {
+  const engine = new ScriptedEngine(10, -EAGAIN, 15);
+  const { transfer, ended } = run(engine);
+  transfer.limit(30);
+  t.is(ended.length, 0);
+  engine.waits[0]?.(null, 5);
+  t.like(ended[0], { error: null, result: { bytes: 30 } });
+  t.deepEqual(engine.asked, [100, 90, 15]);
+
+  const reached = run(new ScriptedEngine(10, -EAGAIN));
+  reached.transfer.limit(10);
+  t.like(reached.ended[0], { error: null, result: { bytes: 10 } });
+
+  // From within the progress callback: the wait that would have followed is not begun.
+  const waiting = new ScriptedEngine(10, -EAGAIN);
+  const results: TransferResult[] = [];
+  const limited = new Transfer({
+    engine: waiting,
+    length: 100,
+    onProgress: (bytes) => limited.limit(bytes),
+    onEnd: (_error, result) => results.push(result),
+  });
+  limited.start();
+  t.is(waiting.waits.length, 0);
+  t.like(results, [{ bytes: 10 }]);
 });

@@ -1,11 +1,13 @@
 /** Where bytes can go without passing through user space, and why not elsewhere. */
-import type { OutgoingMessage } from 'node:http';
+import type { OutgoingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { WriteStream } from 'node:tty';
 import {
   type BodyFraming,
   bodyFraming,
   countsItsBody,
   hasPlainQueue,
+  isAwaitingSocket,
   isEncrypted,
   isOutgoingMessage,
   isSocket,
@@ -20,13 +22,32 @@ export interface SocketDestination {
   readonly socket: Socket;
 }
 
-export type Resolution = SocketDestination | { readonly refused: string };
+/** stdout or stderr, redirected to a file: without a queue, at the file's own position. */
+export interface FileDestination {
+  readonly file: number;
+}
+
+export type Resolution =
+  | SocketDestination
+  | FileDestination
+  | { readonly refused: string }
+  /** An HTTP request whose agent has not given it a connection yet: ask again at its 'socket' event. */
+  | { readonly pending: OutgoingMessage };
 
 /** The socket behind `stream`, if the kernel may write to it in the stream's stead right now. */
 export function resolveDestination(stream: unknown): Resolution {
   if (isOutgoingMessage(stream)) return resolveMessage(stream);
-  if (!isSocket(stream)) return { refused: `the destination is not a socket but ${describe(stream)}` };
+  if (!isSocket(stream)) {
+    return isRedirectedStdio(stream)
+      ? { file: stream.fd }
+      : { refused: `the destination is not a socket but ${describe(stream)}` };
+  }
   return resolveSocket(stream, stream);
+}
+
+function isRedirectedStdio(stream: unknown): stream is { fd: number } {
+  const fd = (stream as { fd?: unknown } | null | undefined)?.fd;
+  return (fd === 1 && stream === process.stdout) || (fd === 2 && stream === process.stderr);
 }
 
 function resolveMessage(message: OutgoingMessage): Resolution {
@@ -35,17 +56,35 @@ function resolveMessage(message: OutgoingMessage): Resolution {
   if (countsItsBody(message)) return { refused: 'the HTTP message counts its own body (strictContentLength)' };
   if (message.writableEnded || message.destroyed) return { refused: 'the HTTP message has ended' };
   const socket = socketOfMessage(message);
-  if (socket === null) return { refused: 'the HTTP message has no socket yet' };
+  if (socket === null) {
+    return isAwaitingSocket(message) ? { pending: message } : { refused: 'the HTTP message has no socket' };
+  }
   if (!isSocket(socket)) return { refused: 'the HTTP message is not sent on a socket' };
   return resolveSocket(socket, message);
 }
 
 function resolveSocket(socket: Socket, stream: Socket | OutgoingMessage): Resolution {
   if (isEncrypted(socket)) return { refused: 'the connection is encrypted (TLS)' };
+  if ((socket as Partial<WriteStream>).isTTY === true) return { refused: 'the destination is a terminal' };
   if (socket.destroyed || (stream === socket && socket.writableEnded)) return { refused: 'the socket has ended' };
   if (!hasPlainQueue(socket)) return { refused: "the socket's write methods have been replaced" };
   if (!socket.connecting && socketDescriptor(socket) < 0) return { refused: 'the socket has no descriptor' };
   return { stream, socket };
+}
+
+/** Whether its headers are sent, or already say how its body is delimited. */
+export function isAnnounced(message: OutgoingMessage): boolean {
+  return message.headersSent || message.hasHeader('content-length') || message.hasHeader('transfer-encoding');
+}
+
+/**
+ * Sets the Content-Length of a message whose whole body the file is, where there is still time and it may have one.
+ * Otherwise Node sends it in chunks, or until the connection closes.
+ */
+export function announce(message: OutgoingMessage, bytes: number): void {
+  const status = (message as Partial<ServerResponse>).statusCode;
+  if (isAnnounced(message) || message.hasHeader('trailer') || status === 204 || status === 304) return;
+  message.setHeader('Content-Length', bytes);
 }
 
 function describe(stream: unknown): string {

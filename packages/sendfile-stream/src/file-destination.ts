@@ -1,13 +1,15 @@
 /** sendfile(2) and copying into a file: always off this thread, since writing to a file may wait for a disk. */
 import { read, write } from 'node:fs';
-import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { constants, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
 import {
   COLD,
   type OwnedDescriptor,
   type Resume,
   SOURCE_ENDED,
+  Transfer,
   type TransferEngine,
 } from '@zerocopy/core-syscalls/internals';
+import { endedEarly, type KernelSendOptions, type Send, type SendOutcome } from './kernel-send.js';
 import { sendfileOffThread } from './offload.js';
 
 const PIECE = 1024 * 1024;
@@ -88,4 +90,52 @@ export class FileSendfileEngine implements TransferEngine {
       }
     });
   }
+}
+
+export type FileSendOptions = Omit<KernelSendOptions, 'destination'> & {
+  /** Closed at the end. */
+  readonly out: OwnedDescriptor;
+};
+
+/** One file range, sent by the kernel into another file. */
+export class FileSend implements Send {
+  readonly #transfer: Transfer;
+  #stopped = false;
+
+  constructor({ out, range, onEnd, ...rest }: FileSendOptions) {
+    this.#transfer = new Transfer({
+      ...rest,
+      engine: new FileSendfileEngine(out, range.fd, range.position),
+      length: range.length,
+      onEnd: (error, result) => {
+        out.close();
+        const early = !this.#stopped && result.bytes < range.length ? endedEarly(result.bytes, range.length) : null;
+        const failure = error ?? early;
+        const outcome: SendOutcome =
+          failure !== null
+            ? { kind: 'failed', error: failure, result }
+            : { kind: this.#stopped ? 'stopped' : 'completed', result };
+        onEnd(outcome);
+      },
+    });
+  }
+
+  get method(): TransferMethod {
+    return this.#transfer.method;
+  }
+
+  start(): void {
+    this.#transfer.start();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#transfer.stop(null);
+  }
+
+  fail(error: Error): void {
+    this.#transfer.stop(error);
+  }
+
+  settle(): void {}
 }

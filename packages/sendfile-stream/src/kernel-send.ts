@@ -6,13 +6,17 @@
  */
 import type { TransferMethod, TransferResult } from '@zerocopy/core-syscalls';
 import {
+  bodyFraming,
+  isOutgoingMessage,
   requestWriteTurn,
   Transfer,
+  type TransferEngine,
   TransferError,
   type TurnRequest,
   transferError,
   type WriteTurn,
 } from '@zerocopy/core-syscalls/internals';
+import { ChunkedEngine, Chunks } from './chunked-engine.js';
 import type { SocketDestination } from './destination.js';
 import { SendfileEngine } from './sendfile-engine.js';
 
@@ -51,6 +55,15 @@ export interface KernelSendOptions {
   readonly detail?: Readonly<Record<string, unknown>>;
 }
 
+/** A sending under way, whatever it goes to. */
+export interface Send {
+  readonly method: TransferMethod;
+  start(): void;
+  stop(): void;
+  fail(error: Error): void;
+  settle(connection: 'keep' | 'destroy', error?: Error): void;
+}
+
 const nothing = (): TransferResult => ({ bytes: 0, method: 'sendfile', syscalls: 0, durationMs: 0 });
 
 /** Codes of a failed write that speak of the connection, not of the file. */
@@ -70,11 +83,13 @@ const CONNECTION_CODES: ReadonlySet<string> = new Set([
   'ERR_SOCKET_CLOSED',
 ]);
 
-export class KernelSend {
+export class KernelSend implements Send {
   readonly #options: KernelSendOptions;
   #request: TurnRequest | undefined;
   #turn: WriteTurn | undefined;
   #transfer: Transfer | undefined;
+  /** The framing of an HTTP message that is sent in chunks. */
+  #chunks: Chunks | undefined;
   #stopped = false;
   #lost: Error | null | undefined;
   #ended = false;
@@ -107,15 +122,25 @@ export class KernelSend {
     return this.#transfer?.bytes ?? 0;
   }
 
-  /** Ends it at the current byte, and the turn with it. `onEnd` comes now or, with a call under way off this thread, soon. */
+  /**
+   * Ends it at the current byte, and the turn with it; in a chunked message at the end of the chunk under way.
+   * `onEnd` comes now or, with a call under way off this thread or a chunk to complete, later.
+   */
   stop(): void {
     if (this.#ended || this.#stopped) return;
     this.#stopped = true;
-    if (this.#transfer !== undefined) this.#transfer.stop(null);
+    if (this.#chunks !== undefined) this.#transfer?.limit(this.#chunks.end);
+    else if (this.#transfer !== undefined) this.#transfer.stop(null);
     else {
       this.#request?.cancel();
       this.#end({ kind: 'stopped', result: nothing() });
     }
+  }
+
+  /** Ends it as 'failed' with `error`, or as 'stopped' if it still waits for its turn. */
+  fail(error: Error): void {
+    if (this.#transfer === undefined) this.stop();
+    else this.#transfer.stop(error);
   }
 
   /** After 'failed': ends the turn, so that what waits behind it goes out, or destroys the connection. */
@@ -129,9 +154,16 @@ export class KernelSend {
 
   #begin(turn: WriteTurn): void {
     const { range, signal, onProgress, onMoved, detail } = this.#options;
+    const { stream } = this.#options.destination;
     this.#turn = turn;
+    const sendfile = new SendfileEngine(turn, range.fd, range.position);
+    let engine: TransferEngine = sendfile;
+    if (isOutgoingMessage(stream) && bodyFraming(stream).kind === 'chunked') {
+      this.#chunks = new Chunks();
+      engine = new ChunkedEngine(sendfile, this.#chunks);
+    }
     this.#transfer = new Transfer({
-      engine: new SendfileEngine(turn, range.fd, range.position),
+      engine,
       length: range.length,
       signal,
       onProgress,
@@ -167,14 +199,20 @@ export class KernelSend {
         this.#end({ kind: 'destination-failed', error, result });
       } else this.#end({ kind: 'failed', error, result });
     } else if (this.#stopped) {
-      turn.end();
+      this.#endTurn(turn);
       this.#end({ kind: 'stopped', result });
     } else if (result.bytes < this.#options.range.length) {
       this.#end({ kind: 'failed', error: endedEarly(result.bytes, this.#options.range.length), result });
     } else {
-      turn.end();
+      this.#endTurn(turn);
       this.#end({ kind: 'completed', result });
     }
+  }
+
+  #endTurn(turn: WriteTurn): void {
+    const closing = this.#chunks?.closing ?? '';
+    if (closing === '') turn.end();
+    else turn.write(Buffer.from(closing, 'latin1'), (error) => turn.end(error));
   }
 
   #end(outcome: SendOutcome): void {

@@ -32,7 +32,7 @@ export function validateType(value: unknown, name: string, expected: 'function' 
   }
 }
 
-/** A byte offset: an integer from 0 to Number.MAX_SAFE_INTEGER. */
+/** A byte offset or a size: an integer from 0 to Number.MAX_SAFE_INTEGER. */
 export function validateOffset(value: unknown, name: string): void {
   if (value === undefined) return;
   if (typeof value !== 'number') {
@@ -45,6 +45,17 @@ export function validateOffset(value: unknown, name: string): void {
   }
 }
 
+export function validateLease(lease: unknown, leaseBreak: unknown): void {
+  const isProvider = typeof (lease as { acquire?: unknown } | null)?.acquire === 'function';
+  if (typeof lease !== 'boolean' && !isProvider) {
+    throw new ArgumentError(
+      'ERR_INVALID_ARG_TYPE',
+      `The option 'lease' must be a boolean or an object with acquire(). ${received(lease)}`,
+    );
+  }
+  validateChoice(leaseBreak, 'leaseBreak', ['finish', 'fail']);
+}
+
 /** Start and inclusive end, in bytes. */
 export function validateRange(start: unknown, end: unknown): void {
   validateOffset(start, 'start');
@@ -52,6 +63,16 @@ export function validateRange(start: unknown, end: unknown): void {
   if (start !== undefined && end !== undefined && (start as number) > (end as number)) {
     throw new ArgumentRangeError(`The option 'start' must be at most 'end' (${String(end)}). ${received(start)}`);
   }
+}
+
+/** A Writable, a FileHandle or a descriptor. */
+export function validateDestination(value: unknown): void {
+  const { write, on } = Object(value) as { write?: unknown; on?: unknown };
+  if (typeof value === 'number' || (typeof write === 'function' && typeof on === 'function')) return;
+  throw new ArgumentError(
+    'ERR_INVALID_ARG_TYPE',
+    `The destination must be a Writable, an HTTP message, a FileHandle or a descriptor. ${received(value)}`,
+  );
 }
 
 export function validateSignal(signal: unknown): void {

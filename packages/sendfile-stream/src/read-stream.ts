@@ -10,23 +10,40 @@
  */
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
 import { constants, feature, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
+import { bodyFraming, isEndedByPipeline, isOutgoingMessage, OwnedDescriptor } from '@zerocopy/core-syscalls/internals';
 import { cachedFs } from './cached-open.js';
-import { framingOf, resolveDestination, type SocketDestination } from './destination.js';
-import { KernelSend, type SendOutcome } from './kernel-send.js';
-import { validateChoice } from './options.js';
+import {
+  announce,
+  type FileDestination,
+  framingOf,
+  resolveDestination,
+  type SocketDestination,
+} from './destination.js';
+import { FileSend } from './file-destination.js';
+import { KernelSend, type KernelSendOptions, type Send, type SendOutcome } from './kernel-send.js';
+import { LeaseHold, type LeaseOptions } from './lease.js';
+import { validateChoice, validateLease, validateOffset } from './options.js';
+import { readSmall, SMALL_FILE_SIZE } from './small-file.js';
 import { inspectSource } from './source.js';
 
 /** The options of `fs.createReadStream`, and ours. */
-export type SendfileStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> & {
-  fd?: number | FileHandle | undefined;
-  signal?: AbortSignal | null | undefined;
-  /**
-   * 'auto' (the default): where the kernel path cannot be taken, the stream is Node's own.
-   * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
-   */
-  fallback?: 'auto' | 'never';
-};
+export type SendfileStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> &
+  LeaseOptions & {
+    fd?: number | FileHandle | undefined;
+    signal?: AbortSignal | null | undefined;
+    /**
+     * 'auto' (the default): where the kernel path cannot be taken, the stream is Node's own.
+     * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
+     */
+    fallback?: 'auto' | 'never';
+    /**
+     * Up to this many bytes, inclusive, a warm file is copied into the write of the HTTP message's headers, which for so
+     * few bytes costs less than a system call of their own. Default 65536; 0: never.
+     */
+    smallFileSize?: number;
+  };
 
 interface PipeOptions {
   end?: boolean | undefined;
@@ -35,7 +52,7 @@ interface PipeOptions {
 interface Route {
   readonly destination: NodeJS.WritableStream;
   readonly options: PipeOptions | undefined;
-  send?: KernelSend;
+  send?: Send;
 }
 
 class UnavailableError extends Error {
@@ -48,6 +65,14 @@ function unavailable(): string | undefined {
   return available ? undefined : (reason ?? 'sendfile is not available');
 }
 
+/** With those that `options` inherits, which Node counts as well. */
+function allOptions(options: SendfileStreamOptions | BufferEncoding | null | undefined): SendfileStreamOptions {
+  if (typeof options === 'string') return { encoding: options };
+  const all: Record<string, unknown> = {};
+  for (const name in options) all[name] = options[name as keyof typeof options];
+  return all;
+}
+
 export class SendfileReadStream extends ReadStream {
   // fs.ReadStream's own, not in its types: where the next read starts, the range, and the start as given.
   declare pos: number | undefined;
@@ -57,6 +82,14 @@ export class SendfileReadStream extends ReadStream {
   declare autoClose: boolean;
 
   readonly #neverFallBack: boolean;
+  readonly #smallFileSize: number;
+  readonly #ownFs: boolean;
+  readonly #leaseOptions: LeaseOptions | undefined;
+  #lease: LeaseHold | undefined;
+  /** What waits for the file to be open and, if one is wanted, for its lease. */
+  #onOpen: (() => void) | undefined;
+  #isOpen = false;
+  #givenDescriptor = false;
   #route: Route | undefined;
   #method: TransferMethod | undefined;
   #fallbackReason: string | undefined;
@@ -68,12 +101,54 @@ export class SendfileReadStream extends ReadStream {
   /** What waits for the kernel path to end. */
   #afterSend: (() => void) | undefined;
 
-  constructor(path: string | Buffer | URL, options: SendfileStreamOptions | BufferEncoding = {}) {
-    const { fallback = 'auto', ...rest } = typeof options === 'string' ? { encoding: options } : options;
+  constructor(path: string | Buffer | URL, options?: SendfileStreamOptions | BufferEncoding | null) {
+    const {
+      fallback = 'auto',
+      smallFileSize = SMALL_FILE_SIZE,
+      lease = false,
+      leaseBreak = 'finish',
+      ...rest
+    } = allOptions(options);
     validateChoice(fallback, 'fallback', ['auto', 'never']);
+    validateOffset(smallFileSize, 'smallFileSize');
+    validateLease(lease, leaseBreak);
+    const isBag =
+      options === undefined || options === null || typeof options === 'object' || typeof options === 'string';
+    const own = rest.fd === undefined || rest.fd === null ? { fs: cachedFs, ...rest } : rest;
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
-    super(path, rest.fd === undefined || rest.fd === null ? { fs: cachedFs, ...rest } : rest);
+    super(path, isBag ? own : options);
     this.#neverFallBack = fallback === 'never';
+    this.#smallFileSize = this.#neverFallBack ? 0 : smallFileSize;
+    this.#ownFs = rest.fs !== undefined && rest.fs !== null;
+    this.#leaseOptions = lease === false ? undefined : { lease, leaseBreak };
+  }
+
+  override _construct(callback: (error?: Error | null) => void): void {
+    const opened = (error?: Error | null): void => {
+      callback(error);
+      if (error) return;
+      this.#isOpen = true;
+      const begin = this.#onOpen;
+      this.#onOpen = undefined;
+      // After 'open' and 'ready', which come when this returns.
+      if (begin !== undefined) process.nextTick(begin);
+    };
+    this.#givenDescriptor = typeof this.fd === 'number';
+    // @ts-expect-error not in the types of fs.ReadStream
+    super._construct((error?: Error | null) => {
+      if (!error && !this.#givenDescriptor && this.closed) {
+        // Destroyed by Node's constructor, before there was anything to close: Node's own stream leaks it (to Node 26).
+        cachedFs.close(this.fd as number, () => {});
+        this.fd = null;
+        return callback();
+      }
+      if (error || this.#leaseOptions === undefined) return opened(error);
+      const onBroken = (broken: Error): void => this.#fail(broken);
+      LeaseHold.acquire(this.#leaseOptions, this.fd as number, String(this.path ?? ''), onBroken).then((lease) => {
+        this.#lease = lease;
+        opened();
+      }, opened);
+    });
   }
 
   /** How the bytes go: 'sendfile', or 'copy' for Node's own reading; undefined while that is not decided. */
@@ -102,9 +177,8 @@ export class SendfileReadStream extends ReadStream {
     }
     this.#route = { destination, options };
     destination.emit('pipe', this as unknown as NodeJS.ReadableStream);
-    const begin = (): void => this.#begin();
-    if (typeof this.fd === 'number') process.nextTick(begin);
-    else this.once('open', begin);
+    if (this.#isOpen) process.nextTick(() => this.#begin());
+    else this.#onOpen = () => this.#begin();
     return destination;
   }
 
@@ -151,12 +225,21 @@ export class SendfileReadStream extends ReadStream {
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    const close = (): void => {
+    // Node's constructor destroys the stream if `signal` has been aborted already.
+    if (!(#route in this)) {
+      super._destroy(error, callback);
+      return;
+    }
+    const closeFile = (): void => {
       super._destroy(error, (closeError) => {
         callback(closeError);
         // After 'error' and 'close' of this stream, so that pipeline reports them and not the connection's end.
         if (this.#settle !== undefined) setImmediate(this.#settle);
       });
+    };
+    const close = (): void => {
+      if (this.#lease === undefined) closeFile();
+      else this.#lease.release().then(closeFile, closeFile);
     };
     const send = this.#route?.send;
     if (send === undefined) {
@@ -177,11 +260,9 @@ export class SendfileReadStream extends ReadStream {
       return 'the stream is being read already';
     }
     if (this.readableEncoding !== null) return 'the stream has an encoding';
+    if (this.#ownFs || Object.hasOwn(this, '_read')) return 'the stream reads in a way of its own';
     const resolved = resolveDestination(destination);
-    if ('refused' in resolved) return resolved.refused;
-    const framing = framingOf(resolved);
-    if (framing.kind === 'chunked' || framing.kind === 'undecided') return 'the HTTP message has no Content-Length';
-    return undefined;
+    return 'refused' in resolved ? resolved.refused : undefined;
   }
 
   /** Notes that Node's own reading takes over. Returns false, and fails the stream, where that is not wanted. */
@@ -199,40 +280,80 @@ export class SendfileReadStream extends ReadStream {
   #begin(): void {
     const route = this.#route;
     if (route === undefined || this.destroyed) return;
-    const fd = this.fd as number;
     const resolved = resolveDestination(route.destination);
-    const source = inspectSource(fd);
+    if ('pending' in resolved) {
+      resolved.pending.once('socket', () => {
+        if (this.#route === route) this.#begin();
+      });
+      return;
+    }
     if ('refused' in resolved) return this.#leaveRoute(resolved.refused);
+    const fd = this.fd as number;
+    const source = inspectSource(fd);
     if (!source.sendable) return this.#leaveRoute(source.reason);
-
+    // A file that this stream has opened is at its start: from here on the position is counted, not the kernel's.
+    if (!this.#givenDescriptor) this.pos ??= this.bytesRead;
     const position = this.pos ?? syscalls.lseek(fd, 0, constants.SEEK_CUR);
     if (position < 0) return this.#leaveRoute('the position in the file is not known');
     const length = this.#promise(resolved, source.size, position);
     if (length <= 0) return this.#leaveRoute('there is nothing to send');
-    const total = length;
+    if (isOutgoingMessage(route.destination)) {
+      if (this.#endsDestination(route) || isEndedByPipeline(this)) announce(route.destination, length);
+      const small = length <= this.#smallFileSize && bodyFraming(route.destination).kind !== 'none';
+      if (small && this.#sendSmall(route, fd, position, length)) return;
+    }
     let seen = 0;
-    route.send = new KernelSend({
-      destination: resolved,
+    const options: Omit<KernelSendOptions, 'destination'> = {
       range: { fd, position, length },
       detail: { source: this.path },
       onMoved: (bytes) => {
         this.#bytesSent += bytes;
-        this.bytesRead += bytes;
-        if (this.pos !== undefined) this.pos += bytes;
+        this.#advance(bytes);
       },
       onProgress: (bytes) => {
-        if (bytes > seen && this.listenerCount('progress') > 0) this.emit('progress', bytes, total);
+        if (bytes > seen && this.listenerCount('progress') > 0) this.emit('progress', bytes, length);
         seen = bytes;
       },
       onEnd: (outcome) => this.#onSendEnd(route, outcome, position),
-    });
+    };
+    if ('file' in resolved) {
+      const out = OwnedDescriptor.tryDuplicate(resolved.file);
+      if (out === null) return this.#leaveRoute('the destination cannot be duplicated');
+      route.send = new FileSend({ ...options, out });
+    } else route.send = new KernelSend({ ...options, destination: resolved });
     route.send.start();
   }
 
+  /** Counts bytes that were not read by Node as if they were. */
+  #advance(bytes: number): void {
+    this.bytesRead += bytes;
+    if (this.pos !== undefined) this.pos += bytes;
+  }
+
+  /** All of a small file in the write of its headers; false if its bytes are not in memory. */
+  #sendSmall(route: Route, fd: number, position: number, length: number): boolean {
+    const read = readSmall(fd, position, length);
+    if (read === undefined) return false;
+    this.#method = 'copy';
+    this.#fallbackReason = `the file is small: up to ${this.#smallFileSize} bytes are cheaper to copy with the headers`;
+    this.#advance(length);
+    if (this.pos === undefined) syscalls.lseek(fd, position + length, constants.SEEK_SET);
+    (route.destination as Writable).write(read.bytes, (error) => {
+      if (error) return; // the destination says so itself
+      read.recycle();
+      if (this.#route !== route) return;
+      this.#route = undefined;
+      this.emit('progress', length, length);
+      if (!this.destroyed) this.#finish(route);
+    });
+    return true;
+  }
+
   /** Bytes to send: what the file and the range hold, and never more than the response has announced. */
-  #promise(destination: SocketDestination, size: number, position: number): number {
+  #promise(destination: SocketDestination | FileDestination, size: number, position: number): number {
     const last = this.pos === undefined ? position + this.end - this.bytesRead : this.end;
     const available = Math.min(size, last + 1) - position;
+    if ('file' in destination) return available;
     const framing = framingOf(destination);
     return framing.kind === 'length' ? Math.min(available, framing.bytes) : available;
   }
@@ -274,17 +395,26 @@ export class SendfileReadStream extends ReadStream {
 
   /** All bytes are out: ends as an ordinary Readable whose last chunk has been consumed. */
   #finish(route: Route): void {
-    const { destination, options } = route;
+    const { destination } = route;
     const emitUnpipe = (): void => {
       destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
     };
-    const ends = options?.end !== false && destination !== process.stdout && destination !== process.stderr;
-    if (ends) {
+    if (this.#endsDestination(route)) {
       destination.once('finish', emitUnpipe);
       this.once('end', () => destination.end());
     } else this.once('end', emitUnpipe);
     this.push(null);
     this.resume();
+  }
+
+  #endsDestination({ destination, options }: Route): boolean {
+    return options?.end !== false && destination !== process.stdout && destination !== process.stderr;
+  }
+
+  /** Ends whatever is under way with `error`; bytes that are missing then are not to be taken for none. */
+  #fail(error: Error): void {
+    this.#route?.send?.fail(error);
+    if (!this.destroyed) this.destroy(error);
   }
 
   /** Stops the kernel path, if there is one, then continues as an ordinary pipe at the byte it has reached. */
@@ -335,7 +465,7 @@ function cause(error: Error): Error {
  */
 export function createSendfileStream(
   path: string | Buffer | URL,
-  options?: SendfileStreamOptions | BufferEncoding,
+  options?: SendfileStreamOptions | BufferEncoding | null,
 ): SendfileReadStream {
   return new SendfileReadStream(path, options);
 }

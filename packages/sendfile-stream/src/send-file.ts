@@ -1,4 +1,5 @@
 /** One file, or a range of it, to one destination, as a promise. */
+import { once } from 'node:events';
 import nodeFs, { createWriteStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { OutgoingMessage } from 'node:http';
@@ -13,19 +14,28 @@ import {
   isOutgoingMessage,
   isSocket,
   OwnedDescriptor,
-  Transfer,
   TransferError,
   transferError,
 } from '@zerocopy/core-syscalls/internals';
 import { closeAtOnce, openCached } from './cached-open.js';
 import { type CopySource, copyToStream } from './copy.js';
-import { resolveDestination, type SocketDestination } from './destination.js';
-import { FileSendfileEngine } from './file-destination.js';
-import { endedEarly, KernelSend, type SendRange } from './kernel-send.js';
-import { validateChoice, validateRange, validateSignal, validateType } from './options.js';
+import { announce, type Resolution, resolveDestination, type SocketDestination } from './destination.js';
+import { FileSend } from './file-destination.js';
+import { KernelSend, type SendRange } from './kernel-send.js';
+import { isLeaseBroken, LeaseHold, type LeaseOptions } from './lease.js';
+import {
+  validateChoice,
+  validateDestination,
+  validateLease,
+  validateOffset,
+  validateRange,
+  validateSignal,
+  validateType,
+} from './options.js';
+import { readSmall, SMALL_FILE_SIZE } from './small-file.js';
 import { inspectSource } from './source.js';
 
-export interface SendFileOptions {
+export interface SendFileOptions extends LeaseOptions {
   /** First byte, from 0. Default 0; for a descriptor or FileHandle its own position. */
   start?: number;
   /** Last byte, inclusive. Default: the end of the file. */
@@ -40,6 +50,8 @@ export interface SendFileOptions {
    * Content-Length is the range's length, or it had none and no headers were sent, in which case the length is set.
    */
   endMessage?: boolean;
+  /** As for createSendfileStream, in bytes: default 65536; 0: never. */
+  smallFileSize?: number;
 }
 
 export type FileSource = string | Buffer | URL | FileHandle | number;
@@ -63,11 +75,16 @@ const isFileHandle = (thing: unknown): thing is FileHandle =>
   typeof (thing as FileHandle).fd === 'number' &&
   'readableWebStream' in thing;
 
-async function openSource(source: FileSource): Promise<OpenSource> {
+/** What is open already, or can be opened without waiting. */
+function openNow(source: FileSource): OpenSource | undefined {
   if (typeof source === 'number') return { fd: source, path: undefined, close: () => undefined };
   if (isFileHandle(source)) return { fd: source.fd, path: undefined, close: () => undefined };
   const fd = openCached(source);
-  if (fd >= 0) return { fd, path: String(source), close: () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)) };
+  if (fd < 0) return undefined;
+  return { fd, path: String(source), close: () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)) };
+}
+
+async function openSource(source: string | Buffer | URL): Promise<OpenSource> {
   const handle = await open(source);
   return { fd: handle.fd, path: String(source), close: () => handle.close() };
 }
@@ -87,21 +104,94 @@ export async function sendFile(
   source: FileSource,
   options: SendFileOptions = {},
 ): Promise<TransferResult> {
+  validate(options);
+  validateDestination(destination);
+  if (options.signal?.aborted) throw abortError(options.signal, 0);
+  const file = openNow(source) ?? (await openSource(source as string | Buffer | URL));
+  try {
+    if (!options.lease) return await send(destination, file, options);
+    return await underLease(file, options, (guarded) => send(destination, file, guarded));
+  } finally {
+    const closing = file.close();
+    if (closing !== undefined) await closing;
+  }
+}
+
+function validate(options: SendFileOptions): void {
   validateRange(options.start, options.end);
   validateSignal(options.signal);
   validateType(options.onProgress, 'onProgress', 'function');
   validateType(options.endMessage, 'endMessage', 'boolean');
+  validateOffset(options.smallFileSize, 'smallFileSize');
+  validateLease(options.lease ?? false, options.leaseBreak ?? 'finish');
   validateChoice(options.fallback ?? 'auto', 'fallback', ['auto', 'never']);
-  if (options.signal?.aborted) throw abortError(options.signal, 0);
+}
 
-  const file = await openSource(source);
+/** Runs a transfer with a lease on its file; when the lease must be given up first, the transfer is aborted. */
+async function underLease(
+  file: OpenSource,
+  options: SendFileOptions,
+  transfer: (options: SendFileOptions) => Promise<TransferResult>,
+): Promise<TransferResult> {
+  const broken = new AbortController();
+  const lease = await LeaseHold.acquire(options, file.fd, file.path, (error) => broken.abort(error));
+  const signal = options.signal === undefined ? broken.signal : AbortSignal.any([options.signal, broken.signal]);
   try {
-    if (typeof destination === 'number' || isFileHandle(destination)) {
-      return await sendToDescriptor(descriptorOf(destination), file, options);
-    }
-    return await sendToStream(destination, file, options);
+    return await transfer({ ...options, signal });
+  } catch (error) {
+    throw broken.signal.aborted ? transferError(broken.signal.reason, bytesOf(error)) : error;
   } finally {
-    await file.close();
+    await lease.release();
+  }
+}
+
+const bytesOf = (error: unknown): number => (error instanceof TransferError ? error.bytes : 0);
+
+// From here on promises are chained, not awaited: what waits for a slow receiver is a thousand times in memory, and the
+// frame of an async function costs more there than the transfer itself.
+
+function send(destination: SendFileDestination, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
+  if (typeof destination === 'number' || isFileHandle(destination)) {
+    return sendToDescriptor(descriptorOf(destination), file, options);
+  }
+  // The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline.
+  const emitter: NodeJS.EventEmitter = destination;
+  const sent = sendToAnyStream(destination, file, options);
+  emitter.on('error', ignore);
+  return sent.then(
+    (result) => {
+      emitter.off('error', ignore);
+      return result;
+    },
+    (error: unknown) => {
+      if (!(destination as Writable).destroyed) emitter.off('error', ignore); // else its event may be still to come
+      throw error;
+    },
+  );
+}
+
+const ignore = (): void => {};
+
+function sendToAnyStream(
+  destination: Socket | OutgoingMessage | NodeJS.WritableStream,
+  file: OpenSource,
+  options: SendFileOptions,
+): Promise<TransferResult> {
+  const resolved = resolveDestination(destination);
+  if ('file' in resolved) return sendToDescriptor(resolved.file, file, options);
+  if (!('pending' in resolved)) return sendToStream(destination, resolved, file, options);
+  return connectionOf(resolved.pending, options.signal).then(() =>
+    sendToStream(destination, resolveDestination(destination), file, options),
+  );
+}
+
+/** Waits until a request has its connection. */
+async function connectionOf(message: OutgoingMessage, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await once(message, 'socket', signal === undefined ? {} : { signal });
+  } catch (error) {
+    if (signal?.aborted) throw abortError(signal, 0);
+    throw transferError(error, 0);
   }
 }
 
@@ -125,42 +215,89 @@ function plan(file: OpenSource, options: SendFileOptions): Plan {
   return { range: { fd: file.fd, position, length }, refused };
 }
 
-async function sendToStream(
+function sendToStream(
   stream: Socket | OutgoingMessage | NodeJS.WritableStream,
+  resolved: Resolution,
   file: OpenSource,
   options: SendFileOptions,
 ): Promise<TransferResult> {
   const message = isOutgoingMessage(stream) ? stream : undefined;
   const planned = plan(file, options);
   const range = message === undefined ? planned.range : withinPromise(message, planned.range);
-  const resolved = resolveDestination(stream);
   let refused = 'refused' in resolved ? resolved.refused : planned.refused;
-  if (message !== undefined && (bodyFraming(message).kind === 'chunked' || message.hasHeader('transfer-encoding'))) {
-    refused ??= 'the HTTP message is sent in chunks (no Content-Length)';
-  }
   if (range?.length === 0) refused ??= 'there is nothing to send';
   if (refused !== undefined && options.fallback === 'never') throw unavailable(refused);
 
   const endsMessage = message !== undefined && (options.endMessage ?? isWholeBody(message, range));
-  if (message !== undefined && range !== undefined && !isAnnounced(message)) {
-    message.setHeader('Content-Length', range.length);
+  if (endsMessage && range !== undefined) announce(message, range.length);
+  if (message !== undefined && range !== undefined && refused === undefined) {
+    const sent = sendSmall(message, range, endsMessage, options);
+    if (sent !== undefined) return sent;
   }
-  let result: TransferResult;
-  if (refused === undefined && range !== undefined && !('refused' in resolved)) {
-    result = await sendByKernel(resolved, range, file, options);
-  } else {
-    const reason = refused ?? 'the file cannot be sent by the kernel';
-    result = await copyToStream(stream as Writable, copySource(file, range, options), options, reason);
-  }
-  if (endsMessage && !message.writableEnded) {
-    message.end();
-    try {
-      await finished(message, { readable: false });
-    } catch (error) {
+  const sent =
+    refused === undefined && range !== undefined && 'socket' in resolved
+      ? sendByKernel(resolved, range, file, options)
+      : copyToStream(
+          stream as Writable,
+          copySource(file, range, options),
+          options,
+          refused ?? 'the file cannot be sent by the kernel',
+        );
+  return endsMessage ? sent.then((result) => endMessage(message, result)) : sent;
+}
+
+function endMessage(message: OutgoingMessage, result: TransferResult): TransferResult | Promise<TransferResult> {
+  if (message.writableEnded) return result;
+  message.end();
+  return finished(message, { readable: false }).then(
+    () => result,
+    (error: unknown) => {
       throw transferError(error, result.bytes);
-    }
-  }
-  return result;
+    },
+  );
+}
+
+/** A small warm file in one write with the headers; undefined, and nothing done, if it is neither. */
+function sendSmall(
+  message: OutgoingMessage,
+  { fd, position, length }: SendRange,
+  ends: boolean,
+  { smallFileSize = SMALL_FILE_SIZE, fallback, signal, onProgress }: SendFileOptions,
+): Promise<TransferResult> | undefined {
+  if (length > smallFileSize || fallback === 'never' || bodyFraming(message).kind === 'none') return undefined;
+  const startedAt = performance.now();
+  const read = readSmall(fd, position, length);
+  if (read === undefined) return undefined;
+  return new Promise((resolve, reject) => {
+    const settle = (error?: Error | null): void => {
+      message.off('close', onClose);
+      signal?.removeEventListener('abort', onAbort);
+      if (error) return reject(transferError(error, 0));
+      read.recycle();
+      onProgress?.(length, length);
+      resolve({
+        bytes: length,
+        method: 'copy',
+        fallbackReason: `the file is small: up to ${smallFileSize} bytes are cheaper to copy with the headers`,
+        syscalls: 1,
+        durationMs: performance.now() - startedAt,
+      });
+    };
+    const onClose = (): void => {
+      if (message.writableFinished) return;
+      settle(
+        new TransferError('the connection was closed before the file had been sent', { code: 'ECONNRESET', bytes: 0 }),
+      );
+    };
+    const onAbort = (): void => {
+      settle(abortError(signal as AbortSignal, 0));
+      message.destroy();
+    };
+    message.once('close', onClose);
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (ends) message.end(read.bytes, settle as () => void);
+    else message.write(read.bytes, settle);
+  });
 }
 
 /** The range, cut to what the message has announced: more would break the framing of what follows. */
@@ -175,11 +312,6 @@ function copySource(file: OpenSource, range: SendRange | undefined, { start, end
   const position = start ?? null;
   // Of a file that cannot be sized, `end` is a bound and not a promise; such files are read to their end without one.
   return { fd: file.fd, position, length: end === undefined ? undefined : end + 1 - (start ?? 0) };
-}
-
-/** Whether the message's headers are sent, or already say how its body is delimited. */
-function isAnnounced(message: OutgoingMessage): boolean {
-  return message.headersSent || message.hasHeader('content-length') || message.hasHeader('transfer-encoding');
 }
 
 /** Nothing of the message has been sent and nothing else is promised: the file is all of its body. */
@@ -202,6 +334,10 @@ function unavailable(reason: string): TransferError {
     bytes: 0,
   });
 }
+
+/** By its owner, that is, and not because a lease was broken: such bytes must not look whole. */
+const wasAborted = (signal: AbortSignal | undefined): boolean =>
+  signal?.aborted === true && !isLeaseBroken(signal.reason);
 
 function sendByKernel(
   destination: SocketDestination,
@@ -231,7 +367,7 @@ function sendByKernel(
             break;
           case 'failed':
             // A bare socket that has not been promised anything may go on; a half-sent body may not.
-            send.settle(isSocket(destination.stream) && outcome.error.code === 'ABORT_ERR' ? 'keep' : 'destroy');
+            send.settle(isSocket(destination.stream) && wasAborted(signal) ? 'keep' : 'destroy');
             reject(outcome.error);
             break;
         }
@@ -263,20 +399,14 @@ async function sendToDescriptor(
   const { range, refused } = plan(file, options);
   if (refused !== undefined || range === undefined) return copyToDescriptor(fd, file, own, options, refused);
   return new Promise((resolve, reject) => {
-    const transfer = new Transfer({
-      engine: new FileSendfileEngine(own, range.fd, range.position),
-      length: range.length,
+    new FileSend({
+      out: own,
+      range,
       signal: options.signal,
       onProgress: options.onProgress,
       detail: { source: file.path ?? file.fd },
-      onEnd(error, result) {
-        own.close();
-        if (error !== null) reject(error);
-        else if (result.bytes < range.length) reject(endedEarly(result.bytes, range.length));
-        else resolve(result);
-      },
-    });
-    transfer.start();
+      onEnd: (outcome) => ('error' in outcome ? reject(outcome.error) : resolve(outcome.result)),
+    }).start();
   });
 }
 
@@ -316,9 +446,8 @@ async function sendToSocketDescriptor(
     throw transferError(error, 0);
   }
   own.release();
-  socket.on('error', () => {}); // reported by the transfer
   try {
-    return await sendToStream(socket, file, options);
+    return await send(socket, file, options);
   } finally {
     // Not end(): that would shut down the connection that the caller's own descriptor shares.
     socket.destroy();

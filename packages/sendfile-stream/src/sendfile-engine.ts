@@ -7,15 +7,15 @@ import {
   OwnedDescriptor,
   type Resume,
   SOURCE_ENDED,
-  type TransferEngine,
   type WriteTurn,
 } from '@zerocopy/core-syscalls/internals';
+import { type CarryingEngine, withPrefix } from './chunked-engine.js';
 import { sendfileOffThread } from './offload.js';
 import { ResidencyGate } from './residency.js';
 
 const KiB = 1024;
-/** What goes through the stream's own write when the socket is full: enough to be the wake-up, little to copy. */
-const CARRY_SIZE = 4 * KiB;
+/** What goes through the stream's own write when the socket is full: enough to be the wake-up, little to copy and keep. */
+const CARRY_SIZE = KiB;
 /** Sent in one call on another thread, for cold ranges. */
 const OFFLOAD_SIZE = 1024 * KiB;
 /** Read ahead of an offloaded call, so that the next one finds its pages. */
@@ -28,7 +28,7 @@ const { EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, POSI
 const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW]);
 
 /** sendfile(2) from `fd`, at its own position, into the socket whose turn it holds. */
-export class SendfileEngine implements TransferEngine {
+export class SendfileEngine implements CarryingEngine {
   readonly method = 'sendfile';
   readonly syscall = 'sendfile';
   readonly #turn: WriteTurn;
@@ -71,28 +71,28 @@ export class SendfileEngine implements TransferEngine {
   }
 
   /** The socket is full: the next few bytes go out by the stream's own write, whose callback says that it drains. */
-  wait(count: number, resume: Resume): void {
+  wait(count: number, resume: Resume, prefix = ''): void {
     this.#carry ??= syscalls.createIovec(Buffer.allocUnsafeSlow(CARRY_SIZE));
     const carry = syscalls.setIovecLength(this.#carry, Math.min(count, CARRY_SIZE));
     let result = syscalls.preadv2(this.#fd, carry, this.#position, RWF_NOWAIT);
     while (result === -EINTR) result = syscalls.preadv2(this.#fd, carry, this.#position, RWF_NOWAIT);
     const buffer = carry.target as Buffer;
     if (result >= 0) {
-      this.#writeCarry(buffer, result, resume);
+      this.#writeCarry(buffer, result, resume, prefix);
       return;
     }
     // Cold, or a filesystem that cannot say: let the thread pool wait for it.
     read(this.#fd, buffer, 0, Math.min(count, CARRY_SIZE), this.#position, (error, bytes) => {
       if (error) resume(error, 0);
-      else this.#writeCarry(buffer, bytes, resume);
+      else this.#writeCarry(buffer, bytes, resume, prefix);
     });
   }
 
-  #writeCarry(buffer: Buffer, bytes: number, resume: Resume): void {
+  #writeCarry(buffer: Buffer, bytes: number, resume: Resume, prefix: string): void {
     if (bytes === 0) return resume(null, SOURCE_ENDED);
     this.#position += bytes;
     this.#inStream = bytes;
-    this.#turn.write(buffer.subarray(0, bytes), (error) => {
+    this.#turn.write(withPrefix(prefix, buffer.subarray(0, bytes)), (error) => {
       this.#inStream = 0;
       if (error) resume(error, 0);
       else resume(null, bytes);
@@ -130,7 +130,7 @@ export class SendfileEngine implements TransferEngine {
     );
   }
 
-  successor(errno: number): TransferEngine | undefined {
+  successor(errno: number): CarryingEngine | undefined {
     if (!REFUSALS.has(errno)) return undefined;
     const { code } = new SyscallError(errno, 'sendfile');
     return new CopyEngine(this.#turn, this.#fd, this.#position, `sendfile was refused by the kernel (${code})`);
@@ -143,7 +143,7 @@ export class SendfileEngine implements TransferEngine {
 }
 
 /** Node's own way, within the same turn: read on the thread pool, write by the stream. */
-export class CopyEngine implements TransferEngine {
+export class CopyEngine implements CarryingEngine {
   readonly method = 'copy';
   readonly syscall = 'read';
   readonly reason: string;
@@ -163,18 +163,18 @@ export class CopyEngine implements TransferEngine {
     return COLD;
   }
 
-  wait(count: number, resume: Resume): void {
-    this.offload(count, resume);
+  wait(count: number, resume: Resume, prefix?: string): void {
+    this.offload(count, resume, prefix);
   }
 
-  offload(count: number, resume: Resume): void {
+  offload(count: number, resume: Resume, prefix = ''): void {
     this.#buffer ??= Buffer.allocUnsafeSlow(COPY_SIZE);
     const buffer = this.#buffer;
     read(this.#fd, buffer, 0, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
       if (error) return resume(error, 0);
       if (bytes === 0) return resume(null, SOURCE_ENDED);
       this.#position += bytes;
-      this.#turn.write(buffer.subarray(0, bytes), (writeError) => {
+      this.#turn.write(withPrefix(prefix, buffer.subarray(0, bytes)), (writeError) => {
         if (writeError) resume(writeError, 0);
         else resume(null, bytes);
       });

@@ -68,8 +68,7 @@ kernelTest('to a response: the length is set, and the message ended if the file 
       } else if (request.url === '/chunked') {
         response.write('<<<');
         const result = await sendFile(response, path);
-        t.is(result.method, 'copy');
-        t.regex(result.fallbackReason ?? '', /in chunks/);
+        t.is(result.method, 'sendfile');
         response.end('>>>');
       }
     },
@@ -85,6 +84,24 @@ kernelTest('to a response: the length is set, and the message ended if the file 
     },
   );
 });
+
+kernelTest(
+  'no listener stays on a stream that stays open, whether the transfer succeeds, fails or is refused',
+  async (t) => {
+    await withSockets('unix', async (server, client) => {
+      client.resume();
+      for (let n = 0; n < 12; n++) {
+        await sendFile(server, path);
+        await t.throwsAsync(sendFile(server, '/proc/self/stat', { fallback: 'never' }), {
+          code: 'ERR_ZEROCOPY_UNAVAILABLE',
+        });
+        await t.throwsAsync(sendFile(server, path, { signal: AbortSignal.abort() }), { code: 'ABORT_ERR' });
+      }
+      t.is(server.listenerCount('error'), 0);
+      t.true(server.listenerCount('close') <= 2);
+    });
+  },
+);
 
 kernelTest('to files, FileHandles, pipes and sockets by number', async (t) => {
   const target = join(directory, 'target');
@@ -126,7 +143,7 @@ kernelTest('a response never gets more than it has announced, and the connection
     async (request, response) => {
       response.setHeader('Content-Length', 1000);
       if (request.url === '/copy') response.write = response.write.bind(response);
-      methods.push((await sendFile(response, path)).method);
+      methods.push((await sendFile(response, path, { smallFileSize: 0 })).method);
     },
     async (port) => {
       const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
@@ -307,7 +324,9 @@ test('hostile arguments get an error that says what was expected, and nothing is
     t.false(server.destroyed);
   });
   await t.throwsAsync(sendFile(-1, path), { code: 'EBADF' });
-  await t.throwsAsync(sendFile({} as never, path));
+  for (const destination of [{}, null, undefined, 'x']) {
+    await t.throwsAsync(sendFile(destination as never, path), { code: 'ERR_INVALID_ARG_TYPE', message: /Received/ });
+  }
 });
 
 test('any other stream is written to, and the result says why', async (t) => {

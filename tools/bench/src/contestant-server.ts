@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import type { ServerMessage, ServerReport } from './contestant-process.js';
 
 const entry = fileURLToPath(new URL('./contestant-process.js', import.meta.url));
-const SERVER_CORE = '0';
+export const SERVER_CORE = '0';
 export const CLIENT_CORE = '1';
 
 /** Whether processes can be kept on cores of their own here. */
@@ -14,7 +14,15 @@ export function canPin(): boolean {
   return availableParallelism() > 1 && spawnSync('taskset', ['-c', SERVER_CORE, 'true']).status === 0;
 }
 
-export class ContestantServer {
+/** Somebody who serves the file and a small one, each at its request target. */
+export interface Server {
+  readonly port: number;
+  /** What it has used since it was last asked. */
+  report(): Promise<ServerReport>;
+  stop(): Promise<void>;
+}
+
+export class ContestantServer implements Server {
   readonly port: number;
   readonly #child: ChildProcess;
 
@@ -37,9 +45,9 @@ export class ContestantServer {
     return new ContestantServer(child, message.port);
   }
 
-  /** What the server has used since it was last asked. */
-  async report(): Promise<ServerReport> {
-    this.#child.send('report');
+  /** @param detailed also of the loop's delay and the heap. */
+  async report(detailed = false): Promise<ServerReport> {
+    this.#child.send(detailed ? 'report in detail' : 'report');
     const [message] = (await once(this.#child, 'message')) as [ServerMessage];
     if (!('report' in message)) throw new Error('the server did not report');
     return message.report;

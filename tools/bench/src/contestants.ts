@@ -1,6 +1,6 @@
 /** Ways to serve one file over HTTP. Each runs alone in a process of its own. */
 import diagnosticsChannel from 'node:diagnostics_channel';
-import { createReadStream, openSync } from 'node:fs';
+import { createReadStream, openSync, readFileSync } from 'node:fs';
 import type { RequestListener, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream';
 import {
@@ -13,6 +13,8 @@ import {
 } from '@zerocopy/core-syscalls';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 
+/** The request target of the file. */
+export const FILE_TARGET = '/file';
 /** A request target that every contestant answers with a small file. */
 export const WARM_UP_TARGET = '/warm-up';
 
@@ -72,6 +74,46 @@ const zerocopySendFile: Contestant = {
   },
 };
 
+/** How sendFile does without its choice between the two ways: for finding where they cross over. */
+const zerocopyKernel: Contestant = {
+  name: 'zerocopy-kernel',
+  description: 'sendFile(res, path, { smallFileSize: 0 })',
+  handler: (path) => (_request, response) => {
+    sendFile(response, path, { smallFileSize: 0 }).catch(() => response.destroy());
+  },
+};
+
+const zerocopyCopy: Contestant = {
+  name: 'zerocopy-copy',
+  description: 'sendFile(res, path, { smallFileSize: 256 KiB })',
+  handler: (path) => (_request, response) => {
+    sendFile(response, path, { smallFileSize: 256 * 1024 }).catch(() => response.destroy());
+  },
+};
+
+/** The ceiling of anything that answers by node:http: no file at all. */
+const memory: Contestant = {
+  name: 'memory',
+  description: 'res.end(buffer), the same bytes held in memory',
+  handler: (path, size, account) => {
+    const bytes = readFileSync(path);
+    return (_request, response) => {
+      account.method = 'memory';
+      response.writeHead(200, headers(size));
+      response.end(bytes);
+    };
+  },
+};
+
+/** Takes a request and never answers: what a connection costs by itself. */
+const silent: Contestant = {
+  name: 'silent',
+  description: 'no answer at all, for comparing memory',
+  handler: () => (request) => {
+    request.resume();
+  },
+};
+
 /** The floor: sendfile(2) through koffi with nothing around it. Not a way to serve files: no errors, no order, no timeouts. */
 const floor: Contestant = {
   name: 'floor',
@@ -115,7 +157,16 @@ const floor: Contestant = {
   },
 };
 
-export const contestants: readonly Contestant[] = [nodePipeline, zerocopyPipeline, zerocopySendFile, floor];
+export const contestants: readonly Contestant[] = [
+  nodePipeline,
+  zerocopyPipeline,
+  zerocopySendFile,
+  zerocopyKernel,
+  zerocopyCopy,
+  memory,
+  silent,
+  floor,
+];
 
 export function contestantNamed(name: string): Contestant {
   const found = contestants.find((contestant) => contestant.name === name);

@@ -1,6 +1,6 @@
 /** One contestant's turn: bytes moved, and what they cost the serving process. */
-import type { ContestantServer } from './contestant-server.js';
-import { WARM_UP_TARGET } from './contestants.js';
+import type { Server } from './contestant-server.js';
+import { FILE_TARGET, WARM_UP_TARGET } from './contestants.js';
 import { PollingClient } from './polling-client.js';
 
 export interface Sample {
@@ -15,7 +15,7 @@ export interface Sample {
 /** Of a small file: a server is compiled after its first minute, and should be before it is measured. */
 const WARM_UP_REQUESTS = 3000;
 
-export async function warmUp(server: ContestantServer): Promise<void> {
+export async function warmUp(server: Server): Promise<void> {
   await measure(server, WARM_UP_REQUESTS, { target: WARM_UP_TARGET });
 }
 
@@ -26,9 +26,9 @@ export interface MeasureOptions {
 
 /** Downloads `target` (by default the file) `requests` times on one kept-alive connection. */
 export async function measure(
-  server: ContestantServer,
+  server: Server,
   requests: number,
-  { target = '/', onBytes }: MeasureOptions = {},
+  { target = FILE_TARGET, onBytes }: MeasureOptions = {},
 ): Promise<Sample> {
   const client = await PollingClient.connect(server.port);
   try {
@@ -48,10 +48,10 @@ export async function measure(
 }
 
 /** One download whose every byte is received and hashed; hexadecimal SHA-256. */
-export async function hashOfDownload(server: ContestantServer): Promise<{ bytes: number; sha256: string }> {
+export async function hashOfDownload(server: Server): Promise<{ bytes: number; sha256: string }> {
   const client = await PollingClient.connect(server.port);
   try {
-    const { bytes, sha256 } = client.get('/', { hash: true });
+    const { bytes, sha256 } = client.get(FILE_TARGET, { hash: true });
     return { bytes, sha256: sha256 ?? '' };
   } finally {
     client.close();

@@ -58,8 +58,7 @@ function portNumber(text: string): number {
 async function demonstrate(given: string | undefined): Promise<void> {
   console.log(formatReport(probe()));
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-demo-'));
-  const leave = (): never => process.exit(130);
-  process.on('SIGINT', leave).on('SIGTERM', leave);
+  process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143));
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
   const path = given === undefined ? makeFile(join(directory, 'file')) : resolve(given);

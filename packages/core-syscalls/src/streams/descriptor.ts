@@ -50,6 +50,12 @@ export class OwnedDescriptor {
     return new OwnedDescriptor(result);
   }
 
+  /** {@link duplicate}, but null where it cannot be done. */
+  static tryDuplicate(fd: number): OwnedDescriptor | null {
+    const result = fcntl(fd, constants.F_DUPFD_CLOEXEC, 0);
+    return result < 0 ? null : new OwnedDescriptor(result);
+  }
+
   /** Takes over a descriptor that the caller has opened and from now on must not close. */
   static adopt(fd: number): OwnedDescriptor {
     return new OwnedDescriptor(fd);

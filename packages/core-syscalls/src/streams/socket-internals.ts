@@ -4,6 +4,7 @@
  */
 import type { OutgoingMessage } from 'node:http';
 import { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 
 /** node:http, loaded when the first stream is looked at: whoever serves HTTP has it, and nobody else pays for it. */
 let http: typeof import('node:http') | undefined;
@@ -81,6 +82,20 @@ export function hasSeenEnd(socket: Socket): boolean {
 /** The socket an HTTP message goes out on, also while it is queued behind earlier responses. */
 export function socketOfMessage(message: OutgoingMessage): Socket | null {
   return message.socket ?? (message as unknown as MessageInternals).req?.socket ?? null;
+}
+
+/** Whether this is a client's request that has still to get its connection from an agent. */
+export function isAwaitingSocket(message: OutgoingMessage): boolean {
+  http ??= process.getBuiltinModule('node:http');
+  return message instanceof http.ClientRequest && message.socket === null && !message.destroyed;
+}
+
+/**
+ * Whether `stream.pipeline` will end the destination right after `source`: it pipes with `end: false` and listens for
+ * 'end' itself, by a function of this name (Node 20 to 26). Unrecognised, it is a pipe whose owner may write more.
+ */
+export function isEndedByPipeline(source: Readable): boolean {
+  return source.listeners('end').some(({ name }) => name === 'endFn');
 }
 
 /** How the body of an outgoing HTTP message is delimited, as far as that is decided. */

@@ -11,6 +11,8 @@ export interface TransferTrace {
   /** What the caller says of it, for instance `{ source: path }`. */
   readonly detail: Readonly<Record<string, unknown>> | undefined;
   result?: TransferResult;
+  /** Of `result.syscalls`: those made on other threads, since the bytes were not in memory. */
+  offThread?: number;
   error?: unknown;
 }
 
@@ -42,9 +44,10 @@ export function traceStart(
   return trace;
 }
 
-export function traceSuccess(trace: TransferTrace | undefined, result: TransferResult): void {
+export function traceSuccess(trace: TransferTrace | undefined, result: TransferResult, offThread: number): void {
   if (trace === undefined) return;
   trace.result = result;
+  trace.offThread = offThread;
   channel.asyncStart.publish(trace);
   channel.asyncEnd.publish(trace);
 }

@@ -12,6 +12,8 @@ const PIECE_MIN = 64 * KiB;
 const PIECE_MAX = MiB;
 /** What all of them together move in one turn of the loop, in bytes: about half a millisecond of it. */
 const TURN_TOTAL = 4 * MiB;
+/** What a transfer moves at most in its first turn: those that start in the same turn are not counted yet. */
+const FIRST_TURN_MAX = 512 * KiB;
 
 let active = 0;
 
@@ -34,6 +36,7 @@ export function pieceSize(): number {
 }
 
 /** Bytes after which a transfer lets the loop go on. */
-export function quantumSize(): number {
-  return Math.max(pieceSize(), Math.floor(TURN_TOTAL / Math.max(1, active)));
+export function quantumSize(inFirstTurn = false): number {
+  const quantum = Math.max(pieceSize(), Math.floor(TURN_TOTAL / Math.max(1, active)));
+  return inFirstTurn ? Math.min(quantum, FIRST_TURN_MAX) : quantum;
 }

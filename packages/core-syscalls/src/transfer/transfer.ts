@@ -85,9 +85,12 @@ export class Transfer {
   #trace: TransferTrace | undefined;
   readonly #options: TransferOptions;
   readonly #total: number | undefined;
+  #length: number;
+  #offThread = 0;
 
   constructor(options: TransferOptions) {
     this.#options = options;
+    this.#length = options.length;
     this.#engine = options.engine;
     this.#total = Number.isFinite(options.length) ? options.length : undefined;
   }
@@ -118,6 +121,13 @@ export class Transfer {
     }
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     this.#run();
+  }
+
+  /** Ends it, as a success, once `bytes` in all have moved: for destinations where it may not stop just anywhere. */
+  limit(bytes: number): void {
+    this.#length = Math.min(this.#length, Math.max(bytes, this.#bytes));
+    if (this.#state === 'ready' || this.#bytes < this.#length) return;
+    if (this.#state === 'waiting' || this.#state === 'yielding') this.#end(null);
   }
 
   /**
@@ -174,13 +184,12 @@ export class Transfer {
   #looping = false;
 
   #attempts(): void {
-    const { length } = this.#options;
-    const quantum = quantumSize();
-    const piece = pieceSize();
+    const quantum = quantumSize(this.#bytes === 0);
+    const piece = Math.min(quantum, pieceSize());
     let turn = 0;
     while (this.#state === 'attempting') {
       if (this.#ending !== undefined) return this.#end(this.#ending.error);
-      const left = length - this.#bytes;
+      const left = this.#length - this.#bytes;
       if (left <= 0) return this.#end(null);
       if (turn >= quantum) {
         if (!this.#report()) return;
@@ -196,9 +205,9 @@ export class Transfer {
       } else if (result === 0) {
         return this.#end(null);
       } else if (result === -EAGAIN || result === FULL) {
-        this.#pause('waiting', left);
+        this.#pause('waiting');
       } else if (result === COLD) {
-        this.#pause('offloading', left);
+        this.#pause('offloading');
       } else if (result !== -EINTR) {
         const successor = this.#engine.successor?.(result);
         if (successor === undefined) return this.#end(new SyscallError(result, this.#engine.syscall));
@@ -207,10 +216,13 @@ export class Transfer {
     }
   }
 
-  #pause(state: 'waiting' | 'offloading', left: number): void {
+  #pause(state: 'waiting' | 'offloading'): void {
     if (!this.#report()) return;
+    const left = this.#length - this.#bytes;
+    if (left <= 0) return this.#end(null); // limited from within the callback
     this.#state = state;
     this.#syscalls++;
+    if (state === 'offloading') this.#offThread++;
     if (state === 'waiting') this.#engine.wait(left, this.#onResume);
     else if (this.#engine.offload !== undefined) this.#engine.offload(left, this.#onResume);
     else this.#end(new Error(`the ${this.#engine.method} engine answered COLD but has no offload`));
@@ -251,7 +263,7 @@ export class Transfer {
     };
     if (this.#engine.reason !== undefined) result.fallbackReason = this.#engine.reason;
     if (error === null) {
-      traceSuccess(this.#trace, result);
+      traceSuccess(this.#trace, result, this.#offThread);
       onEnd(null, result);
     } else {
       const failure = transferError(error, this.#bytes);
