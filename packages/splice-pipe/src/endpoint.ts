@@ -101,10 +101,13 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
   const kind = own === undefined ? { refused: 'no system calls here' } : kindOf(own.fd);
   if (own !== undefined && (kind === 'stream' || kind === 'pipe')) {
     const socket = wrap(own, { readable: true, writable: false });
+    const refused = unavailable() ?? refusalOfSource(socket);
+    // Now: what this stream would have read by the time the transfer begins could never be given back.
+    const taken = refused === undefined ? new SocketSource(socket, { resume: () => false }) : undefined;
     return {
-      refused: unavailable() ?? refusalOfSource(socket),
+      refused,
       socket,
-      take: () => new SocketSource(socket, { resume: () => false }),
+      take: () => taken as SocketSource,
       stream: () => socket,
       dispose: () => socket.destroy(),
     };

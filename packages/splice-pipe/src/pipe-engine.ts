@@ -55,7 +55,7 @@ export class PipeEngine implements TransferEngine {
   }
 
   attempt(count: number): number {
-    if (this.#head.length > 0) return this.#block('head', FULL);
+    if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? COLD : FULL);
     if (this.#ended) return 0;
     const from = this.#source.descriptor();
     const to = this.#destination.descriptor();
@@ -82,11 +82,8 @@ export class PipeEngine implements TransferEngine {
   }
 
   wait(count: number, resume: Resume): void {
-    if (this.#blocked === 'head') {
-      const part = this.#head.subarray(0, count);
-      this.#head = this.#head.subarray(part.length);
-      this.#write(part, resume);
-    } else if (this.#blocked === 'destination') this.#carry(Math.min(count, CARRY_SIZE), resume);
+    if (this.#blocked === 'head') this.#writeHead(count, resume);
+    else if (this.#blocked === 'destination') this.#carry(Math.min(count, CARRY_SIZE), resume);
     else {
       const size = this.reason === undefined ? CARRY_SIZE : COPY_SIZE;
       this.#source.onReadable(Math.min(count, size), (error, chunk) => {
@@ -98,14 +95,18 @@ export class PipeEngine implements TransferEngine {
           resume(null, SOURCE_ENDED);
         } else {
           this.#source.took(chunk.length);
-          if (chunk.length > count) this.#head = Buffer.from(chunk.subarray(count));
-          this.#write(Buffer.from(chunk.subarray(0, count)), resume);
+          this.#head = Buffer.from(chunk);
+          resume(null, 0);
         }
       });
     }
   }
 
   offload(count: number, resume: Resume): void {
+    if (this.#head.length > 0) {
+      this.#writeHead(count, resume);
+      return;
+    }
     this.calls++;
     let own: OwnedDescriptor; // the stream may be closed, and its number used again, while the call runs (rule 40)
     try {
@@ -170,6 +171,12 @@ export class PipeEngine implements TransferEngine {
       this.#source.took(read);
       this.#write(this.#buffer.subarray(0, read), resume);
     } else resume(null, 0); // somebody else reads it as well
+  }
+
+  #writeHead(count: number, resume: Resume): void {
+    const part = this.#head.subarray(0, count);
+    this.#head = this.#head.subarray(part.length);
+    this.#write(part, resume);
   }
 
   #write(chunk: Buffer, resume: Resume): void {

@@ -78,6 +78,9 @@ export async function proxy(a: Socket, b: Socket, options: ProxyOptions = {}): P
   if (!isSocket(b)) throw invalidArgument('b', 'a net.Socket', b);
   validateSignal(options.signal);
   validateFunction(options.onProgress, 'onProgress');
+  if (options.head !== undefined && !(options.head instanceof Uint8Array)) {
+    throw invalidArgument('options.head', 'a Buffer', options.head);
+  }
   if (options.proxyProtocol !== undefined) validateChoice(options.proxyProtocol, 'proxyProtocol', ['v1', 'v2']);
   const session = new ProxySession(a, b, options);
   if (a.connecting || b.connecting) {
@@ -303,8 +306,8 @@ function refusalOfPair(a: Socket, b: Socket): string | undefined {
 const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0, durationMs: 0 });
 
 function reset(socket: Socket): void {
-  // A unix socket has no reset; its peer sees an end.
-  if (socket.remoteFamily === undefined) socket.destroy();
+  // A unix socket has no reset, its peer sees an end; of an encrypted one Node refuses to.
+  if (socket.remoteFamily === undefined || isEncrypted(socket)) socket.destroy();
   else socket.resetAndDestroy();
 }
 

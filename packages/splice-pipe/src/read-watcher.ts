@@ -49,7 +49,7 @@ export class ReadWatcher {
     this.#socket.on('error', end);
   }
 
-  /** Calls back once, with at most `size` bytes; or, rarely, with more, if the buffer had been chosen earlier. */
+  /** Calls back once, with at most `size` bytes; with one, if it is not called from within the callback. */
   wait(size: number, callback: ReadableCallback): void {
     this.#size = Math.min(size, WATCH_SIZE_MAX);
     this.#callback = callback;
@@ -65,7 +65,8 @@ export class ReadWatcher {
 
   #buffer(): Uint8Array {
     shared ??= new Uint8Array(WATCH_SIZE_MAX);
-    return shared.subarray(0, this.#size);
+    // Chosen when the last read is over, and used by the next: more than will then be asked for must not be read.
+    return shared.subarray(0, this.#callback === undefined ? 1 : this.#size);
   }
 
   /** Returning false stops libuv's reading: no byte may arrive while nobody waits for it. */

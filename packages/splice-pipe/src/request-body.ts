@@ -122,6 +122,9 @@ export class RequestSource implements KernelSource {
   #unparsed: number;
   #fromHead: number;
   #dropping = true;
+  /** Read below the parser, and not delivered yet. */
+  #outstanding = 0;
+  #given = false;
 
   /** @param observed ends the counting, and tells what a 'data' listener has been given, the bytes read here included. */
   constructor(request: IncomingMessage & RequestInternals, observed: () => number, release: () => void) {
@@ -152,12 +155,19 @@ export class RequestSource implements KernelSource {
 
   took(bytes: number): void {
     this.#connection.took(bytes);
+    this.#outstanding += bytes;
   }
 
   delivered(bytes: number): void {
+    if (this.#given) return; // accounted for already
     const fromHead = Math.min(bytes, this.#fromHead);
     this.#fromHead -= fromHead;
-    let zeros = Math.min(bytes - fromHead, this.#unparsed);
+    this.#outstanding -= bytes - fromHead;
+    this.#feedZeros(bytes - fromHead);
+  }
+
+  #feedZeros(bytes: number): void {
+    let zeros = Math.min(bytes, this.#unparsed);
     this.#unparsed -= zeros;
     for (; zeros > 0; zeros -= ZEROS.length) {
       this.#parse(zeros >= ZEROS.length ? ZEROS : ZEROS.subarray(0, zeros));
@@ -165,8 +175,11 @@ export class RequestSource implements KernelSource {
   }
 
   giveBack(unread: Buffer): void {
-    this.#dropping = false;
     const own = unread.subarray(0, Math.min(unread.length, this.#fromHead));
+    // What the destination's stream has taken, and will deliver, was stopped without a word about it.
+    this.#feedZeros(this.#outstanding - (unread.length - own.length));
+    this.#given = true;
+    this.#dropping = false;
     if (own.length > 0) this.#request.unshift(own);
     if (unread.length > own.length) this.#parse(unread.subarray(own.length));
     Reflect.deleteProperty(this.#request, 'push');

@@ -119,6 +119,8 @@ export class FileSource implements KernelSource {
   readonly isPipe = false;
   readonly #own: OwnedDescriptor;
   #certain: number;
+  #reading = false;
+  #givenBack = false;
 
   /** @param own becomes this object's. @param length bytes asked for; may be Infinity. */
   constructor(own: OwnedDescriptor, length: number) {
@@ -138,8 +140,11 @@ export class FileSource implements KernelSource {
   /** For copying: the thread pool reads. */
   onReadable(size: number, callback: ReadableCallback): void {
     const buffer = Buffer.allocUnsafe(Math.min(size, 64 * 1024));
+    this.#reading = true;
     read(this.#own.fd, buffer, 0, buffer.length, null, (error, bytes) => {
-      if (error) callback(error, null);
+      this.#reading = false;
+      if (this.#givenBack) this.giveBack(buffer.subarray(0, bytes));
+      else if (error) callback(error, null);
       else callback(null, bytes === 0 ? null : buffer.subarray(0, bytes));
     });
   }
@@ -151,11 +156,12 @@ export class FileSource implements KernelSource {
   delivered(): void {}
 
   giveBack(unread: Buffer): void {
+    this.#givenBack = true;
     // As if the bytes had not been read; fails on nothing that can be opened as a regular file.
     if (unread.length > 0) {
       const position = syscalls.lseek(this.#own.fd, 0, constants.SEEK_CUR);
       if (position >= unread.length) syscalls.lseek(this.#own.fd, position - unread.length, constants.SEEK_SET);
     }
-    this.#own.close();
+    if (!this.#reading) this.#own.close(); // its number may be used again (rule 40)
   }
 }

@@ -112,7 +112,8 @@ export class SpliceEngine implements TransferEngine {
   }
 
   attempt(count: number): number {
-    if (this.#head.length > 0) return this.#block('head', FULL);
+    // A write to a file is a call on another thread: stopped, the transfer waits for it.
+    if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? COLD : FULL);
     const pipe = this.#pipe;
     if (pipe === undefined || pipe.held === 0 || this.#topUp) {
       const filled = this.#fill(count);
@@ -123,12 +124,9 @@ export class SpliceEngine implements TransferEngine {
 
   wait(count: number, resume: Resume): void {
     switch (this.#blocked) {
-      case 'head': {
-        const part = this.#head.subarray(0, count);
-        this.#head = this.#head.subarray(part.length);
-        this.#write(part, resume);
+      case 'head':
+        this.#writeHead(count, resume);
         break;
-      }
       case 'destination':
         this.#carry(this.#pipe as Pipe, this.#destinationRefuses ? COPY_SIZE : CARRY_SIZE, resume);
         break;
@@ -139,6 +137,10 @@ export class SpliceEngine implements TransferEngine {
   }
 
   offload(count: number, resume: Resume): void {
+    if (this.#head.length > 0) {
+      this.#writeHead(count, resume);
+      return;
+    }
     const pipe = this.#pipe as Pipe;
     if (this.#offThread === 'fill') this.#fillOffThread(pipe, count, resume);
     else if (this.#destinationRefuses) this.#carry(pipe, COPY_SIZE, resume);
@@ -322,6 +324,12 @@ export class SpliceEngine implements TransferEngine {
     return this.#buffer;
   }
 
+  #writeHead(count: number, resume: Resume): void {
+    const part = this.#head.subarray(0, count);
+    this.#head = this.#head.subarray(part.length);
+    this.#write(part, resume);
+  }
+
   #write(chunk: Buffer, resume: Resume): void {
     this.inStream = chunk.length;
     this.calls++;
@@ -361,6 +369,11 @@ export class SpliceEngine implements TransferEngine {
         resume(null, 0);
         return;
       }
+    }
+    if (this.#destination.mayBlock) {
+      this.#head = Buffer.from(chunk);
+      resume(null, 0);
+      return;
     }
     const part = chunk.subarray(0, count);
     if (part.length < chunk.length) this.#head = Buffer.from(chunk.subarray(count)); // more than asked for: given back

@@ -19,7 +19,10 @@ import { StreamCopyEngine } from './stream-copy.js';
 export interface SpliceOptions {
   /** Bytes to move, at most. Default: up to the source's end. */
   length?: number;
-  /** Stops where it is: rejects with the code ABORT_ERR. Both streams stay open, and nothing is lost. */
+  /**
+   * Stops where it is: rejects with the code ABORT_ERR. Both streams stay open, and nothing is lost; only what has
+   * been read from a bare descriptor, at most one pipe's worth, can be given back to nobody.
+   */
   signal?: AbortSignal;
   /** After every pause of the transfer and at its end; `bytes` so far, `total` if `length` is given. */
   onProgress?: (bytes: number, total?: number) => void;

@@ -44,7 +44,9 @@ import type { KernelSource } from './source.js';
 import { connected, type SpliceOptions } from './splice.js';
 import { CARRY_SIZE, SPLICE_FLAGS } from './splice-engine.js';
 
-export interface TeeOptions extends Omit<SpliceOptions, 'fallback'> {
+export interface TeeOptions extends Omit<SpliceOptions, 'fallback' | 'signal'> {
+  /** Stops it: rejects with the code ABORT_ERR. The streams stay open; a piece may have reached some of them only. */
+  signal?: AbortSignal;
   /**
    * Milliseconds that a destination may keep the others waiting with one piece; then it is dropped, with the code
    * ERR_DESTINATION_TOO_SLOW, and the others go on. Default 0: the slowest sets the pace.
@@ -66,6 +68,8 @@ export interface TeeResult extends TransferResult {
 }
 
 const { EAGAIN, EINTR, EIO } = constants;
+/** Of one call, and of one turn of the loop. */
+const PIECE_MAX = 1024 * 1024;
 
 /** One destination: what it has still to get of the current piece is in its pipe, or, copying, in `chunk`. */
 class Branch {
@@ -78,6 +82,7 @@ class Branch {
   #carry: Buffer | undefined;
   /** A call on another thread uses the pipe and the file. */
   #busy = false;
+  #stopped = false;
   #whenIdle: (() => void) | undefined;
 
   constructor(destination: KernelDestination) {
@@ -105,14 +110,18 @@ class Branch {
   }
 
   write(chunk: Buffer, done: (error: Error | null) => void): void {
+    this.#busy = this.#destination.mayBlock;
     this.#destination.write(chunk, (error, bytes) => {
+      this.#busy = false;
       this.bytes += bytes;
+      this.#whenIdle?.();
       done(error);
     });
   }
 
-  /** Resolves when no call on another thread is under way. */
+  /** Resolves when no call on another thread is under way, and none follows. */
   idle(): Promise<void> {
+    this.#stopped = true;
     return new Promise((resolve) => {
       if (this.#busy) this.#whenIdle = resolve;
       else resolve();
@@ -135,13 +144,17 @@ class Branch {
     this.#busy = true;
     this.#destination.spliceOffThread?.(pipe.readFd, pipe.held, (result) => {
       this.#busy = false;
-      this.#whenIdle?.();
       if (result > 0) {
         this.#destination.moved(result);
         this.#drained(pipe, result);
-      } else if (result !== -EINTR) return done(new SyscallError(result === 0 ? EIO : result, 'write'));
-      if (pipe.held === 0) done(null);
-      else this.#drainOffThread(pipe, done);
+      }
+      this.#whenIdle?.();
+      if (this.#stopped || this.error !== undefined) return done(null); // nobody waits for the rest
+      if (result > 0) {
+        if (pipe.held > 0) this.#drainOffThread(pipe, done);
+        else done(null);
+      } else if (result === -EINTR) this.#drainOffThread(pipe, done);
+      else done(new SyscallError(result === 0 ? EIO : result, 'write'));
     });
   }
 
@@ -175,6 +188,9 @@ class TeeEngine implements TransferEngine {
   readonly #source: KernelSource;
   readonly #dropAfter: number;
   #pipes = false;
+  #inTurn = 0;
+  /** All destinations have it; it is still to be counted. */
+  inStream = 0;
 
   constructor({ source, branches, dropAfter, refused }: TeeEngineOptions) {
     this.reason = refused;
@@ -229,7 +245,10 @@ class TeeEngine implements TransferEngine {
     const [first] = this.#live as [Branch];
     const pipe = first.pipe as Pipe;
     const fd = this.#source.descriptor();
-    const result = fd < 0 ? -constants.EBADF : syscalls.splice(fd, null, pipe.writeFd, null, count, SPLICE_FLAGS);
+    const result =
+      fd < 0
+        ? -constants.EBADF
+        : syscalls.splice(fd, null, pipe.writeFd, null, Math.min(count, PIECE_MAX), SPLICE_FLAGS);
     if (result > 0) {
       this.#source.took(result);
       pipe.held = result;
@@ -279,6 +298,21 @@ class TeeEngine implements TransferEngine {
     this.#toAll(bytes, (branch, done) => branch.drain(done), resume);
   }
 
+  /** Lets the loop go on after a turn's share, however fast all ends are (rule 2). */
+  #through(bytes: number, resume: Resume): void {
+    this.#inTurn += bytes;
+    if (this.#inTurn < PIECE_MAX) {
+      resume(null, bytes);
+      return;
+    }
+    this.#inTurn = 0;
+    this.inStream = bytes;
+    setImmediate(() => {
+      this.inStream = 0;
+      resume(null, bytes);
+    });
+  }
+
   /** Hands one piece to every branch, and resumes when all of them have it, or have been dropped. */
   #toAll(bytes: number, hand: (branch: Branch, done: (error: Error | null) => void) => void, resume: Resume): void {
     const pending = new Set(this.#live);
@@ -287,7 +321,7 @@ class TeeEngine implements TransferEngine {
     const finish = (): void => {
       if (pending.size > 0 || handing) return;
       clearTimeout(timer);
-      if (this.#live.length > 0) resume(null, bytes);
+      if (this.#live.length > 0) this.#through(bytes, resume);
       else {
         this.failed = 'destination';
         resume(new TransferError('every destination has failed', { code: 'ERR_ALL_DESTINATIONS_FAILED', bytes: 0 }), 0);

@@ -16,6 +16,8 @@ export const MiB = 1024 * KiB;
 const splice = feature('splice');
 /** For tests of the kernel path. Where it cannot be taken they are skipped, and say why. */
 export const kernelTest = (splice.available ? test : test.skip) as TestFn;
+/** The same for tests that look at what the whole process holds: one at a time, before all others of the file. */
+export const kernelSerial = (splice.available ? test.serial : test.serial.skip) as TestFn;
 if (!splice.available) test.skip(`the kernel path: ${splice.reason}`, () => {});
 
 export function temporaryDirectory(): string {
@@ -76,10 +78,15 @@ export async function withPair<T>(kind: Kind, directory: string, use: (pair: Pai
   }
 }
 
-export async function collect(stream: NodeJS.ReadableStream): Promise<Buffer> {
+/** Everything up to the end. Not by an iterator: that would destroy a socket whose other half is still open. */
+export function collect(stream: NodeJS.ReadableStream): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
-  return Buffer.concat(chunks);
+  return new Promise((resolve, reject) => {
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    stream.once('end', () => resolve(Buffer.concat(chunks)));
+    stream.once('error', reject);
+    stream.once('close', () => reject(new Error('closed before its end')));
+  });
 }
 
 /** Collects without ending anything: what has arrived can be asked at any time. */
