@@ -13,6 +13,8 @@ export const constants = {
   EFAULT: 14,
   EXDEV: 18,
   EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
   ESPIPE: 29,
   EPIPE: 32,
   ENOSYS: 38,
@@ -151,6 +153,7 @@ export const constants = {
   MSG_NOSIGNAL: 0x4000,
 
   // ioctl(2)
+  FIONREAD: 0x541b,
   FICLONE: 0x40049409,
   FICLONERANGE: 0x4020940d,
   SIOCETHTOOL: 0x8946,

@@ -1,6 +1,7 @@
 /** For this project's own packages: what they share besides system calls. Not covered by semantic versioning. */
 
 export { memoryAt } from './libc.js';
+export { systemLimits } from './probe/report.js';
 export { descriptorOf, OwnedDescriptor } from './streams/descriptor.js';
 export { type TakenSocket, takeSocketForReading } from './streams/read-takeover.js';
 export {
@@ -11,6 +12,7 @@ export {
   isEncrypted,
   isEndedByPipeline,
   isOutgoingMessage,
+  isPausedByHttp,
   isSocket,
   isWritePatched,
   socketDescriptor,
@@ -23,6 +25,7 @@ export {
   type TurnRequest,
   type WriteTurn,
 } from './streams/write-turn.js';
+export { type OffThreadCall, runOffThread } from './transfer/off-thread.js';
 export { activeTransfers, pieceSize, quantumSize } from './transfer/quantum.js';
 export { abortError, codeOf, TransferError, type TransferErrorOptions, transferError } from './transfer/result.js';
 export {

@@ -83,7 +83,15 @@ function kernelNumber(path: string): number | undefined {
   return Number.isFinite(number) ? number : undefined;
 }
 
-function limits(): SystemLimits {
+let limits: SystemLimits | undefined;
+
+/** The limits alone, read once. */
+export function systemLimits(): SystemLimits {
+  limits ??= readLimits();
+  return limits;
+}
+
+function readLimits(): SystemLimits {
   const leaseBreakTime = kernelNumber('/proc/sys/fs/lease-break-time');
   return {
     pipeMaxSize: kernelNumber('/proc/sys/fs/pipe-max-size'),
@@ -112,7 +120,7 @@ export function probe(): CapabilityReport {
     pageSize: getpagesize(),
     features: features as Record<FeatureName, Feature>,
     interfaces: onLinux ? probeInterfaces() : [],
-    limits: limits(),
+    limits: systemLimits(),
     knownProblems: onLinux ? knownProblems(release()) : [],
     ...(problem === undefined ? {} : { configurationError: problem }),
   };

@@ -81,6 +81,8 @@ export function takeSocketForReading(socket: Socket): TakenSocket | null {
       if (socket.destroyed) return;
       if (unread !== undefined && unread.length > 0) socket.unshift(unread);
       if (resume) socket.resume();
+      // Nobody had decided yet whether it flows; pause() has, and a 'data' listener would wait for ever.
+      else if (wasFlowing === null) (socket as { readableFlowing: boolean | null }).readableFlowing = null;
       // resume() and read(0) do nothing if the stream believes a read is under way; start libuv's loop then.
       if (!isReading(socket) && !socket.readableEnded) socket.read(0);
       if (!isReading(socket) && !socket.destroyed && !socket.readableEnded) internals._read(0);

@@ -27,6 +27,7 @@ interface Handle {
 interface SocketInternals {
   readonly _handle?: Handle | null;
   readonly encrypted?: boolean;
+  readonly _paused?: boolean;
   readonly _readableState?: { readonly ended?: boolean };
 }
 
@@ -66,6 +67,11 @@ export function stopReading(socket: Socket): void {
 /** Whether libuv reads this socket into user space right now. */
 export function isReading(socket: Socket): boolean {
   return handleOf(socket)?.reading === true;
+}
+
+/** Whether Node's HTTP server has stopped reading requests, because responses pile up; it must be given no data then. */
+export function isPausedByHttp(socket: Socket): boolean {
+  return (socket as unknown as SocketInternals)._paused === true;
 }
 
 /** Whether Node has read the end of the stream, even if nobody has been told by 'end' yet. */

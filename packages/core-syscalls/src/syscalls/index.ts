@@ -48,5 +48,5 @@ export {
 export { pread, preadv2, pwrite, pwritev2, read, readv, write, writev } from './read-write.js';
 export { sendfile, sendfileAsync } from './sendfile.js';
 export { getsockopt, recv, send, setsockopt, setsockoptBytes, socket, socketpair } from './socket.js';
-export { splice, tee, vmsplice } from './splice.js';
+export { splice, spliceAsync, tee, vmsplice } from './splice.js';
 export { readStatx, STATX_SIZE, type Statx, statx } from './statx.js';

@@ -1,8 +1,9 @@
 /** splice(2), tee(2), vmsplice(2): pages through a pipe. */
-import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
 import { createOffsetCell, type OffsetCell, setOffset } from './offset.js';
 
 let nativeSplice: NativeFunction<[number, OffsetCell | null, number, OffsetCell | null, number, number]> | undefined;
+const splicePrototype = 'intptr_t splice(int fd_in, void *off_in, int fd_out, void *off_out, size_t size, uint flags)';
 let nativeTee: NativeFunction<[number, number, number, number]> | undefined;
 let nativeVmsplice: NativeFunction<[number, Pointer, number, number]> | undefined;
 const cellIn = createOffsetCell();
@@ -24,10 +25,27 @@ export function splice(
   size: number,
   flags: number,
 ): number {
-  nativeSplice ??= bind('intptr_t splice(int fd_in, void *off_in, int fd_out, void *off_out, size_t size, uint flags)');
+  nativeSplice ??= bind(splicePrototype);
   const from = offIn === null ? null : setOffset(cellIn, offIn);
   const to = offOut === null ? null : setOffset(cellOut, offOut);
   return kernelResult(nativeSplice(fdIn, from, fdOut, to, size, flags));
+}
+
+/**
+ * {@link splice} on libuv's thread pool: where a file would make the calling thread wait for a disk.
+ * @param cellIn, cellOut memory for the offsets, one for each call in flight; or null, as above.
+ */
+export function spliceAsync(
+  fdIn: number,
+  cellIn: OffsetCell | null,
+  fdOut: number,
+  cellOut: OffsetCell | null,
+  size: number,
+  flags: number,
+  callback: (result: number) => void,
+): void {
+  nativeSplice ??= bind(splicePrototype);
+  nativeSplice.async(fdIn, cellIn, fdOut, cellOut, size, flags, asyncResult(callback));
 }
 
 /**

@@ -48,6 +48,8 @@ export interface TransferEngine {
   offload?(count: number, resume: Resume): void;
   /** While waiting: bytes that the destination's stream has taken and will deliver unless its connection is lost. */
   readonly inStream?: number;
+  /** System calls made so far, of an engine whose attempts are not one call each. */
+  readonly calls?: number;
   /** Another engine to go on with at the current position after `errno` (negative), or undefined: then it is an error. */
   successor?(errno: number): TransferEngine | undefined;
 }
@@ -256,7 +258,7 @@ export class Transfer {
     const result: TransferResult = {
       bytes: this.#bytes,
       method: this.#engine.method,
-      syscalls: this.#syscalls,
+      syscalls: this.#engine.calls ?? this.#syscalls,
       durationMs: performance.now() - this.#startedAt,
     };
     if (this.#engine.reason !== undefined) result.fallbackReason = this.#engine.reason;

@@ -1,0 +1,187 @@
+/** The two ends of a splice, as callers name them: what the kernel can take, and the plain stream where it cannot. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { Readable, Writable } from 'node:stream';
+import { descriptorOf, feature, libcStatus } from '@zerocopy/core-syscalls';
+import { isSocket, OwnedDescriptor } from '@zerocopy/core-syscalls/internals';
+import { isAppending, kindOf } from './descriptor-kind.js';
+import { FileDestination, type KernelDestination, refusalOfDestination } from './destination.js';
+import { invalidArgument } from './options.js';
+import { FileSource, type KernelSource, refusalOfSource, SocketSource } from './source.js';
+
+export type SpliceSource = Readable | FileHandle | number;
+export type SpliceDestination = Writable | FileHandle | number;
+
+interface End {
+  /** Why the kernel cannot take it, or undefined. */
+  readonly refused: string | undefined;
+  /** Set if it is, or has been wrapped into, a socket. */
+  readonly socket: Socket | undefined;
+  /** Closes what has been made here; never the caller's own. */
+  dispose(): void;
+}
+
+export interface SourceEnd extends End {
+  /** Bytes it is bound to bring: fewer are a failure of its own. */
+  readonly promised?: number | undefined;
+  take(): KernelSource;
+  stream(): Readable;
+}
+
+export interface DestinationEnd extends End {
+  readonly target: Socket | KernelDestination;
+  stream(): Writable;
+}
+
+const isFileHandle = (thing: unknown): thing is FileHandle =>
+  typeof thing === 'object' &&
+  thing !== null &&
+  typeof (thing as FileHandle).fd === 'number' &&
+  'readableWebStream' in thing;
+
+const typeName = (thing: object): string => thing.constructor?.name || 'stream';
+
+/** Why nothing can be spliced in this process, or undefined. */
+export function unavailable(): string | undefined {
+  const { available, reason } = feature('splice');
+  return available ? undefined : (reason ?? 'splice is not available');
+}
+
+/** A duplicate to work on, where one can be made: the caller may close the original meanwhile. */
+function duplicate(fd: number): OwnedDescriptor | undefined {
+  return libcStatus().available ? OwnedDescriptor.duplicate(fd) : undefined;
+}
+
+/** libuv's stream over a duplicate: it brings the waiting. Destroyed in the end, never ended: the connection is shared. */
+function wrap(own: OwnedDescriptor, options: { readable: boolean; writable: boolean }): Socket {
+  const socket = new Socket({ fd: own.fd, allowHalfOpen: true, ...options });
+  own.release();
+  socket.on('error', () => {}); // reported by the transfer
+  return socket;
+}
+
+function fileStream<Stream extends Readable | Writable>(
+  fd: number,
+  own: OwnedDescriptor | undefined,
+  create: (options: { fd: number; autoClose: boolean }) => Stream,
+): Stream {
+  const stream = create(own === undefined ? { fd, autoClose: false } : { fd: own.release(), autoClose: true });
+  stream.on('error', () => {}); // reported by the transfer
+  return stream;
+}
+
+/** @param length bytes asked for; may be Infinity. */
+export function openSource(source: unknown, length: number): SourceEnd {
+  if (typeof source === 'number' || isFileHandle(source)) return openSourceDescriptor(descriptorOf(source), length);
+  if (!(source instanceof Readable)) throw invalidArgument('source', 'a Readable, FileHandle or descriptor', source);
+  if (!isSocket(source)) {
+    return {
+      refused: unavailable() ?? `the source is not a socket but a ${typeName(source)}`,
+      socket: undefined,
+      take: () => {
+        throw new Error('not a socket');
+      },
+      stream: () => source,
+      dispose: () => {},
+    };
+  }
+  return {
+    refused: unavailable() ?? refusalOfSource(source),
+    socket: source,
+    take: () => new SocketSource(source),
+    stream: () => source,
+    dispose: () => {},
+  };
+}
+
+function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
+  if (fd === null) throw invalidArgument('source', 'an open descriptor', fd);
+  const own = duplicate(fd);
+  const kind = own === undefined ? { refused: 'no system calls here' } : kindOf(own.fd);
+  if (own !== undefined && (kind === 'stream' || kind === 'pipe')) {
+    const socket = wrap(own, { readable: true, writable: false });
+    const refused = unavailable() ?? refusalOfSource(socket);
+    // Now: what this stream would have read by the time the transfer begins could never be given back.
+    const taken = refused === undefined ? new SocketSource(socket, { resume: () => false }) : undefined;
+    return {
+      refused,
+      socket,
+      take: () => taken as SocketSource,
+      stream: () => socket,
+      dispose: () => socket.destroy(),
+    };
+  }
+  let stream: Readable | undefined;
+  const end = Number.isFinite(length) && length > 0 ? { end: length - 1 } : {};
+  return {
+    refused: unavailable() ?? (kind === 'file' ? undefined : `of the source: ${(kind as { refused: string }).refused}`),
+    socket: undefined,
+    take: () => new FileSource(OwnedDescriptor.adopt((own as OwnedDescriptor).release()), length),
+    stream: () => {
+      stream ??= fileStream(fd, own, (options) => createReadStream('', { ...options, ...end }));
+      return stream;
+    },
+    dispose() {
+      stream?.destroy();
+      own?.close();
+    },
+  };
+}
+
+export function openDestination(destination: unknown): DestinationEnd {
+  if (typeof destination === 'number' || isFileHandle(destination)) {
+    return openDestinationDescriptor(descriptorOf(destination));
+  }
+  if (!(destination instanceof Writable || isSocket(destination) || isWritable(destination))) {
+    throw invalidArgument('destination', 'a Writable, FileHandle or descriptor', destination);
+  }
+  const socket = isSocket(destination) ? destination : undefined;
+  const refused =
+    socket === undefined
+      ? `the destination is not a socket but a ${typeName(destination)}`
+      : refusalOfDestination(socket);
+  return {
+    refused: unavailable() ?? refused,
+    socket,
+    target: socket as Socket,
+    stream: () => destination,
+    dispose: () => {},
+  };
+}
+
+/** http.OutgoingMessage and other streams that are no instances of Writable. */
+const isWritable = (thing: unknown): thing is Writable =>
+  typeof thing === 'object' && thing !== null && typeof (thing as Writable).write === 'function';
+
+function openDestinationDescriptor(fd: number | null): DestinationEnd {
+  if (fd === null) throw invalidArgument('destination', 'an open descriptor', fd);
+  const own = duplicate(fd);
+  const kind = own === undefined ? { refused: 'no system calls here' } : kindOf(own.fd);
+  if (own !== undefined && (kind === 'stream' || kind === 'pipe')) {
+    const socket = wrap(own, { readable: false, writable: true });
+    return {
+      refused: unavailable() ?? refusalOfDestination(socket),
+      socket,
+      target: socket,
+      stream: () => socket,
+      dispose: () => socket.destroy(),
+    };
+  }
+  let stream: Writable | undefined;
+  const appending = own !== undefined && kind === 'file' && isAppending(own.fd);
+  const refused = typeof kind === 'object' ? `of the destination: ${kind.refused}` : undefined;
+  return {
+    refused: unavailable() ?? (appending ? 'the destination is open for appending' : refused),
+    socket: undefined,
+    target: new FileDestination(own?.fd ?? -1, undefined),
+    stream: () => {
+      stream ??= fileStream(fd, own, (options) => createWriteStream('', options));
+      return stream;
+    },
+    dispose() {
+      stream?.destroy();
+      own?.close();
+    },
+  };
+}

@@ -1,0 +1,192 @@
+/**
+ * One direction whose source is a pipe itself: spliced directly, without a second pipe.
+ *
+ * EAGAIN may speak of either end here; how many bytes the pipe holds (FIONREAD) decides which (rule 14).
+ */
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import {
+  COLD,
+  FULL,
+  OwnedDescriptor,
+  type Resume,
+  SOURCE_ENDED,
+  type TransferEngine,
+} from '@zerocopy/core-syscalls/internals';
+import type { KernelDestination } from './destination.js';
+import type { KernelSource } from './source.js';
+import {
+  CARRY_SIZE,
+  COPY_SIZE,
+  type Side,
+  SPLICE_FLAGS,
+  SPLICE_REFUSALS,
+  type SpliceEngineOptions,
+} from './splice-engine.js';
+
+const { EAGAIN, EBADF, EINTR, FIONREAD } = constants;
+const held = new Int32Array(1);
+
+export class PipeEngine implements TransferEngine {
+  readonly syscall = 'splice';
+  reason: string | undefined;
+  calls = 0;
+  inStream = 0;
+  failed: Side | undefined;
+  readonly #source: KernelSource;
+  readonly #destination: KernelDestination;
+  #head: Buffer;
+  #ended: boolean;
+  #blocked: 'head' | Side = 'source';
+  #buffer: Buffer | undefined;
+
+  constructor({ source, destination, head }: SpliceEngineOptions) {
+    this.#source = source;
+    this.#destination = destination;
+    this.#head = head === undefined ? source.head : Buffer.concat([head, source.head]);
+    this.#ended = source.ended;
+  }
+
+  get method(): 'splice' | 'copy' {
+    return this.reason === undefined ? 'splice' : 'copy';
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  attempt(count: number): number {
+    if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? COLD : FULL);
+    if (this.#ended) return 0;
+    const from = this.#source.descriptor();
+    const to = this.#destination.descriptor();
+    if (from < 0 || to < 0) {
+      this.failed = from < 0 ? 'source' : 'destination';
+      return -EBADF;
+    }
+    if (this.reason !== undefined) return this.#block('source', FULL);
+    // Off this thread only when there is something: a file is never waited for, and the end comes by the watcher.
+    if (this.#destination.mayBlock) return this.#heldIn(from) > 0 ? COLD : this.#block('source', FULL);
+    this.calls++;
+    const result = syscalls.splice(from, null, to, null, count, SPLICE_FLAGS);
+    if (result > 0) {
+      this.#destination.moved(result);
+      this.#moved(result);
+      return result;
+    }
+    if (result === 0) {
+      this.#ended = true;
+      return 0;
+    }
+    if (result === -EAGAIN) return this.#block(this.#heldIn(from) > 0 ? 'destination' : 'source', result);
+    return this.#notSpliced(result);
+  }
+
+  wait(count: number, resume: Resume): void {
+    if (this.#blocked === 'head') this.#writeHead(count, resume);
+    else if (this.#blocked === 'destination') this.#carry(Math.min(count, CARRY_SIZE), resume);
+    else {
+      const size = this.reason === undefined ? CARRY_SIZE : COPY_SIZE;
+      this.#source.onReadable(Math.min(count, size), (error, chunk) => {
+        if (error !== null) {
+          this.failed = 'source';
+          resume(error, 0);
+        } else if (chunk === null) {
+          this.#ended = true;
+          resume(null, SOURCE_ENDED);
+        } else {
+          this.#source.took(chunk.length);
+          this.#head = Buffer.from(chunk);
+          resume(null, 0);
+        }
+      });
+    }
+  }
+
+  offload(count: number, resume: Resume): void {
+    if (this.#head.length > 0) {
+      this.#writeHead(count, resume);
+      return;
+    }
+    this.calls++;
+    let own: OwnedDescriptor; // the stream may be closed, and its number used again, while the call runs (rule 40)
+    try {
+      own = OwnedDescriptor.duplicate(this.#source.descriptor());
+    } catch (error) {
+      resume(error as Error, 0);
+      return;
+    }
+    this.#destination.spliceOffThread?.(own.fd, count, (result) => {
+      own.close();
+      if (result > 0) {
+        this.#destination.moved(result);
+        this.#moved(result);
+        resume(null, result);
+      } else if (result === 0) {
+        this.#ended = true;
+        resume(null, SOURCE_ENDED);
+      } else {
+        const answer = result === -EAGAIN ? result : this.#notSpliced(result);
+        if (answer === -EAGAIN || answer === -EINTR || answer === FULL) resume(null, 0);
+        else resume(new SyscallError(answer, 'write'), 0);
+      }
+    });
+  }
+
+  /** @returns what had been read from the source and has not been delivered. */
+  close(): Buffer {
+    const head = this.#head;
+    this.#head = Buffer.alloc(0);
+    return head;
+  }
+
+  #heldIn(fd: number): number {
+    return syscalls.ioctl(fd, FIONREAD, held) < 0 ? 0 : (held[0] as number);
+  }
+
+  #block(on: 'head' | Side, answer: number): number {
+    this.#blocked = on;
+    return answer;
+  }
+
+  #moved(bytes: number): void {
+    this.#source.took(bytes);
+    this.#source.delivered(bytes);
+  }
+
+  #notSpliced(result: number): number {
+    if (result === -EINTR) return result;
+    if (SPLICE_REFUSALS.has(result)) {
+      this.reason = `splice was refused by the kernel (${new SyscallError(result, 'splice').code})`;
+      return this.#block('source', FULL);
+    }
+    this.failed = 'destination'; // a pipe does not fail under a read
+    return result;
+  }
+
+  #carry(size: number, resume: Resume): void {
+    this.#buffer ??= Buffer.allocUnsafeSlow(CARRY_SIZE);
+    this.calls++;
+    const read = syscalls.read(this.#source.descriptor(), this.#buffer, size);
+    if (read > 0) {
+      this.#source.took(read);
+      this.#write(this.#buffer.subarray(0, read), resume);
+    } else resume(null, 0); // somebody else reads it as well
+  }
+
+  #writeHead(count: number, resume: Resume): void {
+    const part = this.#head.subarray(0, count);
+    this.#head = this.#head.subarray(part.length);
+    this.#write(part, resume);
+  }
+
+  #write(chunk: Buffer, resume: Resume): void {
+    this.inStream = chunk.length;
+    this.calls++;
+    this.#destination.write(chunk, (error, bytes) => {
+      this.inStream = 0;
+      if (error !== null) this.failed = 'destination';
+      this.#source.delivered(bytes);
+      resume(error, bytes);
+    });
+  }
+}

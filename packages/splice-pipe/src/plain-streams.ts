@@ -1,0 +1,96 @@
+/** Streams that the kernel cannot take, in the shape of those it can: bytes go by their own reading and writing. */
+import type { Readable, Writable } from 'node:stream';
+import type { KernelDestination, WrittenCallback } from './destination.js';
+import type { ReadableCallback } from './read-watcher.js';
+import { closed } from './relay.js';
+import type { KernelSource } from './source.js';
+
+export class StreamSource implements KernelSource {
+  readonly head: Buffer = Buffer.alloc(0);
+  readonly ended = false;
+  readonly mayBlock = false;
+  readonly isPipe = false;
+  readonly certain = 0;
+  readonly #stream: Readable;
+  readonly #wasFlowing: boolean;
+  #wakeUp: (() => void) | undefined;
+  readonly #onEvent = (): void => this.#wakeUp?.();
+
+  constructor(stream: Readable) {
+    this.#stream = stream;
+    this.#wasFlowing = stream.readableFlowing === true;
+    for (const event of ['readable', 'end', 'error', 'close']) stream.on(event, this.#onEvent);
+  }
+
+  descriptor(): number {
+    return -1;
+  }
+
+  onReadable(size: number, callback: ReadableCallback): void {
+    const stream = this.#stream;
+    this.#wakeUp = undefined;
+    const chunk = stream.read() as Buffer | string | null;
+    if (chunk !== null) {
+      const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk, stream.readableEncoding ?? 'utf8');
+      if (bytes.length > size) stream.unshift(bytes.subarray(size));
+      callback(null, bytes.subarray(0, size));
+    } else if (stream.readableEnded) callback(null, null);
+    else if (stream.destroyed) callback(stream.errored ?? closed('source'), null);
+    else this.#wakeUp = () => this.onReadable(size, callback);
+  }
+
+  took(): void {}
+
+  delivered(): void {}
+
+  giveBack(unread: Buffer): void {
+    this.#wakeUp = undefined;
+    const stream = this.#stream;
+    for (const event of ['readable', 'end', 'error', 'close']) stream.off(event, this.#onEvent);
+    if (stream.destroyed || stream.readableEnded) return;
+    if (unread.length > 0) stream.unshift(unread);
+    if (this.#wasFlowing) stream.resume();
+  }
+}
+
+export class StreamDestination implements KernelDestination {
+  readonly mayBlock = false;
+  readonly #stream: Writable;
+  readonly #failure: () => void;
+  #pending: WrittenCallback | undefined;
+
+  constructor(stream: Writable) {
+    this.#stream = stream;
+    this.#failure = () => {
+      const callback = this.#pending;
+      this.#pending = undefined;
+      callback?.(this.#stream.errored ?? closed('destination'), 0);
+    };
+    stream.on('close', this.#failure);
+  }
+
+  descriptor(): number {
+    return -1;
+  }
+
+  write(chunk: Uint8Array, callback: WrittenCallback): void {
+    this.#pending = callback;
+    if (this.#stream.destroyed) return this.#failure();
+    this.#stream.write(chunk, (error) => {
+      if (this.#pending !== callback) return;
+      this.#pending = undefined;
+      callback(error ?? null, error ? 0 : chunk.length);
+    });
+  }
+
+  send(chunk: Uint8Array, callback: WrittenCallback): void {
+    this.write(Buffer.from(chunk), callback);
+  }
+
+  moved(): void {}
+
+  /** Takes no further notice of the stream. */
+  release(): void {
+    this.#stream.off('close', this.#failure);
+  }
+}

@@ -1,0 +1,224 @@
+/**
+ * The body of an HTTP/1 request with a Content-Length, read below Node's parser.
+ *
+ * The parser has seen the header, and perhaps some of the body; it goes on waiting for the rest, which is spliced. As
+ * that arrives, the parser is fed as many zeros, and what it makes of them is dropped. So it counts to the body's end
+ * by itself: 'end', `complete`, keep-alive and the next, pipelined request are Node's own.
+ *
+ *   parsing ──► held (the parser ends its chunk) ──► ours ──► parsing
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { Readable } from 'node:stream';
+import { isEncrypted, isPausedByHttp, isSocket, socketDescriptor } from '@zerocopy/core-syscalls/internals';
+import { isNonblocking, kindOf } from './descriptor-kind.js';
+import { type SourceEnd, unavailable } from './endpoint.js';
+import type { ReadableCallback } from './read-watcher.js';
+import { type KernelSource, SocketSource } from './source.js';
+
+/** The parser copies what it is given; a small piece stays in the processor's cache. */
+const ZEROS = Buffer.alloc(64 * 1024);
+
+interface RequestInternals {
+  _read(size: number): void;
+  push(chunk: unknown, encoding?: BufferEncoding): boolean;
+}
+
+export const isRequest = (thing: unknown): thing is IncomingMessage =>
+  thing instanceof Readable && 'httpVersionMajor' in thing;
+
+function contentLength(request: IncomingMessage): number {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  return length === undefined || encoding !== undefined ? Number.NaN : Number(length);
+}
+
+/** Why the body cannot be read below the parser, or undefined; `dataListeners` as for a socket. */
+export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): string | undefined {
+  const reason = unavailable();
+  if (reason !== undefined) return reason;
+  const { socket } = request;
+  if (request.httpVersionMajor !== 1 || !isSocket(socket)) return 'the request is not HTTP/1 on a socket';
+  if (isEncrypted(socket)) return 'the source is encrypted (TLS)';
+  if (request.statusCode !== null) return 'the message is a response';
+  if (!Number.isSafeInteger(contentLength(request))) return 'the request has no Content-Length (a chunked body)';
+  if (request.destroyed || socket.destroyed) return 'the request is destroyed';
+  if (
+    (request.readableFlowing === true && dataListeners === 0) ||
+    request.readableDidRead ||
+    request.readableEncoding !== null
+  )
+    return 'the request is being read already';
+  if (request.listenerCount('data') > dataListeners || request.listenerCount('readable') > 0) {
+    return "the request has a 'data' or 'readable' listener";
+  }
+  if (Object.hasOwn(request, '_read') || Object.hasOwn(request, 'push')) return "the request's methods were replaced";
+  if (request.complete) return 'the whole body is in user space already';
+  // Node's own listener feeds the parser; anybody else's would get our zeros.
+  if (socket.listenerCount('data') !== 1 || isPausedByHttp(socket)) return 'somebody else reads the connection';
+  if (Object.hasOwn(socket, '_read')) return "the connection's _read has been replaced";
+  const fd = socketDescriptor(socket);
+  if (fd < 0 || kindOf(fd) !== 'stream' || !isNonblocking(fd)) return 'the connection has no plain descriptor';
+  return undefined;
+}
+
+/** Keeps Node from reading on by itself until the parser is through with the chunk that held the header. */
+export class HeldRequest {
+  readonly #request: IncomingMessage & RequestInternals;
+  #seen = 0;
+  readonly #count = (chunk: Buffer): void => {
+    this.#seen += chunk.length;
+  };
+
+  constructor(request: IncomingMessage) {
+    this.#request = request as IncomingMessage & RequestInternals;
+    this.#request._read = () => {};
+    // Piped, it flows on its own; what has passed must be known.
+    if (request.listenerCount('data') > 0) request.on('data', this.#count);
+  }
+
+  /** Calls back in a later turn. */
+  whenParsed(callback: () => void): void {
+    setImmediate(callback);
+  }
+
+  /** Why it cannot be taken over after all, or undefined. */
+  refusal(): string | undefined {
+    if (this.#request.complete) return 'the whole body is in user space already';
+    if (this.#request.destroyed || this.#request.socket.destroyed) return 'the request is destroyed';
+    return undefined;
+  }
+
+  /** Node reads it as before. */
+  release(): void {
+    this.#request.off('data', this.#count);
+    if (!Reflect.deleteProperty(this.#request, '_read')) return;
+    this.#request._read(0); // the stream may believe that a read is under way
+  }
+
+  take(): RequestSource {
+    return new RequestSource(
+      this.#request,
+      () => {
+        this.#request.off('data', this.#count);
+        return this.#seen;
+      },
+      () => this.release(),
+    );
+  }
+}
+
+export class RequestSource implements KernelSource {
+  readonly head: Buffer;
+  readonly ended = false;
+  readonly mayBlock = false;
+  readonly isPipe = false;
+  readonly certain = 0;
+  /** Bytes of the body that the parser has not seen. */
+  readonly remaining: number;
+  readonly #request: IncomingMessage & RequestInternals;
+  readonly #socket: Socket;
+  readonly #connection: SocketSource;
+  readonly #release: () => void;
+  #unparsed: number;
+  #fromHead: number;
+  #dropping = true;
+  /** Read below the parser, and not delivered yet. */
+  #outstanding = 0;
+  #given = false;
+
+  /** @param observed ends the counting, and tells what a 'data' listener has been given, the bytes read here included. */
+  constructor(request: IncomingMessage & RequestInternals, observed: () => number, release: () => void) {
+    this.#request = request;
+    this.#socket = request.socket;
+    this.#release = release;
+    this.#connection = new SocketSource(request.socket, { resume: () => true });
+    const listened = request.listenerCount('data') > 0;
+    const chunks: Buffer[] = [];
+    for (let chunk = request.read() as Buffer | null; chunk !== null; chunk = request.read() as Buffer | null) {
+      if (!listened) chunks.push(chunk);
+    }
+    this.head = Buffer.concat(chunks);
+    this.#fromHead = this.head.length;
+    this.remaining = contentLength(request) - this.head.length - observed();
+    this.#unparsed = this.remaining;
+    const { push } = request;
+    request.push = (chunk, encoding) => (this.#dropping && chunk !== null ? true : push.call(request, chunk, encoding));
+  }
+
+  descriptor(): number {
+    return this.#connection.descriptor();
+  }
+
+  onReadable(size: number, callback: ReadableCallback): void {
+    this.#connection.onReadable(size, callback);
+  }
+
+  took(bytes: number): void {
+    this.#connection.took(bytes);
+    this.#outstanding += bytes;
+  }
+
+  delivered(bytes: number): void {
+    if (this.#given) return; // accounted for already
+    const fromHead = Math.min(bytes, this.#fromHead);
+    this.#fromHead -= fromHead;
+    this.#outstanding -= bytes - fromHead;
+    this.#feedZeros(bytes - fromHead);
+  }
+
+  #feedZeros(bytes: number): void {
+    let zeros = Math.min(bytes, this.#unparsed);
+    this.#unparsed -= zeros;
+    for (; zeros > 0; zeros -= ZEROS.length) {
+      this.#parse(zeros >= ZEROS.length ? ZEROS : ZEROS.subarray(0, zeros));
+    }
+  }
+
+  giveBack(unread: Buffer): void {
+    const own = unread.subarray(0, Math.min(unread.length, this.#fromHead));
+    // What the destination's stream has taken, and will deliver, was stopped without a word about it.
+    this.#feedZeros(this.#outstanding - (unread.length - own.length));
+    this.#given = true;
+    this.#dropping = false;
+    if (own.length > 0) this.#request.unshift(own);
+    if (unread.length > own.length) this.#parse(unread.subarray(own.length));
+    Reflect.deleteProperty(this.#request, 'push');
+    this.#connection.giveBack(Buffer.alloc(0), false);
+    this.#release();
+    if (this.#unparsed === 0 && unread.length === 0) this.#request.resume(); // only 'end' is left
+  }
+
+  #parse(bytes: Buffer): void {
+    if (!this.#socket.destroyed) this.#socket.emit('data', bytes);
+  }
+}
+
+/** The request as one end of `splice`. */
+export async function openRequest(request: IncomingMessage, length: number): Promise<SourceEnd> {
+  let refused = refusalOfRequest(request);
+  if (length < contentLength(request)) refused ??= 'only a part of the body is asked for';
+  let held = refused === undefined ? new HeldRequest(request) : undefined;
+  if (held !== undefined) {
+    await new Promise<void>((resolve) => held?.whenParsed(resolve));
+    refused = held.refusal();
+  }
+  const release = (): void => {
+    held?.release();
+    held = undefined;
+  };
+  return {
+    refused,
+    socket: held === undefined ? undefined : request.socket,
+    promised: contentLength(request),
+    take() {
+      const source = (held as HeldRequest).take();
+      held = undefined;
+      return source;
+    },
+    stream() {
+      release();
+      return request;
+    },
+    dispose: release,
+  };
+}

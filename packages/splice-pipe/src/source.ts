@@ -1,0 +1,167 @@
+/** Where spliced bytes come from: a socket or pipe that is taken from Node for the time, or a file. */
+import { fstatSync, read } from 'node:fs';
+import type { Socket } from 'node:net';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import {
+  isEncrypted,
+  type OwnedDescriptor,
+  socketDescriptor,
+  takeSocketForReading,
+} from '@zerocopy/core-syscalls/internals';
+import { isNonblocking, kindOf } from './descriptor-kind.js';
+import { type ReadableCallback, ReadWatcher } from './read-watcher.js';
+
+export interface KernelSource {
+  /** Bytes that are in user space already. They come first. */
+  readonly head: Buffer;
+  /** Whether nothing comes after `head`. */
+  readonly ended: boolean;
+  /** Reading may wait for a disk: not on this thread. */
+  readonly mayBlock: boolean;
+  /** It is a pipe itself, and needs no second one. */
+  readonly isPipe: boolean;
+  /** Bytes that are certain to follow those read so far; 0 where nobody knows. */
+  readonly certain: number;
+  /** The descriptor now, or -1 once it is closed. */
+  descriptor(): number;
+  /** Calls back once with at most `size` bytes, as soon as there are any. */
+  onReadable(size: number, callback: ReadableCallback): void;
+  /** Counts bytes that have been read from the descriptor, one way or the other. */
+  took(bytes: number): void;
+  /** Counts bytes that have reached the destination. */
+  delivered(bytes: number): void;
+  /** Gives the source back. `unread`: what has been read from it and not been delivered; `ended`: nothing follows. */
+  giveBack(unread: Buffer, ended: boolean): void;
+}
+
+/**
+ * Why `socket` cannot be spliced from, or undefined. Nothing has been changed.
+ * @param dataListeners how many 'data' listeners are known to be harmless, as that of a pipe to ourselves.
+ */
+export function refusalOfSource(socket: Socket, dataListeners = 0): string | undefined {
+  if (isEncrypted(socket)) return 'the source is encrypted (TLS)';
+  if (socket.destroyed) return 'the source is destroyed';
+  const fd = socketDescriptor(socket);
+  if (fd < 0) return 'the source has no descriptor';
+  const kind = kindOf(fd);
+  if (typeof kind === 'object') return kind.refused;
+  if (socket.readableEncoding !== null) return 'the source has an encoding';
+  if (socket.readableObjectMode) return 'the source is in object mode';
+  if (socket.listenerCount('data') > dataListeners || socket.listenerCount('readable') > 0) {
+    return "the source has a 'data' or 'readable' listener";
+  }
+  if (Object.hasOwn(socket, '_read')) return "the source's _read has been replaced";
+  if (!isNonblocking(fd)) return 'the source is in blocking mode';
+  return undefined;
+}
+
+export interface SocketSourceOptions {
+  /** Whether the socket flows afterwards, even if it has not ended; asked then. Default: as it did before. */
+  readonly resume?: () => boolean;
+}
+
+/** A connected socket or pipe, no longer read by Node until it is given back. */
+export class SocketSource implements KernelSource {
+  readonly head: Buffer;
+  readonly ended: boolean;
+  readonly mayBlock = false;
+  readonly isPipe: boolean;
+  readonly certain = 0;
+  readonly #taken: NonNullable<ReturnType<typeof takeSocketForReading>>;
+  readonly #resume: () => boolean;
+  #watcher: ReadWatcher | undefined;
+
+  /** To be called when {@link refusalOfSource} has no objection, or a 'data' listener is there to get the head. */
+  constructor(socket: Socket, { resume }: SocketSourceOptions = {}) {
+    const flowed = socket.readableFlowing === true;
+    this.#resume = resume ?? (() => flowed);
+    const taken = takeSocketForReading(socket);
+    if (taken === null) throw new Error('the socket cannot be taken over');
+    this.#taken = taken;
+    this.head = taken.head;
+    this.ended = taken.ended;
+    this.isPipe = kindOf(taken.descriptor()) === 'pipe';
+  }
+
+  descriptor(): number {
+    return this.#taken.descriptor();
+  }
+
+  onReadable(size: number, callback: ReadableCallback): void {
+    try {
+      this.#watcher ??= new ReadWatcher(this.#taken.descriptor());
+    } catch (error) {
+      callback(error as Error, null);
+      return;
+    }
+    this.#watcher.wait(size, callback);
+  }
+
+  took(bytes: number): void {
+    this.#taken.moved(bytes);
+  }
+
+  delivered(): void {}
+
+  /** Flows if it did before, or if only the end is left: Node is to see that itself. */
+  giveBack(unread: Buffer, ended: boolean): void {
+    this.#watcher?.destroy();
+    this.#watcher = undefined;
+    this.#taken.giveBack({ unread, resume: this.#resume() || (ended && unread.length === 0) });
+  }
+}
+
+/** A regular file, read from its own position, which moves. */
+export class FileSource implements KernelSource {
+  readonly head: Buffer = Buffer.alloc(0);
+  readonly ended = false;
+  readonly mayBlock = true;
+  readonly isPipe = false;
+  readonly #own: OwnedDescriptor;
+  #certain: number;
+  #reading = false;
+  #givenBack = false;
+
+  /** @param own becomes this object's. @param length bytes asked for; may be Infinity. */
+  constructor(own: OwnedDescriptor, length: number) {
+    this.#own = own;
+    const position = syscalls.lseek(own.fd, 0, constants.SEEK_CUR);
+    this.#certain = Math.max(0, Math.min(length, fstatSync(own.fd).size - Math.max(0, position)));
+  }
+
+  get certain(): number {
+    return this.#certain;
+  }
+
+  descriptor(): number {
+    return this.#own.fd;
+  }
+
+  /** For copying: the thread pool reads. */
+  onReadable(size: number, callback: ReadableCallback): void {
+    const buffer = Buffer.allocUnsafe(Math.min(size, 64 * 1024));
+    this.#reading = true;
+    read(this.#own.fd, buffer, 0, buffer.length, null, (error, bytes) => {
+      this.#reading = false;
+      if (this.#givenBack) this.giveBack(buffer.subarray(0, bytes));
+      else if (error) callback(error, null);
+      else callback(null, bytes === 0 ? null : buffer.subarray(0, bytes));
+    });
+  }
+
+  took(bytes: number): void {
+    this.#certain = Math.max(0, this.#certain - bytes);
+  }
+
+  delivered(): void {}
+
+  giveBack(unread: Buffer): void {
+    this.#givenBack = true;
+    // As if the bytes had not been read; fails on nothing that can be opened as a regular file.
+    if (unread.length > 0) {
+      const position = syscalls.lseek(this.#own.fd, 0, constants.SEEK_CUR);
+      if (position >= unread.length) syscalls.lseek(this.#own.fd, position - unread.length, constants.SEEK_SET);
+    }
+    if (!this.#reading) this.#own.close(); // its number may be used again (rule 40)
+  }
+}

@@ -1,0 +1,405 @@
+/**
+ * One direction by splice(2): source → pipe → destination.
+ *
+ *   head ──► filling ◄──────────────► draining            (in user space: ──► copying)
+ *              │ pipe empty, EAGAIN      │ EAGAIN
+ *              ▼                         ▼
+ *      waiting for the source    waiting for the destination
+ *
+ * Invariant: an attempt fills the pipe only when it is empty, or holds nothing but the byte that a wake-up brought.
+ * So EAGAIN with an empty pipe speaks of the source, and with anything in the pipe that is drained first (rule 14).
+ *
+ * While what flows is small, it is copied: one read, which libuv makes anyway, and one write. A read that fills its
+ * buffer shows that there is more, and splicing begins; a few wake-ups in a row that bring little end it again.
+ */
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import {
+  COLD,
+  FULL,
+  type Resume,
+  runOffThread,
+  SOURCE_ENDED,
+  type TransferEngine,
+} from '@zerocopy/core-syscalls/internals';
+import type { KernelDestination } from './destination.js';
+import { acquirePipe, type Pipe, releasePipe } from './pipe-pool.js';
+import { WATCH_SIZE_MAX } from './read-watcher.js';
+import type { KernelSource } from './source.js';
+
+const KiB = 1024;
+/** What goes through the destination's stream when it is full: enough to be the wake-up, little to copy. */
+export const CARRY_SIZE: number = 4 * KiB;
+export const COPY_SIZE: number = 64 * KiB;
+/** Of a file, read ahead into the pipe in one call on another thread. */
+const FILE_PIECE = 1024 * KiB;
+/** A wake-up that brings less is small. */
+const SMALL = 16 * KiB;
+/** So many of them in a row, and copying is cheaper. */
+const SMALL_WAKEUPS_MAX = 4;
+/** Fits into any empty pipe, of one page, too. */
+const PAGE = 4 * KiB;
+
+const { EAGAIN, EBADF, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM } = constants;
+const { SPLICE_F_MORE, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
+export const SPLICE_FLAGS: number = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+/** Answers that mean "not this way", not "not at all". */
+export const SPLICE_REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM]);
+
+export type Side = 'source' | 'destination';
+
+export interface SpliceEngineOptions {
+  readonly source: KernelSource;
+  readonly destination: KernelDestination;
+  /** Bytes of the source's that somebody else has read from it already. */
+  readonly head?: Buffer | undefined;
+  /** Whether to begin by splicing, instead of waiting for what flows to show that it is worth while. */
+  readonly eager: boolean;
+}
+
+export class SpliceEngine implements TransferEngine {
+  readonly syscall = 'splice';
+  calls = 0;
+  inStream = 0;
+  /** Whose call failed, if one has. */
+  failed: Side | undefined;
+  readonly #source: KernelSource;
+  readonly #destination: KernelDestination;
+  /** In user space, to be written next. */
+  #head: Buffer;
+  #ended: boolean;
+  #sourceError = 0;
+  #pipe: Pipe | undefined;
+  #blocked: 'head' | Side = 'source';
+  #offThread: 'fill' | 'drain' = 'drain';
+  /** The pipe holds the byte of a wake-up, and the rest is to follow before it is drained. */
+  #topUp = false;
+  #splicing: boolean;
+  /** Not by splice(2) any more, on that side; see `refusal`. */
+  #sourceRefuses = false;
+  #destinationRefuses = false;
+  #refusal: string | undefined;
+  /** The last attempt found no pipe to be had. */
+  #withoutPipe = false;
+  #copied = 0;
+  #spliced = false;
+  #smallWakeups = 0;
+  #closed = false;
+  #buffer: Buffer | undefined;
+
+  constructor({ source, destination, head, eager }: SpliceEngineOptions) {
+    this.#source = source;
+    this.#destination = destination;
+    this.#head = head === undefined ? source.head : Buffer.concat([head, source.head]);
+    this.#ended = source.ended;
+    // A file is never written to in small pieces from here: it costs a thread-pool hop each, however they come.
+    this.#splicing = eager || destination.mayBlock || source.mayBlock;
+  }
+
+  get method(): 'splice' | 'copy' {
+    return this.reason === undefined ? 'splice' : 'copy';
+  }
+
+  get reason(): string | undefined {
+    if (this.#refusal !== undefined) return this.#refusal;
+    if (this.#spliced || this.#copied === 0) return undefined;
+    if (this.#withoutPipe) return 'no pipe could be had (see pipePoolStats)';
+    return 'what came was too little for splice to be worth while, or in user space already';
+  }
+
+  /** Whether the source has been read to its end. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  attempt(count: number): number {
+    // A write to a file is a call on another thread: stopped, the transfer waits for it.
+    if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? COLD : FULL);
+    const pipe = this.#pipe;
+    if (pipe === undefined || pipe.held === 0 || this.#topUp) {
+      const filled = this.#fill(count);
+      if (filled <= 0 && (this.#pipe === undefined || this.#pipe.held === 0)) return filled;
+    }
+    return this.#drain(this.#pipe as Pipe);
+  }
+
+  wait(count: number, resume: Resume): void {
+    switch (this.#blocked) {
+      case 'head':
+        this.#writeHead(count, resume);
+        break;
+      case 'destination':
+        this.#carry(this.#pipe as Pipe, this.#destinationRefuses ? COPY_SIZE : CARRY_SIZE, resume);
+        break;
+      case 'source':
+        this.#waitForSource(count, resume);
+        break;
+    }
+  }
+
+  offload(count: number, resume: Resume): void {
+    if (this.#head.length > 0) {
+      this.#writeHead(count, resume);
+      return;
+    }
+    const pipe = this.#pipe as Pipe;
+    if (this.#offThread === 'fill') this.#fillOffThread(pipe, count, resume);
+    else if (this.#destinationRefuses) this.#carry(pipe, COPY_SIZE, resume);
+    else this.#drainOffThread(pipe, resume);
+  }
+
+  /**
+   * Lets go of the pipe, once the transfer has ended.
+   * @returns what had been read from the source and has not been delivered.
+   */
+  close(): Buffer {
+    if (this.#closed) return Buffer.alloc(0);
+    this.#closed = true;
+    const pipe = this.#pipe;
+    this.#pipe = undefined;
+    if (pipe === undefined) return this.#head;
+    const held = Buffer.allocUnsafe(pipe.held);
+    const read = pipe.held === 0 ? 0 : Math.max(0, syscalls.read(pipe.readFd, held, held.length));
+    pipe.held -= read;
+    releasePipe(pipe);
+    return Buffer.concat([held.subarray(0, read), this.#head]);
+  }
+
+  #block(on: 'head' | Side, answer: number): number {
+    this.#blocked = on;
+    return answer;
+  }
+
+  /** Returns what an attempt does; with bytes in the pipe, that does not matter. */
+  #fill(count: number): number {
+    const topUp = this.#topUp;
+    this.#topUp = false;
+    if (this.#sourceError !== 0) {
+      this.failed = 'source';
+      return this.#sourceError;
+    }
+    if (this.#ended) return 0;
+    if (!this.#splicing || this.#sourceRefuses) return this.#block('source', FULL);
+    const pipe = this.#acquire();
+    this.#withoutPipe = pipe === null;
+    if (pipe === null) return this.#block('source', FULL);
+    if (this.#source.mayBlock) {
+      this.#offThread = 'fill';
+      return COLD;
+    }
+    const fd = this.#source.descriptor();
+    if (fd < 0) {
+      this.failed = 'source';
+      return -EBADF;
+    }
+    const size = count - pipe.held;
+    if (size <= 0) return 0;
+    this.calls++;
+    const result = syscalls.splice(fd, null, pipe.writeFd, null, size, SPLICE_FLAGS);
+    if (result > 0) {
+      pipe.held += result;
+      this.#source.took(result);
+      if (topUp) this.#wokeUpFor(pipe.held);
+      return result;
+    }
+    if (topUp && result === -EAGAIN) this.#wokeUpFor(pipe.held);
+    return this.#notFilled(result, pipe);
+  }
+
+  #notFilled(result: number, pipe: Pipe): number {
+    if (result === 0) this.#ended = true;
+    else if (result === -EAGAIN) {
+      if (pipe.held === 0) this.#releaseEmpty();
+      this.#blocked = 'source';
+    } else if (SPLICE_REFUSALS.has(result)) {
+      this.#sourceRefuses = true;
+      this.#refusal = `splice from the source was refused by the kernel (${new SyscallError(result, 'splice').code})`;
+      if (pipe.held === 0) this.#releaseEmpty();
+      return this.#block('source', FULL);
+    } else if (result !== -EINTR) {
+      // A socket tells its error once, and looks ended afterwards: keep it until the pipe has been drained.
+      this.#sourceError = result;
+      if (pipe.held === 0) this.failed = 'source';
+    }
+    return result;
+  }
+
+  #drain(pipe: Pipe): number {
+    if (this.#destination.mayBlock) {
+      this.#offThread = 'drain';
+      return COLD;
+    }
+    if (this.#destinationRefuses) return this.#block('destination', FULL);
+    const fd = this.#destination.descriptor();
+    if (fd < 0) {
+      this.failed = 'destination';
+      return -EBADF;
+    }
+    this.calls++;
+    // MORE on a last piece would hold it back for 200 ms (rule 21): only where the next bytes are certain.
+    const flags = this.#source.certain > 0 ? SPLICE_FLAGS | SPLICE_F_MORE : SPLICE_FLAGS;
+    const result = syscalls.splice(pipe.readFd, null, fd, null, pipe.held, flags);
+    if (result > 0) {
+      this.#destination.moved(result);
+      this.#drained(pipe, result);
+      return result;
+    }
+    return this.#notDrained(result);
+  }
+
+  #notDrained(result: number): number {
+    if (result === -EAGAIN) return this.#block('destination', result);
+    if (result === -EINTR) return result;
+    if (SPLICE_REFUSALS.has(result)) {
+      this.#destinationRefuses = true;
+      this.#refusal = `splice to the destination was refused by the kernel (${new SyscallError(result, 'splice').code})`;
+      return this.#block('destination', FULL);
+    }
+    this.failed = 'destination';
+    return result === 0 ? -EIO : result; // 0 out of a pipe that holds data (rule 16)
+  }
+
+  #drained(pipe: Pipe, bytes: number): void {
+    this.#spliced = true;
+    pipe.held -= bytes;
+    this.#source.delivered(bytes);
+  }
+
+  #fillOffThread(pipe: Pipe, count: number, resume: Resume): void {
+    this.calls++;
+    const fill = (done: (result: number) => void): void =>
+      syscalls.spliceAsync(
+        this.#source.descriptor(),
+        null,
+        pipe.writeFd,
+        null,
+        Math.min(count, FILE_PIECE),
+        SPLICE_FLAGS,
+        done,
+      );
+    runOffThread(fill, (result) => {
+      if (result > 0) {
+        pipe.held += result;
+        this.#source.took(result);
+        resume(null, 0);
+        return;
+      }
+      const answer = this.#notFilled(result, pipe);
+      if (answer === 0) resume(null, SOURCE_ENDED);
+      else if (answer === FULL || answer === -EINTR) resume(null, 0);
+      else resume(new SyscallError(answer, 'splice'), 0);
+    });
+  }
+
+  #drainOffThread(pipe: Pipe, resume: Resume): void {
+    this.calls++;
+    this.#destination.spliceOffThread?.(pipe.readFd, pipe.held, (result) => {
+      if (result > 0) {
+        this.#destination.moved(result);
+        this.#drained(pipe, result);
+        resume(null, result);
+        return;
+      }
+      const answer = this.#notDrained(result);
+      if (answer === FULL || answer === -EINTR) resume(null, 0);
+      else resume(new SyscallError(answer, 'write'), 0);
+    });
+  }
+
+  /** Takes bytes out of the pipe and sends them by the destination's stream, whose callback is the wake-up. */
+  #carry(pipe: Pipe, size: number, resume: Resume): void {
+    const buffer = this.#scratch(size);
+    const read = syscalls.read(pipe.readFd, buffer, Math.min(pipe.held, size));
+    this.calls++;
+    if (read <= 0) {
+      this.failed = 'destination';
+      resume(new SyscallError(read === 0 ? EIO : read, 'read'), 0);
+      return;
+    }
+    pipe.held -= read;
+    this.#write(buffer.subarray(0, read), resume);
+  }
+
+  #scratch(size: number): Buffer {
+    if (this.#buffer === undefined || this.#buffer.length < size) this.#buffer = Buffer.allocUnsafeSlow(size);
+    return this.#buffer;
+  }
+
+  #writeHead(count: number, resume: Resume): void {
+    const part = this.#head.subarray(0, count);
+    this.#head = this.#head.subarray(part.length);
+    this.#write(part, resume);
+  }
+
+  #write(chunk: Buffer, resume: Resume): void {
+    this.inStream = chunk.length;
+    this.calls++;
+    this.#destination.write(chunk, (error, bytes) => this.#written(error, bytes, resume));
+  }
+
+  #written(error: Error | null, bytes: number, resume: Resume): void {
+    this.inStream = 0;
+    this.#copied += bytes;
+    if (error !== null) this.failed = 'destination';
+    this.#source.delivered(bytes);
+    resume(error, bytes);
+  }
+
+  #waitForSource(count: number, resume: Resume): void {
+    const oneByte = this.#splicing && !this.#sourceRefuses && !this.#withoutPipe;
+    this.#source.onReadable(oneByte ? 1 : Math.min(count, WATCH_SIZE_MAX), (error, chunk) => {
+      if (error !== null) {
+        this.failed = 'source';
+        resume(error, 0);
+      } else if (chunk === null) {
+        this.#ended = true;
+        resume(null, SOURCE_ENDED);
+      } else this.#received(chunk, count, oneByte, resume);
+    });
+  }
+
+  #received(chunk: Uint8Array, count: number, oneByte: boolean, resume: Resume): void {
+    this.#source.took(chunk.length);
+    this.calls++;
+    if (oneByte && chunk.length <= Math.min(count, PAGE)) {
+      const pipe = this.#acquire();
+      if (pipe !== null && syscalls.write(pipe.writeFd, chunk, chunk.length) === chunk.length) {
+        this.calls++;
+        pipe.held += chunk.length;
+        this.#topUp = true;
+        resume(null, 0);
+        return;
+      }
+    }
+    if (this.#destination.mayBlock) {
+      this.#head = Buffer.from(chunk);
+      resume(null, 0);
+      return;
+    }
+    const part = chunk.subarray(0, count);
+    if (part.length < chunk.length) this.#head = Buffer.from(chunk.subarray(count)); // more than asked for: given back
+    if (!this.#splicing && chunk.length === WATCH_SIZE_MAX && !this.#sourceRefuses) this.#splicing = true;
+    this.inStream = part.length;
+    this.calls++;
+    this.#destination.send(part, (error, bytes) => this.#written(error, bytes, resume));
+  }
+
+  #wokeUpFor(bytes: number): void {
+    if (this.#destination.mayBlock) return;
+    if (bytes >= SMALL) this.#smallWakeups = 0;
+    else if (++this.#smallWakeups >= SMALL_WAKEUPS_MAX) {
+      this.#smallWakeups = 0;
+      this.#splicing = false;
+    }
+  }
+
+  #acquire(): Pipe | null {
+    this.#pipe ??= acquirePipe() ?? undefined;
+    return this.#pipe ?? null;
+  }
+
+  #releaseEmpty(): void {
+    const pipe = this.#pipe;
+    this.#pipe = undefined;
+    if (pipe !== undefined) releasePipe(pipe);
+  }
+}

@@ -1,0 +1,491 @@
+/**
+ * One source to several destinations, by tee(2): the pages are in every pipe, and copied in none.
+ *
+ *   filling ──► teeing ──► draining all branches ──► filling …
+ *
+ * A branch is a pipe and what it is drained into. The first branch's pipe is filled from the source, the others get
+ * its content by tee(2), then each is drained. The next piece waits until the slowest is done, or has been dropped.
+ */
+import type { Socket } from 'node:net';
+import {
+  constants,
+  feature,
+  SyscallError,
+  syscalls,
+  TransferError,
+  type TransferResult,
+} from '@zerocopy/core-syscalls';
+import {
+  abortError,
+  FULL,
+  isSocket,
+  type Resume,
+  requestWriteTurn,
+  SOURCE_ENDED,
+  Transfer,
+  type TransferEngine,
+  transferError,
+  type WriteTurn,
+} from '@zerocopy/core-syscalls/internals';
+import { type KernelDestination, SocketDestination } from './destination.js';
+import {
+  type DestinationEnd,
+  openDestination,
+  openSource,
+  type SourceEnd,
+  type SpliceDestination,
+  type SpliceSource,
+} from './endpoint.js';
+import { invalidArgument, timeoutOf, validateBytes, validateFunction, validateSignal } from './options.js';
+import { acquirePipe, type Pipe, releasePipe } from './pipe-pool.js';
+import { StreamDestination, StreamSource } from './plain-streams.js';
+import { closed } from './relay.js';
+import type { KernelSource } from './source.js';
+import { connected, type SpliceOptions } from './splice.js';
+import { CARRY_SIZE, SPLICE_FLAGS } from './splice-engine.js';
+
+export interface TeeOptions extends Omit<SpliceOptions, 'fallback' | 'signal'> {
+  /** Stops it: rejects with the code ABORT_ERR. The streams stay open; a piece may have reached some of them only. */
+  signal?: AbortSignal;
+  /**
+   * Milliseconds that a destination may keep the others waiting with one piece; then it is dropped, with the code
+   * ERR_DESTINATION_TOO_SLOW, and the others go on. Default 0: the slowest sets the pace.
+   */
+  dropAfter?: number;
+}
+
+/** What became of one destination. */
+export interface TeeBranchResult {
+  /** Bytes handed to it. */
+  readonly bytes: number;
+  /** Why it was dropped; absent if it got everything. */
+  readonly error?: TransferError;
+}
+
+export interface TeeResult extends TransferResult {
+  /** In the order of the argument. */
+  readonly destinations: readonly TeeBranchResult[];
+}
+
+const { EAGAIN, EINTR, EIO } = constants;
+/** Of one call, and of one turn of the loop. */
+const PIECE_MAX = 1024 * 1024;
+
+/** One destination: what it has still to get of the current piece is in its pipe, or, copying, in `chunk`. */
+class Branch {
+  bytes = 0;
+  /** Called when it is dropped. */
+  onDrop: (error: TransferError) => void = () => {};
+  error: TransferError | undefined;
+  pipe: Pipe | undefined;
+  readonly #destination: KernelDestination;
+  #carry: Buffer | undefined;
+  /** A call on another thread uses the pipe and the file. */
+  #busy = false;
+  #stopped = false;
+  #whenIdle: (() => void) | undefined;
+
+  constructor(destination: KernelDestination) {
+    this.#destination = destination;
+  }
+
+  /** Delivers what is in the pipe; calls back once, when it is empty or the destination has failed. */
+  drain(done: (error: Error | null) => void): void {
+    const pipe = this.pipe as Pipe;
+    if (this.#destination.mayBlock) {
+      this.#drainOffThread(pipe, done);
+      return;
+    }
+    while (pipe.held > 0) {
+      const fd = this.#destination.descriptor();
+      if (fd < 0) return done(closed('destination'));
+      const result = syscalls.splice(pipe.readFd, null, fd, null, pipe.held, SPLICE_FLAGS);
+      if (result > 0) {
+        this.#destination.moved(result);
+        this.#drained(pipe, result);
+      } else if (result === -EAGAIN) return this.#carryOn(pipe, done);
+      else if (result !== -EINTR) return done(new SyscallError(result === 0 ? EIO : result, 'splice'));
+    }
+    done(null);
+  }
+
+  write(chunk: Buffer, done: (error: Error | null) => void): void {
+    this.#busy = this.#destination.mayBlock;
+    this.#destination.write(chunk, (error, bytes) => {
+      this.#busy = false;
+      this.bytes += bytes;
+      this.#whenIdle?.();
+      done(error);
+    });
+  }
+
+  /** Resolves when no call on another thread is under way, and none follows. */
+  idle(): Promise<void> {
+    this.#stopped = true;
+    return new Promise((resolve) => {
+      if (this.#busy) this.#whenIdle = resolve;
+      else resolve();
+    });
+  }
+
+  /** Lets go of the pipe; one that still holds bytes is closed (rule 19). */
+  release(): void {
+    if (this.#busy) return; // comes again by way of idle()
+    if (this.pipe !== undefined) releasePipe(this.pipe);
+    this.pipe = undefined;
+  }
+
+  #drained(pipe: Pipe, bytes: number): void {
+    pipe.held -= bytes;
+    this.bytes += bytes;
+  }
+
+  #drainOffThread(pipe: Pipe, done: (error: Error | null) => void): void {
+    this.#busy = true;
+    this.#destination.spliceOffThread?.(pipe.readFd, pipe.held, (result) => {
+      this.#busy = false;
+      if (result > 0) {
+        this.#destination.moved(result);
+        this.#drained(pipe, result);
+      }
+      this.#whenIdle?.();
+      if (this.#stopped || this.error !== undefined) return done(null); // nobody waits for the rest
+      if (result > 0) {
+        if (pipe.held > 0) this.#drainOffThread(pipe, done);
+        else done(null);
+      } else if (result === -EINTR) this.#drainOffThread(pipe, done);
+      else done(new SyscallError(result === 0 ? EIO : result, 'write'));
+    });
+  }
+
+  #carryOn(pipe: Pipe, done: (error: Error | null) => void): void {
+    this.#carry ??= Buffer.allocUnsafeSlow(CARRY_SIZE);
+    const read = syscalls.read(pipe.readFd, this.#carry, Math.min(pipe.held, CARRY_SIZE));
+    if (read <= 0) return done(new SyscallError(read === 0 ? EIO : read, 'read'));
+    pipe.held -= read;
+    this.write(this.#carry.subarray(0, read), (error) => {
+      if (error !== null) done(error);
+      else this.drain(done);
+    });
+  }
+}
+
+interface TeeEngineOptions {
+  readonly source: KernelSource;
+  readonly branches: readonly Branch[];
+  readonly dropAfter: number;
+  /** Why everything is to be copied, or undefined. */
+  readonly refused: string | undefined;
+}
+
+class TeeEngine implements TransferEngine {
+  readonly syscall = 'tee';
+  readonly reason: string | undefined;
+  failed: 'source' | 'destination' | undefined;
+  ended: boolean;
+  #live: Branch[];
+  #head: Buffer;
+  readonly #source: KernelSource;
+  readonly #dropAfter: number;
+  #pipes = false;
+  #inTurn = 0;
+  /** All destinations have it; it is still to be counted. */
+  inStream = 0;
+
+  constructor({ source, branches, dropAfter, refused }: TeeEngineOptions) {
+    this.reason = refused;
+    this.#source = source;
+    this.#live = [...branches];
+    this.#head = source.head;
+    this.ended = source.ended;
+    this.#dropAfter = dropAfter;
+  }
+
+  get method(): 'splice' | 'copy' {
+    return this.reason === undefined ? 'splice' : 'copy';
+  }
+
+  /** Everything happens in `wait`: a piece is through when the last branch has it. */
+  attempt(): number {
+    return FULL;
+  }
+
+  wait(count: number, resume: Resume): void {
+    if (this.#head.length > 0) {
+      const part = this.#head.subarray(0, count);
+      this.#head = this.#head.subarray(part.length);
+      this.#toAll(part.length, (branch, done) => branch.write(part, done), resume);
+    } else if (this.ended) resume(null, SOURCE_ENDED);
+    else if (this.reason !== undefined || !this.#acquirePipes()) this.#copy(count, resume);
+    else this.#fill(count, resume);
+  }
+
+  /** What is left of the head, as the source's own. */
+  close(): Buffer {
+    for (const branch of this.#live) branch.release();
+    return this.#head;
+  }
+
+  /** The pipe with the fewest slots is filled, so that what it holds fits into every other. */
+  #acquirePipes(): boolean {
+    if (this.#pipes) return true;
+    for (const branch of this.#live) branch.pipe ??= acquirePipe() ?? undefined;
+    this.#pipes = this.#live.every(({ pipe }) => pipe !== undefined);
+    if (!this.#pipes) for (const branch of this.#live) branch.release();
+    else this.#live.sort((a, b) => (a.pipe as Pipe).capacity - (b.pipe as Pipe).capacity);
+    return this.#pipes;
+  }
+
+  #releasePipes(): void {
+    for (const branch of this.#live) branch.release();
+    this.#pipes = false;
+  }
+
+  #fill(count: number, resume: Resume): void {
+    const [first] = this.#live as [Branch];
+    const pipe = first.pipe as Pipe;
+    const fd = this.#source.descriptor();
+    const result =
+      fd < 0
+        ? -constants.EBADF
+        : syscalls.splice(fd, null, pipe.writeFd, null, Math.min(count, PIECE_MAX), SPLICE_FLAGS);
+    if (result > 0) {
+      this.#source.took(result);
+      pipe.held = result;
+      this.#tee(pipe, result, resume);
+    } else if (result === 0) {
+      this.ended = true;
+      resume(null, SOURCE_ENDED);
+    } else if (result === -EINTR) resume(null, 0);
+    else if (result === -EAGAIN) {
+      this.#releasePipes(); // none is held while idle
+      this.#copy(count, resume);
+    } else {
+      this.failed = 'source';
+      resume(new SyscallError(result, 'splice'), 0);
+    }
+  }
+
+  /** Waits for the source; what its watcher reads goes to all by copying. */
+  #copy(count: number, resume: Resume): void {
+    this.#source.onReadable(count, (error, chunk) => {
+      if (error !== null) {
+        this.failed = 'source';
+        resume(error, 0);
+      } else if (chunk === null) {
+        this.ended = true;
+        resume(null, SOURCE_ENDED);
+      } else {
+        this.#source.took(chunk.length);
+        const part = Buffer.from(chunk.subarray(0, count));
+        if (chunk.length > count) this.#head = Buffer.from(chunk.subarray(count));
+        this.#toAll(part.length, (branch, done) => branch.write(part, done), resume);
+      }
+    });
+  }
+
+  #tee(from: Pipe, bytes: number, resume: Resume): void {
+    for (const branch of this.#live.slice(1)) {
+      const pipe = branch.pipe as Pipe;
+      const result = syscalls.tee(from.readFd, pipe.writeFd, bytes, constants.SPLICE_F_NONBLOCK);
+      pipe.held = Math.max(0, result);
+      if (result !== bytes) {
+        // Cannot be, with as many slots; but nobody must ever get only a part of a piece.
+        resume(new SyscallError(result < 0 ? result : EIO, 'tee'), 0);
+        return;
+      }
+    }
+    this.#toAll(bytes, (branch, done) => branch.drain(done), resume);
+  }
+
+  /** Lets the loop go on after a turn's share, however fast all ends are (rule 2). */
+  #through(bytes: number, resume: Resume): void {
+    this.#inTurn += bytes;
+    if (this.#inTurn < PIECE_MAX) {
+      resume(null, bytes);
+      return;
+    }
+    this.#inTurn = 0;
+    this.inStream = bytes;
+    setImmediate(() => {
+      this.inStream = 0;
+      resume(null, bytes);
+    });
+  }
+
+  /** Hands one piece to every branch, and resumes when all of them have it, or have been dropped. */
+  #toAll(bytes: number, hand: (branch: Branch, done: (error: Error | null) => void) => void, resume: Resume): void {
+    const pending = new Set(this.#live);
+    let timer: NodeJS.Timeout | undefined;
+    let handing = true;
+    const finish = (): void => {
+      if (pending.size > 0 || handing) return;
+      clearTimeout(timer);
+      if (this.#live.length > 0) this.#through(bytes, resume);
+      else {
+        this.failed = 'destination';
+        resume(new TransferError('every destination has failed', { code: 'ERR_ALL_DESTINATIONS_FAILED', bytes: 0 }), 0);
+      }
+    };
+    const drop = (branch: Branch, error: Error): void => {
+      branch.error = transferError(error, branch.bytes);
+      this.#live = this.#live.filter((other) => other !== branch);
+      branch.release();
+      branch.onDrop(branch.error);
+    };
+    for (const branch of pending) {
+      hand(branch, (error) => {
+        if (!pending.delete(branch)) return; // dropped already
+        if (error !== null) drop(branch, error);
+        finish();
+      });
+    }
+    handing = false;
+    if (pending.size > 0 && this.#dropAfter > 0) {
+      timer = setTimeout(() => {
+        for (const branch of pending) {
+          pending.delete(branch);
+          const message = `the destination has kept the others waiting for ${this.#dropAfter} ms`;
+          drop(branch, new TransferError(message, { code: 'ERR_DESTINATION_TOO_SLOW', bytes: branch.bytes }));
+        }
+        finish();
+      }, this.#dropAfter);
+    }
+    finish();
+  }
+}
+
+/**
+ * Moves what `source` brings to each of `destinations`. A destination that fails is dropped, and destroyed if it is a
+ * socket; the others go on, and `destinations` in the result says so. It rejects when all have failed, or the source.
+ *
+ * @param source a socket, pipe or descriptor of either that the kernel can read.
+ * @param destinations sockets, pipes and files; none is ended.
+ */
+export async function tee(
+  source: SpliceSource,
+  destinations: readonly SpliceDestination[],
+  options: TeeOptions = {},
+): Promise<TeeResult> {
+  if (!Array.isArray(destinations) || destinations.length === 0) {
+    throw invalidArgument('destinations', 'an array of at least one destination', destinations);
+  }
+  validateBytes(options.length, 'length');
+  validateSignal(options.signal);
+  validateFunction(options.onProgress, 'onProgress');
+  timeoutOf(options.dropAfter, 'dropAfter', 0);
+  if (options.signal?.aborted) throw abortError(options.signal, 0);
+  await Promise.all([source, ...destinations].map((end) => connected(end, options.signal)));
+
+  const ends: DestinationEnd[] = [];
+  let from: SourceEnd | undefined;
+  const branches: Branch[] = [];
+  try {
+    const length = options.length ?? Number.POSITIVE_INFINITY;
+    from = openSource(source, length);
+    for (const destination of destinations) ends.push(openDestination(destination));
+    return await run(from, ends, branches, length, options);
+  } finally {
+    await Promise.all(branches.map((branch) => branch.idle()));
+    for (const branch of branches) branch.release();
+    from?.dispose();
+    for (const end of ends) end.dispose();
+  }
+}
+
+/** A tee that did not reach the source's end. */
+export class TeeError extends TransferError {
+  readonly destinations: readonly TeeBranchResult[];
+
+  constructor(error: TransferError, destinations: readonly TeeBranchResult[]) {
+    super(error.message, { code: error.code, bytes: error.bytes, cause: error.cause });
+    this.destinations = destinations;
+  }
+}
+
+const resultsOf = (branches: readonly Branch[]): TeeBranchResult[] =>
+  branches.map(({ bytes, error }) => (error === undefined ? { bytes } : { bytes, error }));
+
+async function run(
+  from: SourceEnd,
+  ends: readonly DestinationEnd[],
+  branches: Branch[],
+  length: number,
+  { signal, onProgress, dropAfter = 0 }: TeeOptions,
+): Promise<TeeResult> {
+  const refused =
+    feature('tee').reason ??
+    from.refused ??
+    (from.socket === undefined ? 'the source is a file' : undefined) ??
+    ends.find((end) => end.refused !== undefined)?.refused;
+  const settled: (() => void)[] = [];
+  for (const end of ends) branches.push(await branchOf(end, refused !== undefined, settled, signal));
+  const source = refused === undefined ? from.take() : new StreamSource(from.stream());
+  const engine = new TeeEngine({ source, branches, dropAfter: timeoutOf(dropAfter, 'dropAfter', 0), refused });
+  return new Promise((resolve, reject) => {
+    const transfer = new Transfer({
+      engine,
+      length,
+      signal,
+      onProgress,
+      onEnd(error, result) {
+        from.socket?.off('close', onSourceClose);
+        source.giveBack(engine.close(), engine.ended);
+        for (const settle of settled) settle();
+        if (error === null) resolve({ ...result, destinations: resultsOf(branches) });
+        else {
+          const cause = error.cause instanceof Error ? error.cause : undefined;
+          if (engine.failed === 'source') from.socket?.destroy(cause);
+          reject(new TeeError(error, resultsOf(branches)));
+        }
+      },
+    });
+    const onSourceClose = (): void => {
+      if (refused === undefined) transfer.lost(from.socket?.errored ?? closed('source'));
+    };
+    from.socket?.on('close', onSourceClose);
+    transfer.start();
+  });
+}
+
+async function branchOf(
+  end: DestinationEnd,
+  copying: boolean,
+  settled: (() => void)[],
+  signal: AbortSignal | undefined,
+): Promise<Branch> {
+  if (copying) {
+    const destination = new StreamDestination(end.stream());
+    settled.push(() => destination.release());
+    return new Branch(destination);
+  }
+  const { target } = end;
+  if (!isSocket(target)) return new Branch(target);
+  const turn = await turnOf(target, signal);
+  const branch = new Branch(new SocketDestination(turn));
+  // What it has got is not the whole: nothing may follow, and it must not look complete.
+  branch.onDrop = (error) => {
+    turn.abandon();
+    target.destroy(error);
+  };
+  settled.push(() => turn.end());
+  return branch;
+}
+
+function turnOf(socket: Socket, signal: AbortSignal | undefined): Promise<WriteTurn> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => {
+      request.cancel();
+      reject(abortError(signal as AbortSignal, 0));
+    };
+    const request = requestWriteTurn(socket, socket, {
+      begin(turn) {
+        signal?.removeEventListener('abort', onAbort);
+        resolve(turn);
+      },
+      dropped: () => reject(closed('destination')),
+      lost: (error) => reject(transferError(error ?? closed('destination'), 0)),
+    });
+    signal?.addEventListener('abort', onAbort);
+  });
+}

@@ -1,0 +1,285 @@
+/**
+ * A drop-in for fs.createWriteStream that lets the kernel write what is piped into it from a socket or an upload.
+ *
+ * It is an fs.WriteStream: options, events, properties and errors are Node's own code. When a source is piped into it
+ * that the kernel can read, Node's pipe is left as it is, but no data comes through it any more: the bytes are
+ * spliced into the file. At the end the source is given back, sees its end, and Node's pipe ends the stream.
+ *
+ *   ordinary ──'pipe'──► preparing ──► splicing ──source ends──► ordinary
+ *                 └─────────┴────────────┴── unpipe, write(), a listener, pause: ordinary, from the byte reached
+ */
+import { type createWriteStream, WriteStream } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import { SyscallError, type TransferMethod } from '@zerocopy/core-syscalls';
+import { isSocket } from '@zerocopy/core-syscalls/internals';
+import { isAppending, kindOf } from './descriptor-kind.js';
+import { FileDestination } from './destination.js';
+import { unavailable } from './endpoint.js';
+import { validateChoice } from './options.js';
+import { Relay, type RelayOutcome } from './relay.js';
+import { HeldRequest, isRequest, refusalOfRequest } from './request-body.js';
+import { type KernelSource, refusalOfSource, SocketSource } from './source.js';
+
+/** The options of `fs.createWriteStream`, and ours. */
+export type SpliceWriteStreamOptions = Exclude<Parameters<typeof createWriteStream>[1], string | undefined> & {
+  fd?: number | FileHandle | undefined;
+  signal?: AbortSignal | null | undefined;
+  /**
+   * 'auto' (the default): where the kernel path cannot be taken, the stream is Node's own.
+   * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
+   */
+  fallback?: 'auto' | 'never';
+};
+
+/** A source that is piped into the stream and whose bytes go below it. */
+interface Route {
+  readonly source: Readable;
+  /** Gives back what has been taken, as long as no relay does. */
+  release(): void;
+  relay?: Relay;
+  readonly onNewListener: (event: string | symbol) => void;
+  readonly onPause: () => void;
+  readonly onClose: () => void;
+}
+
+type WriteCallback = (error?: Error | null) => void;
+
+interface Finalizable {
+  _final?(callback: WriteCallback): void;
+}
+
+class UnavailableError extends Error {
+  readonly code = 'ERR_ZEROCOPY_UNAVAILABLE';
+}
+
+const EMPTY = Buffer.alloc(0);
+
+export class SpliceWriteStream extends WriteStream {
+  // fs.WriteStream's own, not in its types: where the next write goes, if that is not the descriptor's own position.
+  declare pos: number | undefined;
+  declare fd: number | null;
+  declare autoClose: boolean;
+
+  readonly #neverFallBack: boolean;
+  readonly #foreignFs: boolean;
+  #route: Route | undefined;
+  #method: TransferMethod | undefined;
+  #fallbackReason: string | undefined;
+  /** What waits for the kernel path to end. */
+  #afterRelay: (() => void)[] = [];
+
+  constructor(path: string | Buffer | URL, options: SpliceWriteStreamOptions | BufferEncoding = {}) {
+    const { fallback = 'auto', ...rest } = typeof options === 'string' ? { encoding: options } : options;
+    validateChoice(fallback, 'fallback', ['auto', 'never']);
+    // @ts-expect-error the types declare no constructor parameters; createWriteStream calls it with these
+    super(path, rest);
+    this.#neverFallBack = fallback === 'never';
+    this.#foreignFs = rest.fs !== undefined && rest.fs !== null;
+    this.on('pipe', (source) => this.#onPipe(source as unknown as Readable));
+    this.on('unpipe', (source) => {
+      if ((source as unknown) === this.#route?.source) this.#leave();
+    });
+  }
+
+  /** How the bytes went: 'splice', or 'copy' for Node's own writing; undefined while none has come. */
+  get method(): TransferMethod | undefined {
+    return this.#method ?? (this.bytesWritten > 0 ? 'copy' : undefined);
+  }
+
+  /** Why `method` is 'copy', in words. */
+  get fallbackReason(): string | undefined {
+    return this.#fallbackReason ?? (this.method === 'copy' ? 'the stream was written to' : undefined);
+  }
+
+  override _write(chunk: Buffer, encoding: BufferEncoding, callback: WriteCallback): void {
+    if (chunk.length === 0) callback();
+    else this.#whenOrdinary('the stream was written to', () => super._write(chunk, encoding, callback));
+  }
+
+  override _writev(chunks: { chunk: Buffer; encoding: BufferEncoding }[], callback: WriteCallback): void {
+    this.#whenOrdinary('the stream was written to', () => super._writev?.(chunks, callback));
+  }
+
+  override _final(callback: WriteCallback): void {
+    const own = (WriteStream.prototype as unknown as Finalizable)._final;
+    this.#whenOrdinary('the stream was ended', () => (own === undefined ? callback() : own.call(this, callback)));
+  }
+
+  override _destroy(error: Error | null, callback: WriteCallback): void {
+    // The descriptor must stay open for as long as a call on another thread may use it.
+    this.#whenOrdinary('the stream was destroyed', () => super._destroy(error, callback));
+  }
+
+  #onPipe(source: Readable): void {
+    if (this.#route !== undefined) {
+      this.#leave('more than one source is piped into it');
+      return;
+    }
+    if (this.destroyed || this.writableEnded) return;
+    const refused = this.#foreignFs ? 'the option fs is set' : refusalOfPipe(source);
+    if (refused !== undefined) this.#fallBack(refused);
+    else if (isSocket(source)) this.#prepareSocket(source);
+    else this.#prepareRequest(source as IncomingMessage);
+  }
+
+  #prepareSocket(socket: Socket): void {
+    // What Node had read already reaches the pipe's listener in here, and is written in the ordinary way.
+    const source = new SocketSource(socket, { resume: () => socket.readableFlowing !== false });
+    const route = this.#newRoute(socket, () => source.giveBack(EMPTY, source.ended));
+    this.#route = route;
+    this.#whenWritten(route, () => this.#begin(route, source, Number.POSITIVE_INFINITY));
+  }
+
+  #prepareRequest(request: IncomingMessage): void {
+    const held = new HeldRequest(request);
+    const route = this.#newRoute(request, () => held.release());
+    this.#route = route;
+    held.whenParsed(() => {
+      if (this.#route !== route) return;
+      const refused = held.refusal();
+      if (refused !== undefined) {
+        this.#leave(refused);
+        return;
+      }
+      const source = held.take();
+      route.release = () => source.giveBack(EMPTY);
+      this.#whenWritten(route, () => this.#begin(route, source, source.remaining));
+    });
+  }
+
+  #newRoute(source: Readable, release: () => void): Route {
+    return {
+      source,
+      release,
+      onNewListener: (event) => {
+        if (event === 'data' || event === 'readable') this.#leave(`a '${event}' listener was added to the source`);
+      },
+      onPause: () => this.#leave('the source was paused'),
+      onClose: () => {
+        const { relay } = this.#route ?? {};
+        relay?.lost(source.errored ?? new Error('the source was closed'), 'source');
+      },
+    };
+  }
+
+  /** Once the file is open, and all that came before is in it. */
+  #whenWritten(route: Route, begin: () => void): void {
+    const check = (error?: Error | null): void => {
+      if (error || this.#route !== route || this.destroyed) return;
+      const refused = isAppending(this.fd as number)
+        ? 'the file is open for appending'
+        : kindOf(this.fd as number) !== 'file'
+          ? 'it is not a regular file'
+          : undefined;
+      if (refused === undefined) begin();
+      else this.#leave(refused);
+    };
+    this.write(EMPTY, check);
+  }
+
+  #begin(route: Route, source: KernelSource, length: number): void {
+    route.source.on('newListener', route.onNewListener);
+    route.source.on('pause', route.onPause);
+    route.source.on('close', route.onClose);
+    let seen = 0;
+    route.relay = new Relay({
+      source: () => source,
+      destination: new FileDestination(this.fd as number, this.pos),
+      eager: true,
+      length,
+      detail: { destination: this.path },
+      onMoved: (bytes) => {
+        this.bytesWritten += bytes;
+        if (this.pos !== undefined) this.pos += bytes;
+      },
+      onProgress: (bytes, total) => {
+        if (bytes > seen && this.listenerCount('progress') > 0) this.emit('progress', bytes, total);
+        seen = bytes;
+      },
+      onEnd: (outcome) => this.#onRelayEnd(route, outcome),
+    });
+    route.relay.start();
+  }
+
+  #onRelayEnd(route: Route, { error, result, failed }: RelayOutcome): void {
+    const { source } = route;
+    source.off('newListener', route.onNewListener);
+    source.off('pause', route.onPause);
+    source.off('close', route.onClose);
+    if (this.#route === route) this.#route = undefined;
+    if (result.bytes > 0 || this.#method === undefined) this.#method = result.method;
+    if (result.fallbackReason !== undefined) this.#fallbackReason ??= result.fallbackReason;
+    route.relay?.release();
+    if (error !== null && !this.destroyed) {
+      const cause = asWriteError(error.cause instanceof Error ? error.cause : error);
+      if (failed === 'source') source.destroy(cause);
+      else if (this.autoClose) this.destroy(cause);
+      else this.emit('error', cause);
+    }
+    for (const then of this.#afterRelay.splice(0)) then();
+  }
+
+  /** Runs `then` with no kernel path under way; stops it, if there is one. */
+  #whenOrdinary(reason: string, then: () => void): void {
+    const route = this.#route;
+    if (route?.relay === undefined) {
+      // While it is being prepared, earlier writes are what is waited for; only an end breaks it off.
+      if (route !== undefined && (this.writableEnded || this.destroyed)) this.#leave(reason);
+      then();
+      return;
+    }
+    this.#afterRelay.push(then);
+    this.#leave(reason);
+  }
+
+  /** Goes on as an ordinary pipe, from the byte that has been reached. */
+  #leave(reason?: string): void {
+    const route = this.#route;
+    if (route === undefined) return;
+    this.#route = undefined;
+    if (reason !== undefined && !this.destroyed && !this.writableEnded) this.#fallBack(reason);
+    if (route.relay === undefined) route.release();
+    else route.relay.stop(null);
+  }
+
+  #fallBack(reason: string): void {
+    if (this.#neverFallBack) {
+      this.destroy(
+        new UnavailableError(`the kernel cannot write what is piped into this: ${reason} (fallback is 'never')`),
+      );
+      return;
+    }
+    this.#method ??= 'copy';
+    this.#fallbackReason ??= reason;
+  }
+}
+
+/** Why what `source` brings cannot be spliced; its pipe to us has one 'data' listener. */
+function refusalOfPipe(source: Readable): string | undefined {
+  const reason = unavailable();
+  if (reason !== undefined) return reason;
+  if (isSocket(source)) return source.connecting ? 'the source is not connected yet' : refusalOfSource(source, 1);
+  if (isRequest(source)) return refusalOfRequest(source, 1);
+  return `the source is not a socket but a ${source.constructor?.name || 'stream'}`;
+}
+
+/** A splice that failed at the file is to its user a write that failed. */
+function asWriteError(error: Error): Error {
+  return error instanceof SyscallError ? new SyscallError(error.errno, 'write') : error;
+}
+
+/**
+ * `fs.createWriteStream` into which the kernel splices, where a plain socket or an HTTP/1 request with a
+ * Content-Length is piped. Anywhere else it is `fs.createWriteStream`; `method` and `fallbackReason` tell.
+ *
+ * @param path, options as for `fs.createWriteStream`: `start` in bytes.
+ */
+export function createSpliceWriteStream(
+  path: string | Buffer | URL,
+  options?: SpliceWriteStreamOptions | BufferEncoding,
+): SpliceWriteStream {
+  return new SpliceWriteStream(path, options);
+}
