@@ -74,8 +74,8 @@ export const elsewhere = (code: string): Promise<Ended> =>
   runProgram(process.execPath, [
     '-e',
     `const fs = require('node:fs'); const startedAt = performance.now();
-     try { ${code}; console.log('done', Math.round(performance.now() - startedAt)); }
-     catch (error) { console.log(error.code, Math.round(performance.now() - startedAt)); }`,
+     try { ${code}; console.log(\`done \${Math.round(performance.now() - startedAt)}\`); }
+     catch (error) { console.log(\`\${error.code} \${Math.round(performance.now() - startedAt)}\`); }`,
   ]);
 
 export const openForWriting = (path: string): Promise<Ended> => elsewhere(`fs.openSync(${JSON.stringify(path)}, 'r+')`);
