@@ -144,6 +144,7 @@ export const constants = {
   SOL_SOCKET: 1,
   SO_TYPE: 3,
   SO_SNDBUF: 7,
+  SO_LINGER: 13,
   SO_ZEROCOPY: 60,
   IPPROTO_TCP: 6,
   TCP_CORK: 3,

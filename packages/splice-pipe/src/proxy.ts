@@ -8,8 +8,8 @@
  * until both directions have ended, so that Node does not end one whose peer has only half-closed.
  */
 import type { Socket } from 'node:net';
-import { TransferError, type TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, isEncrypted, isSocket, Transfer } from '@zerocopy/core-syscalls/internals';
+import { constants, libcStatus, syscalls, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
+import { abortError, isEncrypted, isSocket, socketDescriptor, Transfer } from '@zerocopy/core-syscalls/internals';
 import { refusalOfDestination } from './destination.js';
 import { unavailable } from './endpoint.js';
 import { invalidArgument, timeoutOf, validateChoice, validateFunction, validateSignal } from './options.js';
@@ -54,6 +54,7 @@ export class ProxyError extends TransferError implements ProxyResult {
   }
 }
 
+const { SO_LINGER, SOL_SOCKET } = constants;
 const DEFAULT_HALF_CLOSE_TIMEOUT = 60_000;
 
 /** One direction, whichever way its bytes go. */
@@ -305,10 +306,17 @@ function refusalOfPair(a: Socket, b: Socket): string | undefined {
 
 const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0, durationMs: 0 });
 
+/** struct linger: on, for 0 seconds. */
+const LINGER = Buffer.from(new Int32Array([1, 0]).buffer);
+
+/**
+ * Not by resetAndDestroy(): while a shutdown is under way libuv refuses that, and Node then leaks the handle.
+ * A unix socket has no reset, its peer sees an end.
+ */
 function reset(socket: Socket): void {
-  // A unix socket has no reset, its peer sees an end; of an encrypted one Node refuses to.
-  if (socket.remoteFamily === undefined || isEncrypted(socket)) socket.destroy();
-  else socket.resetAndDestroy();
+  const fd = socketDescriptor(socket);
+  if (fd >= 0 && libcStatus().available) syscalls.setsockoptBytes(fd, SOL_SOCKET, SO_LINGER, LINGER);
+  socket.destroy();
 }
 
 interface CopyOptions {
