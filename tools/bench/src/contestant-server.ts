@@ -31,14 +31,19 @@ export class ContestantServer implements Server {
     this.port = port;
   }
 
-  static async start(contestant: string, path: string, pin: boolean): Promise<ContestantServer> {
-    const command = [process.execPath, entry, contestant, path];
+  static start(contestant: string, path: string, pin: boolean): Promise<ContestantServer> {
+    return ContestantServer.run(entry, [contestant, path], pin);
+  }
+
+  /** @param module one module that sends a {@link ServerMessage} when it listens, and whenever it is asked. */
+  static async run(module: string, parameters: readonly string[], pin: boolean): Promise<ContestantServer> {
+    const command = [process.execPath, module, ...parameters];
     const [program = '', ...args] = pin ? ['taskset', '-c', SERVER_CORE, ...command] : command;
     const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     const message = await Promise.race([
       once(child, 'message').then(([value]) => value as ServerMessage),
       once(child, 'exit').then(([code]) => {
-        throw new Error(`the server of '${contestant}' ended with ${String(code)} before it listened`);
+        throw new Error(`the server '${parameters[0]}' ended with ${String(code)} before it listened`);
       }),
     ]);
     if (!('port' in message)) throw new Error('the server did not tell its port');

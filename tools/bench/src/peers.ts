@@ -32,7 +32,7 @@ function peakMemory(pid: number): number {
   return Number(kilobytes) * 1024;
 }
 
-class PeerServer implements Server {
+export class PeerServer implements Server {
   readonly port: number;
   readonly #child: ChildProcess;
   readonly #directory: string;
@@ -62,7 +62,7 @@ class PeerServer implements Server {
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as { port: number };
