@@ -22,7 +22,7 @@ import {
   type TransferEngine,
 } from '@zerocopy/core-syscalls/internals';
 import type { KernelDestination } from './destination.js';
-import { acquirePipe, type Pipe, releasePipe } from './pipe-pool.js';
+import { acquirePipe, FILL_MIN, type Pipe, releasePipe } from './pipe-pool.js';
 import { WATCH_SIZE_MAX } from './read-watcher.js';
 import type { KernelSource } from './source.js';
 
@@ -58,6 +58,7 @@ export interface SpliceEngineOptions {
 
 export class SpliceEngine implements TransferEngine {
   readonly syscall = 'splice';
+  readonly pieceMin: number = FILL_MIN;
   calls = 0;
   inStream = 0;
   /** Whose call failed, if one has. */

@@ -30,13 +30,16 @@ export function activeTransfers(): number {
   return active;
 }
 
-/** Bytes of one call, given how many transfers share the loop. */
-export function pieceSize(): number {
-  return Math.min(PIECE_MAX, Math.max(PIECE_MIN, Math.floor(IN_FLIGHT_TOTAL / Math.max(1, active))));
+/**
+ * Bytes of one call, given how many transfers share the loop.
+ * @param minimum below which the calls of this kind of transfer cost more than the sharing gains.
+ */
+export function pieceSize(minimum: number = PIECE_MIN): number {
+  return Math.min(PIECE_MAX, Math.max(minimum, Math.floor(IN_FLIGHT_TOTAL / Math.max(1, active))));
 }
 
 /** Bytes after which a transfer lets the loop go on. */
-export function quantumSize(inFirstTurn = false): number {
-  const quantum = Math.max(pieceSize(), Math.floor(TURN_TOTAL / Math.max(1, active)));
+export function quantumSize(inFirstTurn = false, minimum: number = PIECE_MIN): number {
+  const quantum = Math.max(pieceSize(minimum), Math.floor(TURN_TOTAL / Math.max(1, active)));
   return inFirstTurn ? Math.min(quantum, FIRST_TURN_MAX) : quantum;
 }

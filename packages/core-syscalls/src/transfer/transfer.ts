@@ -48,6 +48,8 @@ export interface TransferEngine {
   offload?(count: number, resume: Resume): void;
   /** While waiting: bytes that the destination's stream has taken and will deliver unless its connection is lost. */
   readonly inStream?: number;
+  /** Bytes that one attempt is given at least, however many transfers share the loop; see {@link pieceSize}. */
+  readonly pieceMin?: number;
   /** System calls made so far, of an engine whose attempts are not one call each. */
   readonly calls?: number;
   /** Another engine to go on with at the current position after `errno` (negative), or undefined: then it is an error. */
@@ -184,8 +186,9 @@ export class Transfer {
   #looping = false;
 
   #attempts(): void {
-    const quantum = quantumSize(this.#bytes === 0);
-    const piece = Math.min(quantum, pieceSize());
+    const { pieceMin } = this.#engine;
+    const quantum = quantumSize(this.#bytes === 0, pieceMin);
+    const piece = Math.min(quantum, pieceSize(pieceMin));
     let turn = 0;
     while (this.#state === 'attempting') {
       if (this.#ending !== undefined) return this.#end(this.#ending.error);
