@@ -40,6 +40,20 @@ const isFileHandle = (thing: unknown): thing is FileHandle =>
   typeof (thing as FileHandle).fd === 'number' &&
   'readableWebStream' in thing;
 
+const ignore = (): void => {};
+
+/**
+ * While a promise reports what fails, no stream of `ends` throws for want of an 'error' listener.
+ * @returns ends that; but not for a destroyed stream: its event may be still to come.
+ */
+export function holdErrors(ends: readonly unknown[]): () => void {
+  const streams = ends.filter((end): end is Readable | Writable => typeof (end as Readable | null)?.on === 'function');
+  for (const stream of streams) stream.on('error', ignore);
+  return () => {
+    for (const stream of streams) if (!stream.destroyed) stream.off('error', ignore);
+  };
+}
+
 const typeName = (thing: object): string => thing.constructor?.name || 'stream';
 
 /** Why nothing can be spliced in this process, or undefined. */
@@ -57,7 +71,7 @@ function duplicate(fd: number): OwnedDescriptor | undefined {
 function wrap(own: OwnedDescriptor, options: { readable: boolean; writable: boolean }): Socket {
   const socket = new Socket({ fd: own.fd, allowHalfOpen: true, ...options });
   own.release();
-  socket.on('error', () => {}); // reported by the transfer
+  socket.on('error', ignore); // reported by the transfer
   return socket;
 }
 
@@ -67,7 +81,7 @@ function fileStream<Stream extends Readable | Writable>(
   create: (options: { fd: number; autoClose: boolean }) => Stream,
 ): Stream {
   const stream = create(own === undefined ? { fd, autoClose: false } : { fd: own.release(), autoClose: true });
-  stream.on('error', () => {}); // reported by the transfer
+  stream.on('error', ignore); // reported by the transfer
   return stream;
 }
 

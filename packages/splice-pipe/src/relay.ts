@@ -141,14 +141,19 @@ export class Relay {
       detail,
       onEnd: (error, result) => {
         this.#sourceEnded = engine.ended;
-        this.#end(
-          this.#lost !== undefined && error !== null ? transferError(this.#lost, result.bytes) : error,
-          result,
-          engine.failed,
-        );
+        const lost = error === null ? undefined : (this.#lost ?? this.#closedBy(error, engine.failed));
+        this.#end(lost === undefined ? error : transferError(lost, result.bytes), result, engine.failed);
       },
     });
     this.#transfer.start();
+  }
+
+  /** An attempt may come between a socket's closing and its event. */
+  #closedBy({ code }: TransferError, side: Side | undefined): Error | undefined {
+    if (code !== 'EBADF' || side === undefined) return undefined;
+    const { destination } = this.#options;
+    const errored = side === 'source' ? this.#source?.errored : isSocket(destination) ? destination.errored : undefined;
+    return errored ?? closed(side);
   }
 
   #end(error: TransferError | null, result: TransferResult, failed: Side | undefined): void {

@@ -149,6 +149,10 @@ export class RequestSource implements KernelSource {
     return this.#connection.descriptor();
   }
 
+  get errored(): Error | null {
+    return this.#socket.errored;
+  }
+
   onReadable(size: number, callback: ReadableCallback): void {
     this.#connection.onReadable(size, callback);
   }

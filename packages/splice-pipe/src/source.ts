@@ -6,6 +6,7 @@ import {
   isEncrypted,
   type OwnedDescriptor,
   socketDescriptor,
+  type TakenSocket,
   takeSocketForReading,
 } from '@zerocopy/core-syscalls/internals';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
@@ -24,6 +25,8 @@ export interface KernelSource {
   readonly certain: number;
   /** The descriptor now, or -1 once it is closed. */
   descriptor(): number;
+  /** Why it is closed, if it has failed. */
+  readonly errored?: Error | null;
   /** Calls back once with at most `size` bytes, as soon as there are any. */
   onReadable(size: number, callback: ReadableCallback): void;
   /** Counts bytes that have been read from the descriptor, one way or the other. */
@@ -67,7 +70,8 @@ export class SocketSource implements KernelSource {
   readonly mayBlock = false;
   readonly isPipe: boolean;
   readonly certain = 0;
-  readonly #taken: NonNullable<ReturnType<typeof takeSocketForReading>>;
+  readonly #socket: Socket;
+  readonly #taken: TakenSocket;
   readonly #resume: () => boolean;
   #watcher: ReadWatcher | undefined;
 
@@ -77,6 +81,7 @@ export class SocketSource implements KernelSource {
     this.#resume = resume ?? (() => flowed);
     const taken = takeSocketForReading(socket);
     if (taken === null) throw new Error('the socket cannot be taken over');
+    this.#socket = socket;
     this.#taken = taken;
     this.head = taken.head;
     this.ended = taken.ended;
@@ -85,6 +90,10 @@ export class SocketSource implements KernelSource {
 
   descriptor(): number {
     return this.#taken.descriptor();
+  }
+
+  get errored(): Error | null {
+    return this.#socket.errored;
   }
 
   onReadable(size: number, callback: ReadableCallback): void {

@@ -5,6 +5,7 @@ import type { TransferResult } from '@zerocopy/core-syscalls';
 import { abortError, Transfer, TransferError, transferError } from '@zerocopy/core-syscalls/internals';
 import {
   type DestinationEnd,
+  holdErrors,
   openDestination,
   openSource,
   type SourceEnd,
@@ -49,12 +50,13 @@ export async function splice(
   validateFunction(options.onProgress, 'onProgress');
   validateChoice(options.fallback ?? 'auto', 'fallback', ['auto', 'never']);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
-  await Promise.all([connected(source, options.signal), connected(destination, options.signal)]);
-
-  const length = options.length ?? Number.POSITIVE_INFINITY;
-  const to = openDestination(destination);
+  const release = holdErrors([source, destination]);
   let from: SourceEnd | undefined;
+  let to: DestinationEnd | undefined;
   try {
+    await Promise.all([connected(source, options.signal), connected(destination, options.signal)]);
+    const length = options.length ?? Number.POSITIVE_INFINITY;
+    to = openDestination(destination);
     from = isRequest(source) ? await openRequest(source, length) : openSource(source, length);
     const refused = from.refused ?? to.refused;
     if (refused !== undefined && options.fallback === 'never') {
@@ -68,7 +70,8 @@ export async function splice(
       : byNode(from, to, length, options, refused));
   } finally {
     from?.dispose();
-    to.dispose();
+    to?.dispose();
+    release();
   }
 }
 

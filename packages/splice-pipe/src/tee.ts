@@ -30,6 +30,7 @@ import {
 import { type KernelDestination, SocketDestination } from './destination.js';
 import {
   type DestinationEnd,
+  holdErrors,
   openDestination,
   openSource,
   type SourceEnd,
@@ -375,12 +376,12 @@ export async function tee(
   validateFunction(options.onProgress, 'onProgress');
   timeoutOf(options.dropAfter, 'dropAfter', 0);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
-  await Promise.all([source, ...destinations].map((end) => connected(end, options.signal)));
-
+  const release = holdErrors([source, ...destinations]);
   const ends: DestinationEnd[] = [];
   let from: SourceEnd | undefined;
   const branches: Branch[] = [];
   try {
+    await Promise.all([source, ...destinations].map((end) => connected(end, options.signal)));
     const length = options.length ?? Number.POSITIVE_INFINITY;
     from = openSource(source, length);
     for (const destination of destinations) ends.push(openDestination(destination));
@@ -390,6 +391,7 @@ export async function tee(
     for (const branch of branches) branch.release();
     from?.dispose();
     for (const end of ends) end.dispose();
+    release();
   }
 }
 
