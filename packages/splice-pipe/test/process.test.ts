@@ -1,0 +1,149 @@
+/** Other processes: ends in the middle, a full disk, a user without pipe pages, features turned off, worker threads. */
+import { execFile } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import test from 'ava';
+import { fixture, kernelTest, MiB, temporaryDirectory } from './harness.js';
+
+const run = promisify(execFile);
+const directory = temporaryDirectory();
+
+for (const how of ['terminate', 'worker-exit', 'main-exit']) {
+  kernelTest(`cut off in the middle of everything (${how}), the process ends normally`, async (t) => {
+    // execFile rejects on any signal or status but 0
+    const { stdout, stderr } = await run(process.execPath, [fixture('busy'), how, join(directory, how)]);
+    t.is(stderr, '');
+    if (how !== 'main-exit') t.is(stdout.trim(), 'alive');
+  });
+}
+
+kernelTest('a full disk: the error of fs.createWriteStream, and the bytes that are in the file', async (t) => {
+  const limit = 600 * 1024; // of 4 MiB; sh counts in blocks of 512 bytes
+  const command = `ulimit -f ${limit / 512}; exec "$0" "$@"`;
+  const { stdout } = await run('sh', [
+    '-c',
+    command,
+    process.execPath,
+    fixture('disk-full'),
+    directory,
+    String(4 * MiB),
+  ]);
+  const { ours, node, promised } = JSON.parse(stdout) as Record<string, { code: string; bytes: number; size: number }>;
+  t.is(ours?.code, 'EFBIG');
+  t.deepEqual(ours, node);
+  t.deepEqual(promised, { code: 'EFBIG', bytes: limit, size: limit });
+});
+
+const isRoot = process.getuid?.() === 0;
+kernelTest('rule 20: without pipe pages left, a normal user goes on with small pipes', async (t) => {
+  // Root is not limited; the directory is one that another user may enter.
+  const open = mkdtempSync(join(tmpdir(), 'zerocopy-quota-'));
+  try {
+    chmodSync(open, 0o777);
+    const command = [process.execPath, fixture('quota'), join(open, 'socket'), String(4 * MiB)];
+    const dropping = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ...command];
+    const [program = '', ...args] = isRoot ? dropping : command;
+    const { stdout } = await run(program, args);
+    const told = JSON.parse(stdout) as Record<string, unknown>;
+    t.not(told.uid, 0);
+    t.true((told.capacity as number) < 64 * 1024, 'the quota is used up');
+    t.like(told, { bytes: 4 * MiB, received: 4 * MiB, method: 'splice', small: 1 });
+  } finally {
+    rmSync(open, { recursive: true, force: true });
+  }
+});
+
+const PROGRAM = `
+  const { once } = require('node:events');
+  const net = require('node:net');
+  const fs = require('node:fs');
+  const { pipeline } = require('node:stream/promises');
+  async function main({ splice, proxy, tee, createSpliceReadStream, createSpliceWriteStream, pipePoolStats }, path) {
+    const echo = net.createServer((socket) => socket.pipe(socket)).listen(0, '127.0.0.1');
+    await once(echo, 'listening');
+    const upstream = () => net.connect(echo.address().port, '127.0.0.1');
+    const content = Buffer.alloc(1_000_000, 'content ');
+    const told = {};
+    const through = async (join) => {
+      const server = net.createServer({ allowHalfOpen: true }, (socket) => join(socket)).listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const client = net.connect({ port: server.address().port, host: '127.0.0.1', allowHalfOpen: true });
+      client.end(content);
+      const chunks = [];
+      for await (const chunk of client) chunks.push(chunk);
+      server.close();
+      return Buffer.concat(chunks).equals(content);
+    };
+    let done;
+    told.proxied = await through((socket) => { done = proxy(socket, upstream()); });
+    told.proxy = (await done).forward.method;
+    told.toFile = await through(async (socket) => {
+      const file = createSpliceWriteStream(path);
+      await pipeline(socket, file);
+      told.written = fs.readFileSync(path).equals(content);
+      told.writeStream = [file.method, file.fallbackReason];
+      socket.end(content);
+    });
+    told.read = await through((socket) => {
+      const source = createSpliceReadStream(socket);
+      pipeline(source, socket).then(() => { told.readStream = source.method; });
+    });
+    told.teed = await through(async (socket) => {
+      const file = await fs.promises.open(path, 'w');
+      const result = await tee(socket, [socket, file]);
+      told.tee = [result.method, result.fallbackReason];
+      await file.close();
+      told.recorded = fs.readFileSync(path).equals(content);
+      socket.end();
+    });
+    echo.close();
+    told.inUse = pipePoolStats().inUse;
+    return told;
+  }
+`;
+
+const module = import.meta.resolve('@zerocopy/splice-pipe');
+
+test('ZEROCOPY_DISABLE turns it off, whole or by name: the same bytes, copied, with the reason', async (t) => {
+  for (const value of ['all', 'splice']) {
+    const code = `${PROGRAM} import('${module}').then((all) => main(all, ${JSON.stringify(join(directory, `off-${value}`))})).then((told) => console.log(JSON.stringify(told)))`;
+    const { stdout } = await run(process.execPath, ['-e', code], { env: { ...process.env, ZEROCOPY_DISABLE: value } });
+    const off = 'disabled by ZEROCOPY_DISABLE';
+    t.deepEqual(JSON.parse(stdout), {
+      proxied: true,
+      proxy: 'copy',
+      toFile: true,
+      written: true,
+      writeStream: ['copy', off],
+      read: true,
+      readStream: 'copy',
+      teed: true,
+      tee: ['copy', off],
+      recorded: true,
+      inUse: 0,
+    });
+  }
+});
+
+kernelTest('in a worker thread as on the main one', async (t) => {
+  const code = `${PROGRAM} import('${module}').then((all) => main(all, require('node:worker_threads').workerData)).then((told) => require('node:worker_threads').parentPort.postMessage(told))`;
+  const worker = new Worker(code, { eval: true, workerData: join(directory, 'worker') });
+  const told = await new Promise((resolve, reject) => {
+    worker.once('message', resolve).once('error', reject);
+  });
+  t.like(told as object, {
+    proxied: true,
+    toFile: true,
+    written: true,
+    writeStream: { 0: 'splice' },
+    read: true,
+    readStream: 'splice',
+    teed: true,
+    tee: { 0: 'splice' },
+    recorded: true,
+    inUse: 0,
+  });
+});
