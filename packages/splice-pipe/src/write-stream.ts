@@ -71,13 +71,14 @@ export class SpliceWriteStream extends WriteStream {
   /** What waits for the kernel path to end. */
   #afterRelay: (() => void)[] = [];
 
-  constructor(path: string | Buffer | URL, options: SpliceWriteStreamOptions | BufferEncoding = {}) {
-    const { fallback = 'auto', ...rest } = typeof options === 'string' ? { encoding: options } : options;
+  constructor(path: string | Buffer | URL, options?: SpliceWriteStreamOptions | BufferEncoding | null) {
+    const own = typeof options === 'object' && options !== null ? options : undefined;
+    const fallback = own?.fallback ?? 'auto';
     validateChoice(fallback, 'fallback', ['auto', 'never']);
     // @ts-expect-error the types declare no constructor parameters; createWriteStream calls it with these
-    super(path, rest);
+    super(path, options); // whatever it is: the errors are Node's
     this.#neverFallBack = fallback === 'never';
-    this.#foreignFs = rest.fs !== undefined && rest.fs !== null;
+    this.#foreignFs = own?.fs !== undefined && own.fs !== null;
     this.on('pipe', (source) => this.#onPipe(source as unknown as Readable));
     this.on('unpipe', (source) => {
       if ((source as unknown) === this.#route?.source) this.#leave();
@@ -279,7 +280,7 @@ function asWriteError(error: Error): Error {
  */
 export function createSpliceWriteStream(
   path: string | Buffer | URL,
-  options?: SpliceWriteStreamOptions | BufferEncoding,
+  options?: SpliceWriteStreamOptions | BufferEncoding | null,
 ): SpliceWriteStream {
   return new SpliceWriteStream(path, options);
 }
