@@ -68,6 +68,8 @@ export class SpliceWriteStream extends WriteStream {
   #route: Route | undefined;
   #method: TransferMethod | undefined;
   #fallbackReason: string | undefined;
+  /** Under way, also when its route has been left: a call on another thread may be using the descriptor still. */
+  #running: Relay | undefined;
   /** What waits for the kernel path to end. */
   #afterRelay: (() => void)[] = [];
 
@@ -120,7 +122,10 @@ export class SpliceWriteStream extends WriteStream {
       return;
     }
     if (this.destroyed || this.writableEnded) return;
-    const refused = this.#foreignFs ? 'the option fs is set' : refusalOfPipe(source);
+    const own = this.#foreignFs
+      ? 'the option fs is set'
+      : this.#running && 'it was piped into again before the kernel path had been left';
+    const refused = own ?? refusalOfPipe(source);
     if (refused !== undefined) this.#fallBack(refused);
     else if (isSocket(source)) this.#prepareSocket(source);
     else this.#prepareRequest(source as IncomingMessage);
@@ -202,6 +207,7 @@ export class SpliceWriteStream extends WriteStream {
       },
       onEnd: (outcome) => this.#onRelayEnd(route, outcome),
     });
+    this.#running = route.relay;
     route.relay.start();
   }
 
@@ -211,6 +217,7 @@ export class SpliceWriteStream extends WriteStream {
     source.off('pause', route.onPause);
     source.off('close', route.onClose);
     if (this.#route === route) this.#route = undefined;
+    this.#running = undefined;
     if (result.bytes > 0 || this.#method === undefined) this.#method = result.method;
     if (result.fallbackReason !== undefined) this.#fallbackReason ??= result.fallbackReason;
     route.relay?.release();
@@ -225,15 +232,14 @@ export class SpliceWriteStream extends WriteStream {
 
   /** Runs `then` with no kernel path under way; stops it, if there is one. */
   #whenOrdinary(reason: string, then: () => void): void {
-    const route = this.#route;
-    if (route?.relay === undefined) {
-      // While it is being prepared, earlier writes are what is waited for; only an end breaks it off.
-      if (route !== undefined && (this.writableEnded || this.destroyed)) this.#leave(reason);
-      then();
+    if (this.#running !== undefined) {
+      this.#afterRelay.push(then);
+      this.#leave(reason);
       return;
     }
-    this.#afterRelay.push(then);
-    this.#leave(reason);
+    // While it is being prepared, earlier writes are what is waited for; only an end breaks it off.
+    if (this.writableEnded || this.destroyed) this.#leave(reason);
+    then();
   }
 
   /** Goes on as an ordinary pipe, from the byte that has been reached. */

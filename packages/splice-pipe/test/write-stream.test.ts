@@ -18,6 +18,7 @@ import { createSpliceWriteStream, type SpliceWriteStream } from '@zerocopy/splic
 import test from 'ava';
 import {
   type Kind,
+  kernelSerial,
   kernelTest,
   MiB,
   openDescriptors,
@@ -306,6 +307,7 @@ async function fromSocket(
     for (const event of ['end', 'close', 'error']) source.on(event, () => log.push(`source ${event}`));
     const file = make(path, options);
     follow(file, log, EVENTS); // how often it drains is a matter of chunks
+    await until(() => !file.pending || file.destroyed); // opening races with what the socket brings
     await use({ source, writer, file, log, path });
   });
   return JSON.parse(JSON.stringify(log).replaceAll(path, 'PATH')) as Log;
@@ -353,6 +355,45 @@ kernelTest('nothing, and what had been read before, come as with fs.createWriteS
     });
     t.deepEqual(one, other);
   }
+});
+
+kernelTest('piped into before it is open: nothing is lost', async (t) => {
+  for (const size of [0, 10, 2 * MiB]) {
+    await withPair('tcp', directory, async ({ server, client }) => {
+      client.end(pattern(size));
+      const path = join(directory, `early-${size}`);
+      await pipeline(server, createSpliceWriteStream(path));
+      t.true(readFileSync(path).equals(pattern(size)));
+    });
+  }
+});
+
+kernelSerial('left while a call is under way on another thread: it never writes into the next file', async (t) => {
+  const content = pattern(4 * MiB);
+  const one = async (n: number): Promise<void> => {
+    await withPair('unix', directory, async ({ server, client }) => {
+      client.on('error', () => {}).end(content);
+      const path = join(directory, `left-${n}`);
+      const file = createSpliceWriteStream(path);
+      server.pipe(file);
+      await until(() => file.bytesWritten > 0);
+      for (let turns = n % 5; turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+      server.unpipe(file);
+      if (n % 2 === 0) file.end();
+      else file.destroy();
+      await closed(file);
+      // Likely to get the number that has just been closed.
+      const next = join(directory, `next-${n}`);
+      const fd = openSync(next, 'w');
+      await pause(5);
+      closeSync(fd);
+      t.is(readFileSync(next).length, 0);
+      const written = readFileSync(path);
+      t.is(written.length, file.bytesWritten);
+      t.true(written.equals(content.subarray(0, written.length)));
+    });
+  };
+  for (let n = 0; n < 120; n += 12) await Promise.all(Array.from({ length: 12 }, (_, index) => one(n + index)));
 });
 
 kernelTest('end: false, then another source, in order', async (t) => {
