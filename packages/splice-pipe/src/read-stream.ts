@@ -43,7 +43,7 @@ export class SpliceReadStream extends Readable {
     socket.on('error', (error) => this.destroy(error));
     socket.on('close', () => {
       if (!this.#socket.readableEnded && this.#route === undefined && !this.readableEnded) {
-        this.destroy(socket.errored ?? closed('source'));
+        this.destroy(socket.errored ?? undefined);
       }
     });
   }
@@ -184,7 +184,9 @@ export class SpliceReadStream extends Readable {
     if (result.fallbackReason !== undefined) this.#fallbackReason ??= result.fallbackReason;
     const cause = error?.cause instanceof Error ? error.cause : (error ?? undefined);
     route.relay.release(failed === 'destination' ? cause : undefined);
-    if (error !== null && failed !== 'destination') this.destroy(cause);
+    // A socket that its owner has destroyed is, as in any pipeline, a premature close.
+    if (error !== null && failed !== 'destination')
+      this.destroy(this.#socket.destroyed ? (this.#socket.errored ?? undefined) : cause);
     else if (error !== null) route.destination.emit('unpipe', this);
     else if (current && ended && !this.destroyed) this.#finish(route);
     for (const then of this.#afterRelay.splice(0)) then();

@@ -3,8 +3,12 @@
  * descriptor reads into a buffer of our choice (`onread`): one byte where the rest is to be spliced, many where the
  * traffic is so small that a pipe would cost more than the copy. It is never ended, only destroyed: end() would shut
  * down the connection that the original shares.
+ *
+ * Its end is looked at twice: libuv reports one when a read that comes up short and a hang-up arrive together, even if
+ * the connection was reset, and even if there is more to read. So what follows is read by hand.
  */
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { OwnedDescriptor } from '@zerocopy/core-syscalls/internals';
 
 /** The most one wake-up brings, in bytes. */
@@ -16,7 +20,10 @@ export type ReadableCallback = (error: Error | null, chunk: Uint8Array | null) =
 /** Every watcher of this thread reads into it: what a callback leaves there, the next one overwrites. */
 let shared: Uint8Array | undefined;
 
+const { EAGAIN } = constants;
+
 export class ReadWatcher {
+  readonly #descriptor: () => number;
   readonly #socket: Socket;
   #callback: ReadableCallback | undefined;
   #size = 1;
@@ -24,9 +31,13 @@ export class ReadWatcher {
   /** Set when nothing more comes: by the end of the stream, or an error. */
   #over: { readonly error: Error | null } | undefined;
 
-  /** @throws {Error} if the descriptor cannot be duplicated (EMFILE), or libuv cannot watch its kind. */
-  constructor(fd: number) {
-    const own = OwnedDescriptor.duplicate(fd);
+  /**
+   * @param descriptor tells the original, or -1 once it is closed.
+   * @throws {Error} if it cannot be duplicated (EMFILE), or libuv cannot watch its kind.
+   */
+  constructor(descriptor: () => number) {
+    this.#descriptor = descriptor;
+    const own = OwnedDescriptor.duplicate(descriptor());
     try {
       const options: SocketConstructorOpts & { onread: OnReadOpts } = {
         fd: own.fd,
@@ -41,26 +52,39 @@ export class ReadWatcher {
       throw error;
     }
     own.release();
-    const end = (error: Error | null): void => {
+    this.#socket.on('end', () => {
+      this.#over ??= { error: null };
+      this.#afterEnd();
+    });
+    this.#socket.on('error', (error) => {
       this.#over ??= { error };
-      this.#settle(this.#over.error, null);
-    };
-    this.#socket.on('end', () => end(null));
-    this.#socket.on('error', end);
+      this.#afterEnd();
+    });
   }
 
   /** Calls back once, with at most `size` bytes; with one, if it is not called from within the callback. */
   wait(size: number, callback: ReadableCallback): void {
     this.#size = Math.min(size, WATCH_SIZE_MAX);
     this.#callback = callback;
-    const over = this.#over;
-    if (over !== undefined) process.nextTick(() => this.#settle(over.error, null));
+    if (this.#over !== undefined) process.nextTick(() => this.#afterEnd());
     else if (!this.#inCallback) this.#socket.resume();
   }
 
   destroy(): void {
     this.#callback = undefined;
     this.#socket.destroy();
+  }
+
+  #afterEnd(): void {
+    if (this.#callback === undefined) return;
+    const error = this.#over?.error ?? null;
+    const fd = error === null ? this.#descriptor() : -1;
+    if (fd < 0) return this.#settle(error, null);
+    const buffer = this.#buffer();
+    const result = syscalls.read(fd, buffer, buffer.length);
+    if (result > 0) this.#settle(null, buffer.subarray(0, result));
+    else if (result === 0 || result === -EAGAIN) this.#settle(null, null);
+    else this.#settle(new SyscallError(result, 'read'), null);
   }
 
   #buffer(): Uint8Array {

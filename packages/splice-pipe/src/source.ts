@@ -98,7 +98,7 @@ export class SocketSource implements KernelSource {
 
   onReadable(size: number, callback: ReadableCallback): void {
     try {
-      this.#watcher ??= new ReadWatcher(this.#taken.descriptor());
+      this.#watcher ??= new ReadWatcher(() => this.#taken.descriptor());
     } catch (error) {
       callback(error as Error, null);
       return;

@@ -166,6 +166,8 @@ class Branch {
     pipe.held -= read;
     this.write(this.#carry.subarray(0, read), (error) => {
       if (error !== null) done(error);
+      else if (this.pipe === undefined)
+        done(null); // dropped meanwhile: nobody waits for the rest
       else this.drain(done);
     });
   }

@@ -7,7 +7,7 @@ import { connect, Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { constants, syscalls, TransferError } from '@zerocopy/core-syscalls';
-import { pipePoolStats, type SpliceOptions, splice } from '@zerocopy/splice-pipe';
+import { pipePoolStats, proxy, type SpliceOptions, splice } from '@zerocopy/splice-pipe';
 import test from 'ava';
 import {
   collect,
@@ -235,6 +235,21 @@ kernelTest('the peer of the source resets: an error, and never an end', async (t
     t.true(source.destroyed);
     t.false(destination.destroyed);
   });
+});
+
+kernelTest('a reset together with data is no end, however the bytes are read', async (t) => {
+  for (let n = 0; n < 20; n++) {
+    await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
+      const received = gather(reader);
+      // By splice, and, behind something small, by copying.
+      const result = n % 2 === 0 ? splice(source, destination) : proxy(source, destination);
+      writer.write('small');
+      await until(() => received.bytes().length === 5);
+      writer.write(pattern(n * 5000));
+      writer.resetAndDestroy();
+      t.is((await failure(result)).code, 'ECONNRESET');
+    });
+  }
 });
 
 kernelTest('back-pressure: a stalled reader stops the writer, and holds at most one pipe', async (t) => {
