@@ -121,7 +121,10 @@ class ProxySession {
     // The shorter of the two; 0 is none.
     this.#halfCloseTimeout = Math.min(halfClosed || Number.POSITIVE_INFINITY, this.#idleTimeout || halfClosed);
     // For as long as the two are ours, their errors are reported by the promise.
-    for (const socket of [a, b]) socket.on('error', this.#onSocketError);
+    for (const socket of [a, b]) {
+      socket.on('error', this.#onSocketError);
+      socket.allowHalfOpen = true; // where Node reads, it must not answer an end before the other direction's
+    }
     // Taken at once: if Node saw a client's early half-close while the upstream is still connecting, it would end it.
     this.#refused = unavailable() ?? refusalOfPair(a, b);
     if (this.#refused === undefined) {
