@@ -20,6 +20,8 @@ import { type KernelSource, SocketSource } from './source.js';
 const ZEROS = Buffer.alloc(64 * 1024);
 
 interface RequestInternals {
+  /** False: once the response is finished, Node throws the body away. */
+  _consuming: boolean;
   _read(size: number): void;
   push(chunk: unknown, encoding?: BufferEncoding): boolean;
 }
@@ -72,6 +74,8 @@ export class HeldRequest {
   constructor(request: IncomingMessage) {
     this.#request = request as IncomingMessage & RequestInternals;
     this.#request._read = () => {};
+    // As its own _read would: an early answer must not make Node throw away what we are to have.
+    this.#request._consuming = true;
     // Piped, it flows on its own; what has passed must be known.
     if (request.listenerCount('data') > 0) request.on('data', this.#count);
   }
