@@ -29,7 +29,8 @@ interface RequestInternals {
 export const isRequest = (thing: unknown): thing is IncomingMessage =>
   thing instanceof Readable && 'httpVersionMajor' in thing;
 
-function contentLength(request: IncomingMessage): number {
+/** In bytes; NaN where the header does not say. */
+export function contentLength(request: IncomingMessage): number {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
   return length === undefined || encoding !== undefined ? Number.NaN : Number(length);
 }

@@ -76,7 +76,7 @@ kernelTest('several on one connection: each whole, by splice, and the connection
     },
     async ({ port }) => {
       const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
-      for (const size of [5 * MiB + 3, 0, 1, 70_000, MiB]) {
+      for (const size of [5 * MiB + 3, 0, 1, 300_000, MiB]) {
         const body = pattern(size);
         const { text } = await put(port, body, { agent });
         t.true(readFileSync(text).equals(body), `${size} bytes`);
@@ -90,8 +90,33 @@ kernelTest('several on one connection: each whole, by splice, and the connection
   t.is(files[4]?.method, 'splice');
 });
 
+kernelTest('a small body is copied, which costs less, unless the kernel path is insisted on', async (t) => {
+  const body = pattern(100_000);
+  for (const [fallback, method] of [
+    ['auto', 'copy'],
+    ['never', 'splice'],
+  ] as const) {
+    await serving(
+      async (request, response) => {
+        const file = createSpliceWriteStream(fresh(), { fallback });
+        const progress: number[] = [];
+        file.on('progress', (bytes: number) => progress.push(bytes));
+        await pipeline(request, file);
+        t.is(file.method, method);
+        t.is(progress.at(-1), body.length);
+        t.is(file.fallbackReason, fallback === 'auto' ? 'the body is small, and copying it costs less' : undefined);
+        response.end(file.path);
+      },
+      async ({ port }) => {
+        const { text } = await put(port, body);
+        t.true(readFileSync(text).equals(body));
+      },
+    );
+  }
+});
+
 kernelTest('pipelined: the next request is there before the body ends, and is answered', async (t) => {
-  const bodies = [pattern(3 * MiB), pattern(200_000).reverse(), Buffer.from('small'), pattern(MiB)];
+  const bodies = [pattern(3 * MiB), pattern(400_000).reverse(), Buffer.from('small'), pattern(MiB)];
   const methods: (string | undefined)[] = [];
   await serving(
     async (request, response) => {

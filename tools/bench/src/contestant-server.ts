@@ -3,7 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import type { ServerMessage, ServerReport } from './contestant-process.js';
+import type { ServerMessage, ServerReport } from './reporting.js';
 
 const entry = fileURLToPath(new URL('./contestant-process.js', import.meta.url));
 export const SERVER_CORE = '0';

@@ -6,9 +6,9 @@ import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { ServerReport } from './contestant-process.js';
 import { SERVER_CORE, type Server } from './contestant-server.js';
 import { FILE_TARGET, WARM_UP_TARGET } from './contestants.js';
+import type { ServerReport } from './reporting.js';
 
 export interface Peer {
   readonly name: string;

@@ -8,11 +8,11 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import { type TakenSocket, takeSocketForReading } from '@zerocopy/core-syscalls/internals';
+import { Patience } from './patience.js';
 
-const { EAGAIN, EINTR, MSG_DONTWAIT, MSG_TRUNC } = constants;
+const { EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC } = constants;
 const MiB = 1024 * 1024;
 const HEADER_END = Buffer.from('\r\n\r\n');
-const SILENCE_LIMIT_MS = 20_000;
 
 export interface Download {
   /** Of the body. */
@@ -49,8 +49,19 @@ export class PollingClient {
 
   /** Requests `path` on the kept-alive connection and receives the whole response before it returns. */
   get(path: string, options: DownloadOptions = {}): Download {
-    const request = Buffer.from(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`, 'latin1');
-    check(syscalls.send(this.#taken.descriptor(), request, request.length, constants.MSG_NOSIGNAL), 'send');
+    this.#send(Buffer.from(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`, 'latin1'));
+    return this.#response(options);
+  }
+
+  /** Sends `size` bytes of nothing in particular as the body of a request, and waits for the response. */
+  put(path: string, size: number): Download {
+    const head = `PUT ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${size}\r\n\r\n`;
+    this.#send(Buffer.from(head, 'latin1'));
+    for (let sent = 0; sent < size; sent += MiB) this.#send(this.#buffer, Math.min(MiB, size - sent));
+    return this.#response({});
+  }
+
+  #response(options: DownloadOptions): Download {
     let head = Buffer.alloc(0);
     let bodyAt = -1;
     while (bodyAt < 0) {
@@ -78,19 +89,31 @@ export class PollingClient {
     this.#socket.destroy();
   }
 
+  #send(bytes: Buffer, size = bytes.length): void {
+    const fd = this.#taken.descriptor();
+    const patience = new Patience();
+    for (let sent = 0; sent < size; ) {
+      const from = sent === 0 ? bytes : bytes.subarray(sent);
+      const result = syscalls.send(fd, from, size - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (result > 0) {
+        sent += result;
+        patience.progressed();
+      } else {
+        if (result !== -EAGAIN) check(result, 'send');
+        patience.nothing();
+      }
+    }
+  }
+
   #receive(size: number, flags: number): number {
     const fd = this.#taken.descriptor();
-    let deadline = 0;
-    for (let turn = 1; ; turn++) {
+    const patience = new Patience();
+    for (;;) {
       const received = syscalls.recv(fd, this.#buffer, size, MSG_DONTWAIT | flags);
       if (received > 0) return received;
       if (received === 0) throw new Error('the server closed the connection in the middle of a response');
       if (received !== -EAGAIN && received !== -EINTR) check(received, 'recv');
-      if (turn % 4096 === 0) {
-        const now = performance.now();
-        if (deadline === 0) deadline = now + SILENCE_LIMIT_MS;
-        else if (now > deadline) throw new Error(`the server has sent nothing for ${SILENCE_LIMIT_MS} ms`);
-      }
+      patience.nothing();
     }
   }
 }

@@ -6,10 +6,10 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import { type TakenSocket, takeSocketForReading } from '@zerocopy/core-syscalls/internals';
+import { Patience, SILENCE_LIMIT_MS } from './patience.js';
 
 const { EAGAIN, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC } = constants;
 const MiB = 1024 * 1024;
-const SILENCE_LIMIT_MS = 20_000;
 
 export interface PollingPair {
   readonly client: TakenSocket;
@@ -74,24 +74,6 @@ function take(socket: Socket): TakenSocket {
 
 const sent = Buffer.allocUnsafeSlow(MiB).fill('proxied ');
 const received = Buffer.allocUnsafeSlow(MiB);
-
-/** Throws if nothing has happened for too long. */
-class Patience {
-  #turns = 0;
-  #deadline = 0;
-
-  progressed(): void {
-    this.#turns = 0;
-    this.#deadline = 0;
-  }
-
-  nothing(): void {
-    if (++this.#turns % 4096 !== 0) return;
-    const now = performance.now();
-    if (this.#deadline === 0) this.#deadline = now + SILENCE_LIMIT_MS;
-    else if (now > this.#deadline) throw new Error(`nothing has passed for ${SILENCE_LIMIT_MS} ms`);
-  }
-}
 
 /** Sends `total` bytes through the proxy, over all of `pairs` at once; returns when they have arrived. */
 export function pump(pairs: readonly PollingPair[], total: number): void {

@@ -5,12 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import CliTable from 'cli-table3';
-import { max, median, min, quantile } from 'simple-statistics';
+import { median, quantile } from 'simple-statistics';
 import { CLIENT_CORE, ContestantServer, canPin, SERVER_CORE, type Server } from './contestant-server.js';
 import { GB } from './measure.js';
 import { freePort, PeerServer } from './peers.js';
 import { type PollingPair, pingPong, pump, Upstream } from './polling-pair.js';
+import { Samples, tableOf } from './samples.js';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -85,25 +85,19 @@ const all = [
 ];
 const contestants = all.filter(({ version }) => version !== undefined);
 
-interface Samples {
+interface Running {
   readonly name: string;
   readonly server: Server;
-  readonly values: Map<string, number[]>;
-}
-
-function note({ values: collected }: Samples, key: string, value: number): void {
-  const list = collected.get(key) ?? [];
-  list.push(value);
-  collected.set(key, list);
+  readonly samples: Samples;
 }
 
 const pin = canPin();
 if (pin) spawnSync('taskset', ['-cp', CLIENT_CORE, String(process.pid)]);
 const upstream = await Upstream.listen();
-const running: Samples[] = [];
+const running: Running[] = [];
 try {
   for (const { name, start } of contestants) {
-    running.push({ name, server: await start(upstream.port, pin), values: new Map() });
+    running.push({ name, server: await start(upstream.port, pin), samples: new Samples() });
   }
   for (const one of running) await idle(one);
   for (let round = 0; round <= rounds; round++) {
@@ -130,7 +124,7 @@ async function withPairs(server: Server, count: number, use: (pairs: readonly Po
   }
 }
 
-async function throughput(one: Samples, connections: number, counted: boolean): Promise<void> {
+async function throughput(one: Running, connections: number, counted: boolean): Promise<void> {
   const bytes = Number(values.mebibytes) * MiB;
   const { server } = one;
   await withPairs(server, connections, (pairs) => pump(pairs, connections * MiB));
@@ -143,11 +137,11 @@ async function throughput(one: Samples, connections: number, counted: boolean): 
   });
   const { cpuSeconds } = await server.report();
   if (!counted) return;
-  note(one, `CPU s/GB, ${connections}`, cpuSeconds / (bytes / GB));
-  note(one, `GB/s, ${connections}`, bytes / GB / seconds);
+  one.samples.add(`CPU s/GB, ${connections}`, cpuSeconds / (bytes / GB));
+  one.samples.add(`GB/s, ${connections}`, bytes / GB / seconds);
 }
 
-async function latency(one: Samples, counted: boolean): Promise<void> {
+async function latency(one: Running, counted: boolean): Promise<void> {
   const { server } = one;
   const messages = Number(values.messages);
   let times: Float64Array = new Float64Array(0);
@@ -160,17 +154,17 @@ async function latency(one: Samples, counted: boolean): Promise<void> {
   });
   const { cpuSeconds } = await server.report();
   if (!counted) return;
-  note(one, 'µs a message', median([...times]) * 1000);
-  note(one, 'p99', quantile([...times], 0.99) * 1000);
-  note(one, 'CPU µs a message', (cpuSeconds * 1e6) / messages);
+  one.samples.add('µs a message', median([...times]) * 1000);
+  one.samples.add('p99', quantile([...times], 0.99) * 1000);
+  one.samples.add('CPU µs a message', (cpuSeconds * 1e6) / messages);
 }
 
 /** Memory of a connection on which something has passed, and nothing does now. */
-async function idle(one: Samples): Promise<void> {
+async function idle(one: Running): Promise<void> {
   if (!(one.server instanceof ContestantServer)) return;
   await idleHeap(one.server); // the first connections make what all share
   const { used, unused } = await idleHeap(one.server);
-  note(one, 'KiB an idle pair', (used - unused) / IDLE_PAIRS / KiB);
+  one.samples.add('KiB an idle pair', (used - unused) / IDLE_PAIRS / KiB);
 }
 
 async function idleHeap(server: ContestantServer): Promise<{ unused: number; used: number }> {
@@ -188,23 +182,11 @@ async function idleHeap(server: ContestantServer): Promise<{ unused: number; use
 }
 
 function report(): void {
-  const keys = [...new Set(running.flatMap(({ values: collected }) => [...collected.keys()]))];
-  const table = new CliTable({ head: ['', ...running.map(({ name }) => name)], style: { head: [], border: [] } });
-  for (const key of keys) {
-    table.push([
-      key,
-      ...running.map(({ values: collected }) => {
-        const list = collected.get(key);
-        if (list === undefined) return '–';
-        return `${median(list).toPrecision(3)} (${min(list).toPrecision(3)}–${max(list).toPrecision(3)})`;
-      }),
-    ]);
-  }
   for (const { name, version } of all) {
     if (version === undefined) console.log(`${name}: not installed`);
     else console.log(`${name}: ${version}`);
   }
-  console.log(table.toString());
+  console.log(tableOf(running));
   console.log(
     `TCP over loopback, polling peers${pin ? ', the proxy alone on its core' : ''}; 1 to ${values.connections.at(-1)} connections, ${values.mebibytes} MiB in all; messages of ${MESSAGE} bytes to and fro. Medians (minimum–maximum) of ${rounds} interleaved rounds.`,
   );
