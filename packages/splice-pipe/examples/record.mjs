@@ -5,7 +5,7 @@ import { tee } from '@zerocopy/splice-pipe';
 const [file = 'recorded.bin', port = '9000'] = process.argv.slice(2);
 
 const server = net.createServer({ allowHalfOpen: true }, async (client) => {
-  const upstream = net.connect(Number(port));
+  const upstream = net.connect({ port: Number(port), allowHalfOpen: true });
   const record = await open(file, 'w');
   const { bytes } = await tee(client, [upstream, record]);
   upstream.end();

@@ -96,11 +96,14 @@ kernelTest('a small body is copied, which costs less, unless the kernel path is 
     ['auto', 'copy'],
     ['never', 'splice'],
   ] as const) {
+    // The rest is sent when the request is being served: it must not be in user space before that.
+    let sendRest = (): void => {};
     await serving(
       async (request, response) => {
         const file = createSpliceWriteStream(fresh(), { fallback });
         const progress: number[] = [];
         file.on('progress', (bytes: number) => progress.push(bytes));
+        setTimeout(sendRest, 20);
         await pipeline(request, file);
         t.is(file.method, method);
         t.is(progress.at(-1), body.length);
@@ -108,8 +111,14 @@ kernelTest('a small body is copied, which costs less, unless the kernel path is 
         response.end(file.path);
       },
       async ({ port }) => {
-        const { text } = await put(port, body);
-        t.true(readFileSync(text).equals(body));
+        const request = http.request({ port, host: '127.0.0.1', method: 'PUT' });
+        request.setHeader('Content-Length', body.length);
+        request.write(body.subarray(0, 1000));
+        sendRest = () => request.end(body.subarray(1000));
+        const [response] = (await once(request, 'response')) as [IncomingMessage];
+        t.is(response.statusCode, 200);
+        const [path] = (await once(response.setEncoding('utf8'), 'data')) as [string];
+        t.true(readFileSync(path).equals(body));
       },
     );
   }
