@@ -7,14 +7,20 @@ export const constants = {
   ENOENT: 2,
   EINTR: 4,
   EIO: 5,
+  ENXIO: 6,
   EBADF: 9,
   EAGAIN: 11,
+  ENOMEM: 12,
   EACCES: 13,
   EFAULT: 14,
   EXDEV: 18,
+  ENODEV: 19,
+  EISDIR: 21,
   EINVAL: 22,
   ENFILE: 23,
   EMFILE: 24,
+  ENOTTY: 25,
+  ENOSPC: 28,
   ESPIPE: 29,
   EPIPE: 32,
   ENOSYS: 38,
@@ -51,6 +57,10 @@ export const constants = {
   // lseek(2)
   SEEK_SET: 0,
   SEEK_CUR: 1,
+  /** since Linux 3.1 */
+  SEEK_DATA: 3,
+  /** since Linux 3.1 */
+  SEEK_HOLE: 4,
 
   // fcntl(2)
   F_GETFD: 1,
@@ -60,6 +70,10 @@ export const constants = {
   F_SETSIG: 10,
   F_GETSIG: 11,
   F_SETOWN_EX: 15,
+  /** since Linux 3.15 */
+  F_OFD_GETLK: 36,
+  /** since Linux 3.15 */
+  F_OFD_SETLK: 37,
   F_SETLEASE: 1024,
   F_GETLEASE: 1025,
   F_DUPFD_CLOEXEC: 1030,
@@ -110,6 +124,11 @@ export const constants = {
   MADV_WILLNEED: 3,
   MADV_DONTNEED: 4,
   MADV_HUGEPAGE: 14,
+  MADV_NOHUGEPAGE: 15,
+  /** since Linux 5.4 */
+  MADV_COLD: 20,
+  /** since Linux 5.4 */
+  MADV_PAGEOUT: 21,
   /** since Linux 5.14 */
   MADV_POPULATE_READ: 22,
   /** since Linux 5.14 */

@@ -1,8 +1,10 @@
 /** copy_file_range(2). */
 import { abi } from '../abi.js';
-import { bind, kernelResult, type NativeFunction } from '../libc.js';
+import { asyncResult, bind, kernelResult, type NativeFunction } from '../libc.js';
 import { createOffsetCell, type OffsetCell, setOffset } from './offset.js';
 
+const prototype =
+  'intptr_t syscall(long number, long fd_in, void *off_in, long fd_out, void *off_out, size_t size, long flags)';
 let native: NativeFunction<[number, number, OffsetCell | null, number, OffsetCell | null, number, number]> | undefined;
 const cellIn = createOffsetCell();
 const cellOut = createOffsetCell();
@@ -23,10 +25,24 @@ export function copyFileRange(
   size: number,
   flags: number,
 ): number {
-  native ??= bind(
-    'intptr_t syscall(long number, long fd_in, void *off_in, long fd_out, void *off_out, size_t size, long flags)',
-  );
+  native ??= bind(prototype);
   const from = offIn === null ? null : setOffset(cellIn, offIn);
   const to = offOut === null ? null : setOffset(cellOut, offOut);
   return kernelResult(native(abi.numbers.copyFileRange, fdIn, from, fdOut, to, size, flags));
+}
+
+/**
+ * {@link copyFileRange} on libuv's thread pool: it copies, and waits for disks, for as long as it takes.
+ * @param cellIn, cellOut memory for the offsets, of each call in flight its own; null uses the file's own position.
+ */
+export function copyFileRangeAsync(
+  fdIn: number,
+  cellIn: OffsetCell | null,
+  fdOut: number,
+  cellOut: OffsetCell | null,
+  size: number,
+  callback: (result: number) => void,
+): void {
+  native ??= bind(prototype);
+  native.async(abi.numbers.copyFileRange, fdIn, cellIn, fdOut, cellOut, size, 0, asyncResult(callback));
 }

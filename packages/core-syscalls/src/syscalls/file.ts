@@ -1,6 +1,12 @@
 /** Calls on one open file: advice, allocation, size, cache state, ioctl, close. */
 import { abi } from '../abi.js';
-import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+
+const prototypes = {
+  fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
+  ioctl: 'int ioctl(int fd, ulong op, void *arg)',
+  lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
+};
 
 let nativeFadvise: NativeFunction<[number, number, number, number]> | undefined;
 let nativeFallocate: NativeFunction<[number, number, number, number]> | undefined;
@@ -21,8 +27,20 @@ export function posixFadvise(fd: number, offset: number, length: number, advice:
 
 /** `int fallocate(int fd, int mode, off_t offset, off_t size)`: 0 or a negative errno. Reserves blocks; ENOSPC comes here and not later. */
 export function fallocate(fd: number, mode: number, offset: number, length: number): number {
-  nativeFallocate ??= bind('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+  nativeFallocate ??= bind(prototypes.fallocate);
   return kernelResult(nativeFallocate(fd, mode, offset, length));
+}
+
+/** {@link fallocate} on libuv's thread pool: it may take long. */
+export function fallocateAsync(
+  fd: number,
+  mode: number,
+  offset: number,
+  length: number,
+  callback: (result: number) => void,
+): void {
+  nativeFallocate ??= bind(prototypes.fallocate);
+  nativeFallocate.async(fd, mode, offset, length, asyncResult(callback));
 }
 
 /** `int ftruncate(int fd, off_t length)`: 0 or a negative errno. */
@@ -46,8 +64,14 @@ export function cachestat(fd: number, range: Pointer, result: Pointer): number {
 
 /** `int ioctl(int fd, unsigned long op, ... arg)`: what the operation returns, or a negative errno. */
 export function ioctl(fd: number, operation: number, argument: Pointer): number {
-  nativeIoctl ??= bind('int ioctl(int fd, ulong op, void *arg)');
+  nativeIoctl ??= bind(prototypes.ioctl);
   return kernelResult(nativeIoctl(fd, operation, argument));
+}
+
+/** {@link ioctl} on libuv's thread pool: for operations that may take long. */
+export function ioctlAsync(fd: number, operation: number, argument: Pointer, callback: (result: number) => void): void {
+  nativeIoctl ??= bind(prototypes.ioctl);
+  nativeIoctl.async(fd, operation, argument, asyncResult(callback));
 }
 
 /** `int memfd_create(const char *name, unsigned int flags)`, since Linux 3.17: a descriptor or a negative errno. */
@@ -70,8 +94,14 @@ export function fstatfs(fd: number, buffer: Pointer): number {
 
 /** `off_t lseek(int fd, off_t offset, int whence)`: the new position in bytes, or a negative errno (ESPIPE: not seekable). */
 export function lseek(fd: number, offset: number, whence: number): number {
-  nativeLseek ??= bind('int64_t lseek(int fd, int64_t offset, int whence)');
+  nativeLseek ??= bind(prototypes.lseek);
   return kernelResult(nativeLseek(fd, offset, whence));
+}
+
+/** {@link lseek} on libuv's thread pool: SEEK_DATA and SEEK_HOLE may wait for a disk. */
+export function lseekAsync(fd: number, offset: number, whence: number, callback: (result: number) => void): void {
+  nativeLseek ??= bind(prototypes.lseek);
+  nativeLseek.async(fd, offset, whence, asyncResult(callback));
 }
 
 /** `int close(int fd)`: 0 or a negative errno. The descriptor is gone either way; never repeat it after EINTR. */

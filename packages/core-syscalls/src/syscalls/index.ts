@@ -2,16 +2,19 @@
  * Raw system calls: each returns what the kernel returns, a count or a negative errno.
  * No policy, no retry, no Error object; see `check` for exceptions.
  */
-export { copyFileRange } from './copy-file-range.js';
+export { copyFileRange, copyFileRangeAsync } from './copy-file-range.js';
 export { fcntl } from './fcntl.js';
 export {
   cachestat,
   close,
   fallocate,
+  fallocateAsync,
   fstatfs,
   ftruncate,
   ioctl,
+  ioctlAsync,
   lseek,
+  lseekAsync,
   memfdCreate,
   posixFadvise,
   STATFS_SIZE,
@@ -20,12 +23,15 @@ export { createIovec, type Iovec, setIovecLength } from './iovec.js';
 export {
   getpagesize,
   madvise,
+  madviseAsync,
   mincore,
   mlock,
+  mlockAsync,
   mmap,
   mprotect,
   mremap,
   msync,
+  msyncAsync,
   munlock,
   munmap,
 } from './memory.js';

@@ -1,5 +1,11 @@
 /** The mmap(2) family. Addresses are numbers: user space ends below 2^47 (2^48 on arm64) unless asked for otherwise. */
-import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+
+const prototypes = {
+  madvise: 'int madvise(void *addr, size_t length, int advice)',
+  msync: 'int msync(void *addr, size_t length, int flags)',
+  mlock: 'int mlock(void *addr, size_t length)',
+};
 
 let nativeMmap: NativeFunction<[Pointer, number, number, number, number, number]> | undefined;
 let nativeMunmap: NativeFunction<[Pointer, number]> | undefined;
@@ -10,7 +16,7 @@ let nativeMincore: NativeFunction<[Pointer, number, Pointer]> | undefined;
 let nativeMsync: NativeFunction<[Pointer, number, number]> | undefined;
 let nativeMlock: NativeFunction<[Pointer, number]> | undefined;
 let nativeMunlock: NativeFunction<[Pointer, number]> | undefined;
-let nativePageSize: NativeFunction<[]> | undefined;
+let pageSize = 0;
 
 /**
  * `void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)`
@@ -50,8 +56,19 @@ export function mprotect(address: Pointer, length: number, protection: number): 
 
 /** `int madvise(void *addr, size_t size, int advice)`: 0 or a negative errno. */
 export function madvise(address: Pointer, length: number, advice: number): number {
-  nativeMadvise ??= bind('int madvise(void *addr, size_t length, int advice)');
+  nativeMadvise ??= bind(prototypes.madvise);
   return kernelResult(nativeMadvise(address, length, advice));
+}
+
+/** {@link madvise} on libuv's thread pool: it may wait for a disk. The range must stay mapped until \`callback\`. */
+export function madviseAsync(
+  address: Pointer,
+  length: number,
+  advice: number,
+  callback: (result: number) => void,
+): void {
+  nativeMadvise ??= bind(prototypes.madvise);
+  nativeMadvise.async(address, length, advice, asyncResult(callback));
 }
 
 /**
@@ -65,14 +82,26 @@ export function mincore(address: Pointer, length: number, vector: Pointer): numb
 
 /** `int msync(void *addr, size_t length, int flags)`: 0 or a negative errno. */
 export function msync(address: Pointer, length: number, flags: number): number {
-  nativeMsync ??= bind('int msync(void *addr, size_t length, int flags)');
+  nativeMsync ??= bind(prototypes.msync);
   return kernelResult(nativeMsync(address, length, flags));
+}
+
+/** {@link msync} on libuv's thread pool: it may wait for a disk. The range must stay mapped until \`callback\`. */
+export function msyncAsync(address: Pointer, length: number, flags: number, callback: (result: number) => void): void {
+  nativeMsync ??= bind(prototypes.msync);
+  nativeMsync.async(address, length, flags, asyncResult(callback));
 }
 
 /** `int mlock(const void *addr, size_t size)`: 0 or a negative errno. */
 export function mlock(address: Pointer, length: number): number {
-  nativeMlock ??= bind('int mlock(void *addr, size_t length)');
+  nativeMlock ??= bind(prototypes.mlock);
   return kernelResult(nativeMlock(address, length));
+}
+
+/** {@link mlock} on libuv's thread pool: it reads what is not in memory. The range must stay mapped until `callback`. */
+export function mlockAsync(address: Pointer, length: number, callback: (result: number) => void): void {
+  nativeMlock ??= bind(prototypes.mlock);
+  nativeMlock.async(address, length, asyncResult(callback));
 }
 
 /** `int munlock(const void *addr, size_t size)`: 0 or a negative errno. */
@@ -83,7 +112,9 @@ export function munlock(address: Pointer, length: number): number {
 
 /** `int getpagesize(void)`: the page size in bytes; not 4096 everywhere. 4096 where libc cannot be asked. */
 export function getpagesize(): number {
-  nativePageSize ??= bind('int getpagesize()');
-  const size = nativePageSize();
-  return size > 0 ? size : 4096;
+  if (pageSize === 0) {
+    const size = bind<[]>('int getpagesize()')();
+    pageSize = size > 0 ? size : 4096;
+  }
+  return pageSize;
 }

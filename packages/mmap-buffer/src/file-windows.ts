@@ -1,0 +1,124 @@
+/**
+ * A file, one mapped window after the other: each is read into memory by another thread before it is shown, and the next
+ * one while this one is being used, so that nobody waits for a disk on the event loop. A window stays mapped for as long
+ * as anybody holds a view of it.
+ */
+import { fstatSync } from 'node:fs';
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { runOffThread } from '@zerocopy/core-syscalls/internals';
+import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
+import { Region } from './region.js';
+
+const { EFAULT, EINVAL, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
+const MiB = 1024 * 1024;
+/** Bytes. Large enough for the hop to another thread not to matter, small enough not to keep much when a view is kept. */
+const WINDOW = 2 * MiB;
+
+interface Window {
+  /** What has not been handed out of it. */
+  bytes: Buffer;
+  /** Calls back when it is in memory. */
+  whenReady(callback: (error: Error | null) => void): void;
+}
+
+export class FileWindows {
+  readonly #fd: number;
+  /** Where the next window starts, in bytes. */
+  #position: number;
+  /** Exclusive; may be Infinity. */
+  readonly #end: number;
+  #current: Window | undefined;
+  #ahead: Window | undefined;
+  /** Of the windows that somebody may still look at. */
+  readonly #guards = new Set<MappingGuard>();
+
+  /** @param position, end in bytes; the end is exclusive. */
+  constructor(fd: number, position: number, end: number) {
+    this.#fd = fd;
+    this.#position = position;
+    this.#end = end;
+  }
+
+  /** Calls back with up to `size` bytes, or null at the end of the file. At once if they are there. */
+  read(size: number, callback: (error: Error | null, bytes: Buffer | null) => void): void {
+    if (this.#current === undefined || this.#current.bytes.length === 0) {
+      try {
+        this.#current = this.#ahead ?? this.#open();
+        this.#ahead = this.#current === undefined ? undefined : this.#open();
+      } catch (error) {
+        return callback(error as Error, null);
+      }
+    }
+    const window = this.#current;
+    if (window === undefined) return callback(this.#loss(), null);
+    window.whenReady((error) => {
+      if (error !== null) return callback(error, null);
+      const bytes = window.bytes.subarray(0, size);
+      window.bytes = window.bytes.subarray(bytes.length);
+      callback(null, bytes);
+    });
+  }
+
+  /** No more windows. Those that are held stay. */
+  close(): void {
+    this.#current = undefined;
+    this.#ahead = undefined;
+  }
+
+  /** What has been handed out may have turned to zeros before it was used. */
+  #loss(): Error | null {
+    let lost = fstatSync(this.#fd).size < Math.min(this.#position, this.#end);
+    for (const guard of this.#guards) lost ||= guard.truncated;
+    if (!lost) return null;
+    const message = `the file was cut short while it was read: of its first ${this.#position} bytes some are missing`;
+    return Object.assign(new Error(message), { code: 'ERR_FILE_TRUNCATED' });
+  }
+
+  #open(): Window | undefined {
+    const lost = this.#loss();
+    if (lost !== null) throw lost;
+    const from = this.#position;
+    const limit = Math.min(fstatSync(this.#fd).size, this.#end);
+    if (from >= limit) return undefined;
+    const to = Math.min(limit, (Math.floor(from / WINDOW) + 1) * WINDOW);
+    const lead = from % syscalls.getpagesize();
+    let guard: MappingGuard | undefined;
+    const region = new Region(lead + to - from, () => {
+      guard?.release();
+      if (guard !== undefined) this.#guards.delete(guard);
+    });
+    try {
+      region.placeFile(0, lead + to - from, { fd: this.#fd, offset: from - lead, sharing: MAP_PRIVATE });
+      guard = guardMapping(region.address, region.size, { writable: true });
+      this.#guards.add(guard);
+      this.#position = to;
+      return { bytes: region.view(lead, to - from), whenReady: populated(region) };
+    } finally {
+      region.disown(); // its views keep it
+    }
+  }
+}
+
+function populated(region: Region): Window['whenReady'] {
+  let ready = false;
+  let failure: Error | null = null;
+  let waiting: ((error: Error | null) => void) | undefined;
+  region.retain();
+  runOffThread(
+    (done) => syscalls.madviseAsync(region.address, region.size, MADV_POPULATE_READ, done),
+    (result) => {
+      if (result === -EINVAL)
+        syscalls.madvise(region.address, region.size, MADV_WILLNEED); // before Linux 5.14
+      else if (result === -EFAULT)
+        failure = Object.assign(new Error('the file was cut short while it was read'), { code: 'ERR_FILE_TRUNCATED' });
+      else if (result < 0) failure = new SyscallError(result, 'madvise');
+      region.release();
+      ready = true;
+      waiting?.(failure);
+    },
+  );
+  return (callback) => {
+    if (ready) callback(failure);
+    else waiting = callback;
+  };
+}

@@ -1,0 +1,207 @@
+/**
+ * A file range in memory: its region, its guard and its lease, and the descriptor behind them.
+ *
+ *   open ──► closed       by close(): views show zeros from then on
+ *     └────► forgotten    its MappedFile was collected: views stay what they are, and the last one ends it
+ *
+ * Growing beyond the address space that was reserved moves the mapping to a new region. Views of the old one stay what
+ * they are: a shared mapping shows the same pages wherever it is.
+ */
+import { closeSync, fstatSync } from 'node:fs';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { guardMapping, type Lease, type MappingGuard } from '@zerocopy/lease-guard';
+import { Region, wholePages } from './region.js';
+
+const { MADV_HUGEPAGE, MAP_PRIVATE, MAP_SHARED } = constants;
+const MiB = 1024 * 1024;
+/** Bytes of address space that a writable mapping reserves at least, to grow without moving. */
+const RESERVED_MIN = 64 * MiB;
+
+export interface MappingOptions {
+  readonly fd: number;
+  /** For errors. */
+  readonly path: string;
+  readonly shared: boolean;
+  /** Of the first byte in the file, in bytes. */
+  readonly offset: number;
+  readonly length: number;
+  readonly hugePages: boolean;
+  readonly trap: boolean;
+  readonly lease: Lease | undefined;
+  /** Bytes up to which a broken lease leaves a copy; see guardMapping. */
+  readonly snapshotLimit: number;
+}
+
+export class Mapping {
+  readonly fd: number;
+  readonly path: string;
+  readonly offset: number;
+  /** Bytes between the start of the first page and the first byte. */
+  readonly lead: number;
+  length: number;
+  closed = false;
+  /** The mapping's own, and those of calls under way. */
+  #descriptorHolds = 1;
+  #forgotten = false;
+  #region: Region | undefined;
+  /** All that may still be seen, with their guards. */
+  readonly #regions = new Map<Region, MappingGuard | undefined>();
+  #truncated = false;
+  readonly #lease: Lease | undefined;
+  readonly #options: MappingOptions;
+
+  /** Takes over `fd` and the lease; if it throws they are the caller's. */
+  constructor(options: MappingOptions) {
+    this.#options = options;
+    this.fd = options.fd;
+    this.path = options.path;
+    this.offset = options.offset;
+    this.length = options.length;
+    this.lead = options.offset % syscalls.getpagesize();
+    this.#lease = options.lease;
+    if (options.length > 0) this.#newRegion(options.shared);
+  }
+
+  get region(): Region | undefined {
+    return this.#region;
+  }
+
+  /** Of the file now, in bytes. */
+  fileSize(): number {
+    return fstatSync(this.fd).size;
+  }
+
+  /** Whether the file has been cut short under the mapping, or was while somebody touched it. Stays true. */
+  get truncated(): boolean {
+    if (this.#truncated || this.closed) return this.#truncated;
+    for (const guard of this.#regions.values()) if (guard?.truncated) this.#truncated = true;
+    // Nobody can shorten a file under a lease.
+    if (!this.#truncated && this.#lease?.state !== 'held') {
+      this.#truncated = this.length > 0 && this.fileSize() < this.offset + this.length;
+    }
+    return this.#truncated;
+  }
+
+  view(offset: number, length: number): Buffer {
+    return this.#region === undefined || length === 0 ? Buffer.alloc(0) : this.#region.view(this.lead + offset, length);
+  }
+
+  /** The whole pages that hold a range: address and length, in bytes. */
+  pagesOf(offset: number, length: number): { address: number; length: number } {
+    if (this.#region === undefined || length === 0) return { address: 0, length: 0 };
+    const from = this.lead + offset;
+    const start = from - (from % syscalls.getpagesize());
+    return { address: this.#region.address + start, length: wholePages(from + length) - start };
+  }
+
+  /** The file has been extended to hold `length` bytes of the mapping. */
+  grow(length: number): void {
+    const region = this.#region;
+    if (region === undefined || this.lead + length > region.size) {
+      const before = this.length;
+      this.length = length;
+      try {
+        this.#newRegion(true);
+      } catch (error) {
+        this.length = before;
+        throw error;
+      }
+      region?.disown();
+      return;
+    }
+    const from = Math.min(wholePages(this.lead + this.length), region.used);
+    region.placeFile(from, this.lead + length, this.#placement());
+    this.length = length;
+    const old = this.#regions.get(region);
+    this.#regions.set(region, this.#guard(region));
+    old?.release();
+  }
+
+  /** The file is about to be cut short: views beyond `length` show zeros from now on. */
+  shrink(length: number): void {
+    this.length = length;
+    for (const region of this.#regions.keys()) region.placeZeros(wholePages(this.lead + length));
+  }
+
+  /** It was not cut short after all. */
+  unshrink(length: number): void {
+    for (const region of this.#regions.keys()) {
+      const to = Math.min(this.lead + length, region.used);
+      region.placeFile(wholePages(this.lead + this.length), to, this.#placement());
+    }
+    this.length = length;
+  }
+
+  /** Any number of times. */
+  close(): void {
+    if (this.closed) return;
+    void this.truncated; // for whoever asks later
+    this.closed = true;
+    for (const [region, guard] of [...this.#regions]) {
+      if (region.isSeen) region.placeZeros(0);
+      this.#regions.set(region, undefined);
+      guard?.release();
+      region.disown();
+    }
+    this.#region = undefined;
+    this.#end();
+  }
+
+  /** Nobody can close it any more. */
+  forget(): void {
+    if (this.closed) return;
+    this.#forgotten = true;
+    this.#region?.disown();
+    if (this.#regions.size === 0) this.#end();
+  }
+
+  /** The descriptor stays open until what is returned is called, even if the mapping is closed meanwhile (rule 40). */
+  holdDescriptor(): () => void {
+    this.#descriptorHolds++;
+    return () => this.#letGo();
+  }
+
+  #letGo(): void {
+    if (--this.#descriptorHolds === 0) closeSync(this.fd);
+  }
+
+  #end(): void {
+    this.closed = true;
+    void this.#lease?.release();
+    this.#letGo();
+  }
+
+  #placement(): { fd: number; offset: number; sharing: number } {
+    const sharing = this.#options.shared ? MAP_SHARED : MAP_PRIVATE;
+    return { fd: this.fd, offset: this.offset - this.lead, sharing };
+  }
+
+  #newRegion(reserve: boolean): void {
+    const size = this.lead + this.length;
+    const region = new Region(reserve ? Math.max(2 * size, RESERVED_MIN) : size, () => this.#unused(region));
+    this.#regions.set(region, undefined);
+    try {
+      region.placeFile(0, size, this.#placement(), { path: this.path });
+      if (this.#options.hugePages) syscalls.madvise(region.address, region.used, MADV_HUGEPAGE); // advice: not obeyed everywhere
+      this.#regions.set(region, this.#guard(region));
+    } catch (error) {
+      region.disown();
+      throw error;
+    }
+    this.#region = region;
+  }
+
+  #guard(region: Region): MappingGuard | undefined {
+    const { trap, lease, snapshotLimit } = this.#options;
+    if (!trap && lease === undefined) return undefined;
+    const protection = { trap, writable: true, snapshotLimit, ...(lease === undefined ? {} : { lease }) };
+    return guardMapping(region.address, region.used, protection);
+  }
+
+  /** The last view of a region is gone; it is about to be unmapped. */
+  #unused(region: Region): void {
+    this.#regions.get(region)?.release();
+    this.#regions.delete(region);
+    if (this.#forgotten && this.#regions.size === 0) this.#end();
+  }
+}

@@ -1,0 +1,159 @@
+/** From a path to a mapping, or to a copy where there can be none. */
+import { closeSync, fstatSync, open, openSync, read, readSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { constants, feature, SyscallError } from '@zerocopy/core-syscalls';
+import { acquireLease, type Lease } from '@zerocopy/lease-guard';
+import type { MapPlan } from './map-options.js';
+import { Mapping } from './mapping.js';
+import { outOfRange } from './options.js';
+import { bufferTooLarge, MAX_VIEW } from './view.js';
+
+const { EACCES, EISDIR, ENODEV, EPERM } = constants;
+const CANNOT_MAP: readonly number[] = [ENODEV, EACCES, EPERM];
+const openAsync = promisify(open);
+const readAsync = promisify(read);
+const CHUNK_MIN = 4096;
+
+export interface Copied {
+  readonly bytes: Buffer;
+  /** Why it is one. */
+  readonly reason: string;
+}
+
+const nameOf = (path: string | Buffer | URL): string => (path instanceof URL ? fileURLToPath(path) : String(path));
+const flagsOf = (plan: MapPlan): 'r' | 'r+' => (plan.access === 'write' ? 'r+' : 'r');
+
+class UnavailableError extends Error {
+  readonly code = 'ERR_ZEROCOPY_UNAVAILABLE';
+}
+
+/** Why this mapping would not be safe, or is not possible; undefined if it is. */
+function refusal({ guard }: MapPlan, lease: Lease | undefined): string | undefined {
+  const mmap = feature('mmap');
+  if (!mmap.available) return mmap.reason;
+  const trap = feature('sigbusTrap');
+  if (guard === 'none' || trap.available || lease !== undefined) return undefined;
+  return `nothing would keep the process alive if the file were cut short: ${trap.reason}`;
+}
+
+/** The range in bytes. @throws {RangeError} if the file does not hold it (rule 32). */
+function rangeOf({ offset, length }: MapPlan, size: number): { offset: number; length: number } {
+  if (offset > size) throw outOfRange('offset', `at most the file's size, ${size}`, offset);
+  if (length !== undefined && length > size - offset) {
+    throw outOfRange('length', `at most what the file holds from the offset on, ${size - offset}`, length);
+  }
+  return { offset, length: length ?? size - offset };
+}
+
+/** Takes over `fd` if it returns a Mapping; otherwise it says why there has to be a copy. */
+function mapOpen(plan: MapPlan, fd: number, lease: Lease | undefined): Mapping | string {
+  const path = nameOf(plan.path);
+  const stat = fstatSync(fd);
+  if (!stat.isFile()) throw new SyscallError(stat.isDirectory() ? EISDIR : ENODEV, 'mmap', { path });
+  const refused = refusal(plan, lease);
+  if (refused !== undefined) return refused;
+  // Under /proc a file has no size until it is read (rule 8).
+  if (stat.size === 0 && plan.access !== 'write') return 'the file says that it is empty, so it was read';
+  const trap = plan.guard !== 'lease' && plan.guard !== 'none' && feature('sigbusTrap').available;
+  try {
+    return new Mapping({
+      fd,
+      path,
+      shared: plan.access === 'write',
+      ...rangeOf(plan, stat.size),
+      hugePages: plan.hugePages,
+      trap,
+      lease,
+      // With the trap in place the mapping goes on following the file.
+      snapshotLimit: trap ? 0 : Number.POSITIVE_INFINITY,
+    });
+  } catch (error) {
+    // Not every filesystem maps its files: sysfs, some FUSE.
+    if (!(error instanceof SyscallError) || !CANNOT_MAP.includes(-error.errno)) throw error;
+    return `its filesystem does not map files (${error.code})`;
+  }
+}
+
+interface Read {
+  readonly buffer: Buffer;
+  readonly position: number;
+}
+
+/** Reads the range, or what there is of it: a file that cannot be mapped may not know its size. */
+function* copying(plan: MapPlan, fd: number, reason: string): Generator<Read, Copied, number> {
+  if (plan.access === 'write') {
+    throw new UnavailableError(`'${nameOf(plan.path)}' cannot be mapped for writing: ${reason}`);
+  }
+  const { size } = fstatSync(fd);
+  const expected = plan.length ?? Math.max(0, size - plan.offset);
+  if (expected > MAX_VIEW) throw bufferTooLarge(expected);
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for (;;) {
+    const left = plan.length === undefined ? Math.max(expected - bytes, CHUNK_MIN) : expected - bytes;
+    if (left === 0) break;
+    const buffer = Buffer.allocUnsafeSlow(left);
+    const read = yield { buffer, position: plan.offset + bytes };
+    if (read === 0) break;
+    chunks.push(buffer.subarray(0, read));
+    bytes += read;
+  }
+  rangeOf(plan, bytes > 0 ? plan.offset + bytes : Math.min(size, plan.offset));
+  return { bytes: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks), reason };
+}
+
+/** The lease of a mapping that is to have one, or undefined where it may do without. */
+async function leaseFor({ guard, access }: MapPlan, fd: number): Promise<Lease | undefined> {
+  if (guard === 'lease') return acquireLease(fd, 'read');
+  const possible = feature('lease').available && feature('mmap').available;
+  if (guard !== 'both' || access !== 'read' || !possible) return undefined;
+  try {
+    return await acquireLease(fd, 'read');
+  } catch (error) {
+    if (error instanceof SyscallError) return undefined; // somebody writes to it, or it is another user's
+    throw error;
+  }
+}
+
+export async function openMapping(plan: MapPlan): Promise<Mapping | Copied> {
+  const fd = await openAsync(plan.path, flagsOf(plan));
+  let lease: Lease | undefined;
+  let mapped: Mapping | string | undefined;
+  try {
+    lease = await leaseFor(plan, fd);
+    mapped = mapOpen(plan, fd, lease);
+    if (mapped instanceof Mapping) return mapped;
+    const reads = copying(plan, fd, mapped);
+    let step = reads.next(0);
+    while (step.done !== true) {
+      const { buffer, position } = step.value;
+      step = reads.next((await readAsync(fd, buffer, 0, buffer.length, position)).bytesRead);
+    }
+    return step.value;
+  } finally {
+    if (!(mapped instanceof Mapping)) {
+      await lease?.release();
+      closeSync(fd);
+    }
+  }
+}
+
+/** Without a lease: the thread that answers for it takes time to start. */
+export function openMappingSync(plan: MapPlan): Mapping | Copied {
+  const fd = openSync(plan.path, flagsOf(plan));
+  let mapped: Mapping | string | undefined;
+  try {
+    mapped = mapOpen(plan, fd, undefined);
+    if (mapped instanceof Mapping) return mapped;
+    const reads = copying(plan, fd, mapped);
+    let step = reads.next(0);
+    while (step.done !== true) {
+      const { buffer, position } = step.value;
+      step = reads.next(readSync(fd, buffer, 0, buffer.length, position));
+    }
+    return step.value;
+  } finally {
+    if (!(mapped instanceof Mapping)) closeSync(fd);
+  }
+}

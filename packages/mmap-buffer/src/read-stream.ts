@@ -1,0 +1,137 @@
+/**
+ * A drop-in for fs.createReadStream whose chunks are views of the mapped file: nothing is copied in user space.
+ *
+ * It is an fs.ReadStream: options, events, properties and errors are Node's own code. What it replaces is where `_read`
+ * gets its bytes.
+ */
+import { type createReadStream, fstatSync, ReadStream } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { feature } from '@zerocopy/core-syscalls';
+import { FileWindows } from './file-windows.js';
+import { validateChoice } from './options.js';
+
+const KiB = 1024;
+/** Bytes of a chunk: it costs as much for a large one as for a small one. */
+const CHUNK = 256 * KiB;
+
+/** The options of `fs.createReadStream`, and ours. */
+export type MmapReadStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> & {
+  fd?: number | FileHandle | undefined;
+  signal?: AbortSignal | null | undefined;
+  /** Bytes of a chunk, at most. Default 262144. */
+  highWaterMark?: number | undefined;
+  /**
+   * 'auto' (the default): what cannot be mapped is read, as by Node's own stream.
+   * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
+   */
+  fallback?: 'auto' | 'never';
+};
+
+class UnavailableError extends Error {
+  readonly code = 'ERR_ZEROCOPY_UNAVAILABLE';
+}
+
+const unavailable = (name: 'mmap' | 'sigbusTrap'): string | undefined => {
+  const { available, reason } = feature(name);
+  return available ? undefined : (reason ?? `${name} is not available`);
+};
+
+export class MmapReadStream extends ReadStream {
+  // fs.ReadStream's own, not in its types: where the next read starts, and the last byte of the range.
+  declare pos: number | undefined;
+  declare end: number;
+  declare fd: number | null;
+  declare bytesRead: number;
+
+  #windows: FileWindows | undefined;
+  #method: 'mmap' | 'copy' | undefined;
+  #fallbackReason: string | undefined;
+  readonly #refused: string | undefined;
+  readonly #neverFallBack: boolean;
+
+  constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
+    const given: MmapReadStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
+    const { fallback = 'auto', ...rest } = given;
+    validateChoice(fallback, 'fallback', ['auto', 'never']);
+    const isBag = options === undefined || options === null || ['object', 'string'].includes(typeof options);
+    // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
+    super(path, isBag ? { highWaterMark: CHUNK, ...rest } : options);
+    this.#neverFallBack = fallback === 'never';
+    if (rest.fs !== undefined && rest.fs !== null) this.#refused = 'it has an fs of its own';
+    else if (rest.fd !== undefined && rest.fd !== null && rest.start === undefined) {
+      this.#refused = "it is read from the descriptor's own position";
+    }
+  }
+
+  /** 'mmap', or 'copy' for Node's own reading; undefined while that is not decided. */
+  get method(): 'mmap' | 'copy' | undefined {
+    return this.#method;
+  }
+
+  /** Why `method` is 'copy', in words. */
+  get fallbackReason(): string | undefined {
+    return this.#fallbackReason;
+  }
+
+  override _read(size: number): void {
+    if (this.#method === undefined) this.#decide();
+    if (this.destroyed) return;
+    const windows = this.#windows;
+    if (windows === undefined) {
+      super._read(size);
+      return;
+    }
+    windows.read(size, (error, bytes) => {
+      if (this.destroyed) return;
+      if (error !== null) {
+        this.destroy(error);
+        return;
+      }
+      if (bytes !== null) {
+        this.bytesRead += bytes.length;
+        if (this.pos !== undefined) this.pos += bytes.length;
+      }
+      this.push(bytes);
+    });
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    // Node's constructor destroys the stream if `signal` has been aborted already, before the fields exist.
+    if (#windows in this) this.#windows?.close();
+    super._destroy(error, callback);
+  }
+
+  #decide(): void {
+    const reason = this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? this.#refusalOfFile();
+    if (reason === undefined) {
+      this.#method = 'mmap';
+      this.#windows = new FileWindows(this.fd as number, this.pos ?? 0, this.end + 1);
+      return;
+    }
+    this.#method = 'copy';
+    this.#fallbackReason = reason;
+    if (this.#neverFallBack) {
+      this.destroy(new UnavailableError(`the file cannot be mapped: ${reason} (fallback is 'never')`));
+    }
+  }
+
+  #refusalOfFile(): string | undefined {
+    const stat = fstatSync(this.fd as number);
+    if (!stat.isFile()) return 'it is no regular file';
+    // Under /proc a file has no size until it is read (rule 8).
+    if (stat.size === 0) return 'the file says that it is empty';
+    return undefined;
+  }
+}
+
+/**
+ * As `fs.createReadStream(path, options)`, with chunks that are views of the mapped file. A chunk stays valid, and its
+ * memory mapped, for as long as anybody holds it. If the file is cut short while it is read, the stream fails with
+ * ERR_FILE_TRUNCATED instead of ending.
+ */
+export function createMmapReadStream(
+  path: string | Buffer | URL,
+  options?: MmapReadStreamOptions | BufferEncoding | null,
+): MmapReadStream {
+  return new MmapReadStream(path, options);
+}
