@@ -1,0 +1,247 @@
+/**
+ * One open file into another, off the event loop, by the best way that both filesystems take:
+ *
+ *   copy_file_range ──► splice through a pipe ──► read and write
+ *
+ * Each goes on where the one before it stopped. Holes are left out; whoever made the engine sets the size at the end.
+ */
+import { read, write } from 'node:fs';
+import { check, constants, feature, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
+import {
+  COLD,
+  OwnedDescriptor,
+  type Resume,
+  runOffThread,
+  SOURCE_ENDED,
+  type TransferEngine,
+} from '@zerocopy/core-syscalls/internals';
+import { type Extent, extentAt } from './extents.js';
+
+const { EACCES, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
+const { F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
+const MiB = 1024 * 1024;
+/** Bytes that one copy_file_range is asked for: some milliseconds, which is how soon an abort is obeyed. */
+const RANGE_SIZE = 16 * MiB;
+/** Bytes of a pipe, and of the buffer that stands in for it. */
+const PIPE_SIZE = MiB;
+
+/** Says that it cannot be done this way, and not that it cannot be done (rule 25). */
+const REFUSALS: readonly number[] = [EXDEV, EINVAL, EIO, EOPNOTSUPP, EPERM, EACCES, ENOSYS];
+
+export interface CopyEngineOptions {
+  readonly source: number;
+  readonly destination: number;
+  /** Of the source, in bytes; Infinity: to wherever it ends. */
+  readonly size: number;
+  /** It has fewer blocks than bytes. */
+  readonly sparse: boolean;
+  /** Nothing may be shared with the source: copy_file_range would, where the filesystem can. */
+  readonly unshared: boolean;
+}
+
+interface Pipe {
+  readonly readEnd: OwnedDescriptor;
+  readonly writeEnd: OwnedDescriptor;
+  /** Bytes in it. */
+  held: number;
+}
+
+export class CopyEngine implements TransferEngine {
+  readonly syscall = 'copyfile';
+  readonly #options: CopyEngineOptions;
+  #method: 'copy_file_range' | 'splice' | 'copy';
+  #reason: string | undefined;
+  #position = 0;
+  /** What the position is in, if that is known. */
+  #extent: Extent | undefined;
+  readonly #cellIn = syscalls.createOffsetCell();
+  readonly #cellOut = syscalls.createOffsetCell();
+  #pipe: Pipe | undefined;
+  #buffer: Buffer | undefined;
+
+  constructor(options: CopyEngineOptions) {
+    this.#options = options;
+    this.#method = options.unshared ? this.#orCopy('splice', "reflink is 'never'") : this.#first();
+  }
+
+  get method(): TransferMethod {
+    return this.#method;
+  }
+
+  get reason(): string | undefined {
+    return this.#method === 'copy' ? this.#reason : undefined;
+  }
+
+  /** Every one of these calls may wait for a disk. */
+  attempt(): number {
+    return COLD;
+  }
+
+  wait(): never {
+    throw new Error('files are always ready');
+  }
+
+  offload(count: number, resume: Resume): void {
+    const { sparse, source, size } = this.#options;
+    if (!sparse) this.#copy(count, resume);
+    else if (this.#extent !== undefined && this.#position < this.#extent.end)
+      this.#inExtent(this.#extent, count, resume);
+    else {
+      extentAt(source, this.#position, size, (extent) => {
+        this.#extent = extent;
+        this.#inExtent(extent, count, resume);
+      });
+    }
+  }
+
+  close(): void {
+    this.#pipe?.readEnd.close();
+    this.#pipe?.writeEnd.close();
+    this.#pipe = undefined;
+  }
+
+  #inExtent({ hole, end }: Extent, count: number, resume: Resume): void {
+    const left = Math.min(count, end - this.#position);
+    if (!hole) return this.#copy(left, resume);
+    this.#position += left;
+    resume(null, left);
+  }
+
+  #first(): 'copy_file_range' | 'splice' | 'copy' {
+    const { available, reason } = feature('copyFileRange');
+    return available ? 'copy_file_range' : this.#orCopy('splice', `copy_file_range: ${reason}`);
+  }
+
+  #orCopy(method: 'splice', before: string): 'splice' | 'copy' {
+    const { available, reason } = feature('splice');
+    if (available) return method;
+    this.#reason = `${before}; splice: ${reason}`;
+    return 'copy';
+  }
+
+  #copy(count: number, resume: Resume): void {
+    if (this.#method === 'copy_file_range') this.#copyRange(count, resume);
+    else if (this.#method === 'splice') this.#splice(count, resume);
+    else this.#readAndWrite(count, resume);
+  }
+
+  #moved(bytes: number, resume: Resume): void {
+    this.#position += bytes;
+    resume(null, bytes);
+  }
+
+  #copyRange(count: number, resume: Resume): void {
+    const { source, destination, size } = this.#options;
+    syscalls.setOffset(this.#cellIn, this.#position);
+    syscalls.setOffset(this.#cellOut, this.#position);
+    const length = Math.min(count, RANGE_SIZE);
+    runOffThread(
+      (done) => syscalls.copyFileRangeAsync(source, this.#cellIn, destination, this.#cellOut, length, done),
+      (result) => {
+        if (result > 0) this.#moved(result, resume);
+        else if (result === -EINTR) resume(null, 0);
+        // 0 where there should be bytes: the end; or a filesystem that makes its files up as they are read.
+        else if (result === 0 && this.#position > 0 && Number.isFinite(size)) resume(null, SOURCE_ENDED);
+        else if (result === 0 || REFUSALS.includes(-result)) {
+          const why = result === 0 ? 'it copied nothing' : new SyscallError(result, 'copy_file_range').code;
+          this.#method = this.#orCopy('splice', `copy_file_range: ${why}`);
+          resume(null, 0);
+        } else resume(new SyscallError(result, 'copy_file_range'), 0);
+      },
+    );
+  }
+
+  #splice(count: number, resume: Resume): void {
+    try {
+      this.#pipe ??= openPipe();
+    } catch (error) {
+      this.#readInstead(`there is no pipe (${(error as SyscallError).code})`, resume);
+      return;
+    }
+    const pipe = this.#pipe;
+    const { source } = this.#options;
+    syscalls.setOffset(this.#cellIn, this.#position);
+    const length = Math.min(count, PIPE_SIZE);
+    runOffThread(
+      (done) =>
+        syscalls.spliceAsync(
+          source,
+          this.#cellIn,
+          pipe.writeEnd.fd,
+          null,
+          length,
+          SPLICE_F_MOVE | SPLICE_F_NONBLOCK,
+          done,
+        ),
+      (result) => {
+        if (result > 0) {
+          pipe.held = result;
+          this.#drain(pipe, 0, resume);
+        } else if (result === -EINTR) resume(null, 0);
+        else if (result === 0 && this.#position > 0) resume(null, SOURCE_ENDED);
+        else if (result === 0) this.#readInstead('splice: it moved nothing', resume);
+        else if (REFUSALS.includes(-result)) {
+          this.#readInstead(`splice: ${new SyscallError(result, 'splice').code}`, resume);
+        } else resume(new SyscallError(result, 'splice'), 0);
+      },
+    );
+  }
+
+  #drain(pipe: Pipe, drained: number, resume: Resume): void {
+    const { destination } = this.#options;
+    syscalls.setOffset(this.#cellOut, this.#position + drained);
+    runOffThread(
+      (done) => syscalls.spliceAsync(pipe.readEnd.fd, null, destination, this.#cellOut, pipe.held, SPLICE_F_MOVE, done),
+      (result) => {
+        if (result > 0) {
+          pipe.held -= result;
+          if (pipe.held > 0) this.#drain(pipe, drained + result, resume);
+          else this.#moved(drained + result, resume);
+        } else if (result === -EINTR) this.#drain(pipe, drained, resume);
+        else if (REFUSALS.includes(-result)) {
+          this.close(); // what it holds is read again
+          this.#position += drained;
+          this.#readInstead(`splice: ${new SyscallError(result, 'splice').code}`, (error) => resume(error, drained));
+        } else {
+          this.#position += drained;
+          resume(new SyscallError(result === 0 ? EIO : result, 'splice'), drained);
+        }
+      },
+    );
+  }
+
+  #readInstead(why: string, resume: Resume): void {
+    this.#method = 'copy';
+    this.#reason = why;
+    resume(null, 0);
+  }
+
+  #readAndWrite(count: number, resume: Resume): void {
+    this.#buffer ??= Buffer.allocUnsafeSlow(PIPE_SIZE);
+    const buffer = this.#buffer;
+    read(this.#options.source, buffer, 0, Math.min(count, PIPE_SIZE), this.#position, (error, bytes) => {
+      if (error) resume(error, 0);
+      else if (bytes === 0) resume(null, SOURCE_ENDED);
+      else this.#writeAll(buffer, 0, bytes, resume);
+    });
+  }
+
+  #writeAll(buffer: Buffer, from: number, to: number, resume: Resume): void {
+    const at = this.#position + from;
+    write(this.#options.destination, buffer, from, to - from, at, (error, written) => {
+      if (error) {
+        this.#position += from;
+        resume(error, from);
+      } else if (from + written < to) this.#writeAll(buffer, from + written, to, resume);
+      else this.#moved(to, resume);
+    });
+  }
+}
+
+function openPipe(): Pipe {
+  const ends = new Int32Array(2);
+  check(syscalls.pipe2(ends, O_CLOEXEC | O_NONBLOCK), 'pipe2');
+  const [readEnd, writeEnd] = [OwnedDescriptor.adopt(ends[0] as number), OwnedDescriptor.adopt(ends[1] as number)];
+  syscalls.fcntl(writeEnd.fd, F_SETPIPE_SZ, PIPE_SIZE); // best effort: it works with any size (rule 20)
+  return { readEnd, writeEnd, held: 0 };
+}

@@ -1,0 +1,34 @@
+/** Where a file has data, and where it has holes: lseek(2), SEEK_DATA and SEEK_HOLE, since Linux 3.1. */
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { runOffThread } from '@zerocopy/core-syscalls/internals';
+
+const { EINTR, ENXIO, SEEK_DATA, SEEK_HOLE } = constants;
+
+export interface Extent {
+  readonly hole: boolean;
+  /** Exclusive, in bytes. */
+  readonly end: number;
+}
+
+/**
+ * Calls back with what `position` is in, up to `size`. A filesystem that cannot tell has data everywhere.
+ * It moves the descriptor's own position.
+ */
+export function extentAt(fd: number, position: number, size: number, callback: (extent: Extent) => void): void {
+  seek(fd, position, SEEK_DATA, (data) => {
+    if (data === -ENXIO) callback({ hole: true, end: size });
+    else if (data < 0) callback({ hole: false, end: size });
+    else if (data > position) callback({ hole: true, end: Math.min(data, size) });
+    else
+      seek(fd, position, SEEK_HOLE, (hole) =>
+        callback({ hole: false, end: hole > position ? Math.min(hole, size) : size }),
+      );
+  });
+}
+
+function seek(fd: number, position: number, whence: number, callback: (result: number) => void): void {
+  runOffThread(
+    (done) => syscalls.lseekAsync(fd, position, whence, done),
+    (result) => (result === -EINTR ? seek(fd, position, whence, callback) : callback(result)),
+  );
+}

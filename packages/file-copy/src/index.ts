@@ -1,0 +1,2 @@
+/** Files copied inside the kernel. */
+export { type CopyFileOptions, copyFile, type Reflink } from './copy-file.js';
