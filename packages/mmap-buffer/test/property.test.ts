@@ -78,11 +78,17 @@ const pick = <T>(list: readonly T[], where: number): T => list[Math.floor(where 
 
 const commands = [
   fc
-    .tuple(unit, unit, fc.constantFrom<MapAccess>('read', 'write', 'private'), fc.boolean(), fc.boolean())
+    .tuple(
+      unit,
+      fc.oneof(unit, fc.constant(1)),
+      fc.constantFrom<MapAccess>('read', 'write', 'private'),
+      fc.boolean(),
+      fc.boolean(),
+    )
     .map(([from, part, access, sync, populate]) =>
       command(`map(${access}, ${from.toFixed(3)}, ${part.toFixed(3)}${sync ? ', sync' : ''})`, any, async (model) => {
         const offset = Math.floor(from * (model.content.length + 1));
-        const length = Math.floor(part * (model.content.length - offset + 1));
+        const length = Math.min(Math.floor(part * (model.content.length - offset + 1)), model.content.length - offset);
         const options = { access, offset, length, populate };
         const mapped = sync ? mapFileSync(model.path, options) : await mapFile(model.path, options);
         model.maps.push({ mapped, offset, access, own: new Map() });
