@@ -25,6 +25,8 @@ export class FileWindows {
   readonly #fd: number;
   /** Where the next window starts, in bytes. */
   #position: number;
+  /** Where the last window ended, in bytes; 0: there was none. */
+  #shown = 0;
   /** Exclusive; may be Infinity. */
   readonly #end: number;
   #current: Window | undefined;
@@ -39,18 +41,22 @@ export class FileWindows {
     this.#end = end;
   }
 
-  /** Calls back with up to `size` bytes, or null at the end of the file. At once if they are there. */
+  /** Calls back with up to `size` bytes, or null at the end of the file; after it has returned. */
   read(size: number, callback: (error: Error | null, bytes: Buffer | null) => void): void {
     if (this.#current === undefined || this.#current.bytes.length === 0) {
       try {
         this.#current = this.#ahead ?? this.#open();
         this.#ahead = this.#current === undefined ? undefined : this.#open();
       } catch (error) {
-        return callback(error as Error, null);
+        process.nextTick(callback, error, null);
+        return;
       }
     }
     const window = this.#current;
-    if (window === undefined) return callback(this.#loss(), null);
+    if (window === undefined) {
+      process.nextTick(callback, this.#loss(), null);
+      return;
+    }
     window.whenReady((error) => {
       if (error !== null) return callback(error, null);
       const bytes = window.bytes.subarray(0, size);
@@ -67,10 +73,10 @@ export class FileWindows {
 
   /** What has been handed out may have turned to zeros before it was used. */
   #loss(): Error | null {
-    let lost = fstatSync(this.#fd).size < Math.min(this.#position, this.#end);
+    let lost = fstatSync(this.#fd).size < this.#shown;
     for (const guard of this.#guards) lost ||= guard.truncated;
     if (!lost) return null;
-    const message = `the file was cut short while it was read: of its first ${this.#position} bytes some are missing`;
+    const message = `the file was cut short while it was read: of its first ${this.#shown} bytes some are missing`;
     return Object.assign(new Error(message), { code: 'ERR_FILE_TRUNCATED' });
   }
 
@@ -92,6 +98,7 @@ export class FileWindows {
       guard = guardMapping(region.address, region.size, { writable: true });
       this.#guards.add(guard);
       this.#position = to;
+      this.#shown = to;
       return { bytes: region.view(lead, to - from), whenReady: populated(region) };
     } finally {
       region.disown(); // its views keep it
@@ -118,7 +125,8 @@ function populated(region: Region): Window['whenReady'] {
     },
   );
   return (callback) => {
-    if (ready) callback(failure);
+    if (ready)
+      process.nextTick(callback, failure); // never before the call returns, as for a file that is read
     else waiting = callback;
   };
 }
