@@ -1,5 +1,5 @@
 /** A file copied by name: what fs.copyFile does, with the event loop told how far it is, and able to stop it. */
-import { close, fchmod, fstatSync, ftruncate, open, type Stats, unlink } from 'node:fs';
+import { close, closeSync, fchmod, fstatSync, ftruncate, open, type Stats, unlink } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { constants, feature, SyscallError, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
@@ -68,7 +68,7 @@ export async function copyFile(
     await closeAsync(to); // some filesystems say only now that there was no room
     return result;
   } finally {
-    await closeAsync(from);
+    closeSync(from); // it was only read: there is nothing to wait for
   }
 }
 
@@ -83,7 +83,7 @@ async function copyOpen(from: number, stat: Stats, to: number, options: CopyFile
   }
   try {
     if (target.size > 0) await truncateAsync(to, 0);
-    await chmodAsync(to, stat.mode & 0o7777);
+    if (target.mode !== stat.mode) await chmodAsync(to, stat.mode & 0o7777); // what the umask took from a new one
   } catch (error) {
     throw transferError(error, 0);
   }
