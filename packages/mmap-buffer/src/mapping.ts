@@ -17,6 +17,17 @@ const MiB = 1024 * 1024;
 /** Bytes of address space that a writable mapping reserves at least, to grow without moving. */
 const RESERVED_MIN = 64 * MiB;
 
+/** A lease, and the descriptor that it is on. */
+export interface HeldLease {
+  readonly lease: Lease;
+  readonly fd: number;
+}
+
+export function endLease({ lease, fd }: HeldLease): void {
+  void lease.release(); // at once; what it promises is that its file is closed, and that is ours
+  closeSync(fd);
+}
+
 export interface MappingOptions {
   readonly fd: number;
   /** For errors. */
@@ -27,7 +38,7 @@ export interface MappingOptions {
   readonly length: number;
   readonly hugePages: boolean;
   readonly trap: boolean;
-  readonly lease: Lease | undefined;
+  readonly lease: HeldLease | undefined;
   /** Bytes up to which a broken lease leaves a copy; see guardMapping. */
   readonly snapshotLimit: number;
 }
@@ -47,7 +58,6 @@ export class Mapping {
   /** All that may still be seen, with their guards. */
   readonly #regions = new Map<Region, MappingGuard | undefined>();
   #truncated = false;
-  readonly #lease: Lease | undefined;
   readonly #options: MappingOptions;
 
   /** Takes over `fd` and the lease; if it throws they are the caller's. */
@@ -58,7 +68,6 @@ export class Mapping {
     this.offset = options.offset;
     this.length = options.length;
     this.lead = options.offset % syscalls.getpagesize();
-    this.#lease = options.lease;
     if (options.length > 0) this.#newRegion(options.shared);
   }
 
@@ -76,7 +85,7 @@ export class Mapping {
     if (this.#truncated || this.closed) return this.#truncated;
     for (const guard of this.#regions.values()) if (guard?.truncated) this.#truncated = true;
     // Nobody can shorten a file under a lease.
-    if (!this.#truncated && this.#lease?.state !== 'held') {
+    if (!this.#truncated && this.#options.lease?.lease.state !== 'held') {
       this.#truncated = this.length > 0 && this.fileSize() < this.offset + this.length;
     }
     return this.#truncated;
@@ -151,8 +160,8 @@ export class Mapping {
   forget(): void {
     if (this.closed) return;
     this.#forgotten = true;
-    this.#region?.disown();
-    if (this.#regions.size === 0) this.#end();
+    if (this.#region === undefined) this.#end();
+    else this.#region.disown(); // ends it, now or when its last view goes
   }
 
   /** The descriptor stays open until what is returned is called, even if the mapping is closed meanwhile (rule 40). */
@@ -167,7 +176,8 @@ export class Mapping {
 
   #end(): void {
     this.closed = true;
-    void this.#lease?.release();
+    const { lease } = this.#options;
+    if (lease !== undefined) endLease(lease);
     this.#letGo();
   }
 
@@ -194,7 +204,7 @@ export class Mapping {
   #guard(region: Region): MappingGuard | undefined {
     const { trap, lease, snapshotLimit } = this.#options;
     if (!trap && lease === undefined) return undefined;
-    const protection = { trap, writable: true, snapshotLimit, ...(lease === undefined ? {} : { lease }) };
+    const protection = { trap, writable: true, snapshotLimit, ...(lease === undefined ? {} : { lease: lease.lease }) };
     return guardMapping(region.address, region.used, protection);
   }
 

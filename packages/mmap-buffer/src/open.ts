@@ -3,9 +3,9 @@ import { closeSync, fstatSync, open, openSync, read, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { constants, feature, SyscallError } from '@zerocopy/core-syscalls';
-import { acquireLease, type Lease } from '@zerocopy/lease-guard';
+import { acquireLease } from '@zerocopy/lease-guard';
 import type { MapPlan } from './map-options.js';
-import { Mapping } from './mapping.js';
+import { endLease, type HeldLease, Mapping } from './mapping.js';
 import { outOfRange } from './options.js';
 import { bufferTooLarge, MAX_VIEW } from './view.js';
 
@@ -29,7 +29,7 @@ class UnavailableError extends Error {
 }
 
 /** Why this mapping would not be safe, or is not possible; undefined if it is. */
-function refusal({ guard }: MapPlan, lease: Lease | undefined): string | undefined {
+function refusal({ guard }: MapPlan, lease: HeldLease | undefined): string | undefined {
   const mmap = feature('mmap');
   if (!mmap.available) return mmap.reason;
   const trap = feature('sigbusTrap');
@@ -47,7 +47,7 @@ function rangeOf({ offset, length }: MapPlan, size: number): { offset: number; l
 }
 
 /** Takes over `fd` if it returns a Mapping; otherwise it says why there has to be a copy. */
-function mapOpen(plan: MapPlan, fd: number, lease: Lease | undefined): Mapping | string {
+function mapOpen(plan: MapPlan, fd: number, lease: HeldLease | undefined): Mapping | string {
   const path = nameOf(plan.path);
   const stat = fstatSync(fd);
   if (!stat.isFile()) throw new SyscallError(stat.isDirectory() ? EISDIR : ENODEV, 'mmap', { path });
@@ -103,22 +103,37 @@ function* copying(plan: MapPlan, fd: number, reason: string): Generator<Read, Co
   return { bytes: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks), reason };
 }
 
+/**
+ * A lease on an open file of its own: a mapping keeps the file it was made from open, and with it any lease on that, even
+ * when the thread that would have answered is gone.
+ */
+async function takeLease(fd: number): Promise<HeldLease> {
+  const own = openSync(`/proc/self/fd/${fd}`, 'r');
+  try {
+    return { lease: await acquireLease(own, 'read'), fd: own };
+  } catch (error) {
+    closeSync(own);
+    throw error;
+  }
+}
+
 /** The lease of a mapping that is to have one, or undefined where it may do without. */
-async function leaseFor({ guard, access }: MapPlan, fd: number): Promise<Lease | undefined> {
-  if (guard === 'lease') return acquireLease(fd, 'read');
+async function leaseFor({ guard, access }: MapPlan, fd: number): Promise<HeldLease | undefined> {
+  if (guard === 'lease') return takeLease(fd);
   const possible = feature('lease').available && feature('mmap').available;
   if (guard !== 'both' || access !== 'read' || !possible) return undefined;
   try {
-    return await acquireLease(fd, 'read');
+    return await takeLease(fd);
   } catch (error) {
-    if (error instanceof SyscallError) return undefined; // somebody writes to it, or it is another user's
+    // Somebody writes to it, or it is another user's; or there is no /proc.
+    if (error instanceof SyscallError || (error as NodeJS.ErrnoException).syscall === 'open') return undefined;
     throw error;
   }
 }
 
 export async function openMapping(plan: MapPlan): Promise<Mapping | Copied> {
   const fd = await openAsync(plan.path, flagsOf(plan));
-  let lease: Lease | undefined;
+  let lease: HeldLease | undefined;
   let mapped: Mapping | string | undefined;
   try {
     lease = await leaseFor(plan, fd);
@@ -133,7 +148,7 @@ export async function openMapping(plan: MapPlan): Promise<Mapping | Copied> {
     return step.value;
   } finally {
     if (!(mapped instanceof Mapping)) {
-      await lease?.release();
+      if (lease !== undefined) endLease(lease);
       closeSync(fd);
     }
   }

@@ -66,8 +66,9 @@ mapTest(
     let told = 0;
     mapped.on('truncated', () => told++);
     mapped.on('truncated', () => told++);
+    const hearing = toldOf(mapped);
     await elsewhere(path, `fs.truncateSync(path, ${8 * page - 1})`);
-    await toldOf(mapped);
+    await hearing;
     await elsewhere(path, 'fs.truncateSync(path, 0)');
     await new Promise((resolve) => setTimeout(resolve, 250));
     t.is(told, 2);
