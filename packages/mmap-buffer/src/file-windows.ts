@@ -3,7 +3,7 @@
  * one while this one is being used, so that nobody waits for a disk on the event loop. A window stays mapped for as long
  * as anybody holds a view of it.
  */
-import { fstatSync } from 'node:fs';
+import { fstatSync, read } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { runOffThread } from '@zerocopy/core-syscalls/internals';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
@@ -87,46 +87,82 @@ export class FileWindows {
     const limit = Math.min(fstatSync(this.#fd).size, this.#end);
     if (from >= limit) return undefined;
     const to = Math.min(limit, (Math.floor(from / WINDOW) + 1) * WINDOW);
+    const window = this.#map(from, to) ?? readWindow(this.#fd, from, to);
+    this.#position = to;
+    this.#shown = to;
+    return window;
+  }
+
+  /** Undefined if the process has too many mappings, or guards of them: those that nobody holds go with the garbage. */
+  #map(from: number, to: number): Window | undefined {
     const lead = from % syscalls.getpagesize();
     let guard: MappingGuard | undefined;
-    const region = new Region(lead + to - from, () => {
-      guard?.release();
-      if (guard !== undefined) this.#guards.delete(guard);
-    });
+    let region: Region | undefined;
     try {
+      region = new Region(lead + to - from, () => {
+        guard?.release();
+        if (guard !== undefined) this.#guards.delete(guard);
+      });
       region.placeFile(0, lead + to - from, { fd: this.#fd, offset: from - lead, sharing: MAP_PRIVATE });
       guard = guardMapping(region.address, region.size, { writable: true });
       this.#guards.add(guard);
-      this.#position = to;
-      this.#shown = to;
       return { bytes: region.view(lead, to - from), whenReady: populated(region) };
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOMEM' || code === 'ERR_ZEROCOPY_TOO_MANY_GUARDS') return undefined;
+      throw error;
     } finally {
-      region.disown(); // its views keep it
+      region?.disown(); // its views keep it
     }
   }
 }
 
+/** Calls back once, in a later turn, when there is something to say. */
+class Readiness {
+  #outcome: Error | null | undefined;
+  #waiting: ((error: Error | null) => void) | undefined;
+
+  settle(error: Error | null): void {
+    this.#outcome = error;
+    this.#waiting?.(error);
+  }
+
+  readonly when = (callback: (error: Error | null) => void): void => {
+    if (this.#outcome === undefined) this.#waiting = callback;
+    else process.nextTick(callback, this.#outcome); // never before the call returns, as for a file that is read
+  };
+}
+
+const cutShort = (): Error =>
+  Object.assign(new Error('the file was cut short while it was read'), { code: 'ERR_FILE_TRUNCATED' });
+
 function populated(region: Region): Window['whenReady'] {
-  let ready = false;
-  let failure: Error | null = null;
-  let waiting: ((error: Error | null) => void) | undefined;
+  const readiness = new Readiness();
   region.retain();
   runOffThread(
     (done) => syscalls.madviseAsync(region.address, region.size, MADV_POPULATE_READ, done),
     (result) => {
-      if (result === -EINVAL)
-        syscalls.madvise(region.address, region.size, MADV_WILLNEED); // before Linux 5.14
-      else if (result === -EFAULT)
-        failure = Object.assign(new Error('the file was cut short while it was read'), { code: 'ERR_FILE_TRUNCATED' });
-      else if (result < 0) failure = new SyscallError(result, 'madvise');
+      if (result === -EINVAL) syscalls.madvise(region.address, region.size, MADV_WILLNEED); // before Linux 5.14
+      const failed = result < 0 && result !== -EINVAL;
       region.release();
-      ready = true;
-      waiting?.(failure);
+      if (!failed) readiness.settle(null);
+      else readiness.settle(result === -EFAULT ? cutShort() : new SyscallError(result, 'madvise'));
     },
   );
-  return (callback) => {
-    if (ready)
-      process.nextTick(callback, failure); // never before the call returns, as for a file that is read
-    else waiting = callback;
-  };
+  return readiness.when;
+}
+
+/** A window that is copied instead. If the descriptor is closed meanwhile nobody waits for it. */
+function readWindow(fd: number, from: number, to: number): Window {
+  const bytes = Buffer.allocUnsafeSlow(to - from);
+  const readiness = new Readiness();
+  const readOn = (at: number): void =>
+    read(fd, bytes, at, bytes.length - at, from + at, (error, count) => {
+      if (error !== null) readiness.settle(error);
+      else if (count === 0) readiness.settle(cutShort());
+      else if (at + count < bytes.length) readOn(at + count);
+      else readiness.settle(null);
+    });
+  readOn(0);
+  return { bytes, whenReady: readiness.when };
 }

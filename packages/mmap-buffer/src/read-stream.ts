@@ -13,6 +13,8 @@ import { validateChoice } from './options.js';
 const KiB = 1024;
 /** Bytes of a chunk: it costs as much for a large one as for a small one. */
 const CHUNK = 256 * KiB;
+/** Bytes up to which, inclusive, a file is read instead: that costs less than mapping it. */
+const SMALL = 64 * KiB;
 
 /** The options of `fs.createReadStream`, and ours. */
 export type MmapReadStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> & {
@@ -120,7 +122,8 @@ export class MmapReadStream extends ReadStream {
     if (!stat.isFile()) return 'it is no regular file';
     // Under /proc a file has no size until it is read (rule 8).
     if (stat.size === 0) return 'the file says that it is empty';
-    return undefined;
+    const small = Math.min(stat.size - 1, this.end) - (this.pos ?? 0) < SMALL;
+    return small && !this.#neverFallBack ? 'so few bytes cost less to read' : undefined;
   }
 }
 

@@ -86,8 +86,12 @@ mapTest('ranges, sizes of chunks and encodings: as Node, and mapped', async (t) 
     t.is(sha256(told.bytes), sha256(expected.bytes), label);
     t.deepEqual(told.events, expected.events, label);
     t.is(told.bytesRead, expected.bytesRead, label);
-    t.is(stream.method, 'mmap', label);
-    t.is(stream.fallbackReason, undefined);
+    const small = expected.bytesRead <= 64 * KiB;
+    t.is(stream.method, small ? 'copy' : 'mmap', label);
+    t.is(stream.fallbackReason, small ? 'so few bytes cost less to read' : undefined);
+    const insisted = createMmapReadStream(path, { ...options, fallback: 'never' });
+    t.is(sha256((await listen(insisted as unknown as ReadStream)).bytes), sha256(expected.bytes), label);
+    t.is(insisted.method, 'mmap', label);
   }
 });
 
@@ -281,4 +285,16 @@ mapTest('cut short while it is read: an error, and not zeros; in a pipeline too'
   });
   await t.throwsAsync(pipeline(createMmapReadStream(other), sink), { code: 'ERR_FILE_TRUNCATED' });
   t.true(sink.destroyed);
+});
+
+mapTest('more windows held than can be guarded: the rest is copied, and the same', async (t) => {
+  const file = makeFile(directory, content.subarray(0, 100_000));
+  const held: Buffer[] = [];
+  for (let done = 0; done < 4200; done++) {
+    for await (const chunk of createMmapReadStream(file, { fallback: 'never' })) held.push(chunk as Buffer);
+  }
+  t.is(held.length, 4200);
+  t.true(held.every((chunk) => chunk.length === 100_000 && chunk[99_999] === content[99_999]));
+  held.length = 0;
+  await collectGarbage();
 });
