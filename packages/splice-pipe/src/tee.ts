@@ -345,14 +345,17 @@ class TeeEngine implements TransferEngine {
     }
     handing = false;
     if (pending.size > 0 && this.#dropAfter > 0) {
-      timer = setTimeout(() => {
+      const dropSlow = (): void => {
+        if (pending.size === 0) return; // all have gone on meanwhile
         for (const branch of pending) {
           pending.delete(branch);
           const message = `the destination has kept the others waiting for ${this.#dropAfter} ms`;
           drop(branch, new TransferError(message, { code: 'ERR_DESTINATION_TOO_SLOW', bytes: branch.bytes }));
         }
         finish();
-      }, this.#dropAfter);
+      };
+      // If this process was busy for that long, what has happened meanwhile is heard first.
+      timer = setTimeout(() => setImmediate(dropSlow), this.#dropAfter);
     }
     finish();
   }

@@ -123,7 +123,7 @@ kernelTest(
       const [fast, stalled] = readers as [Socket, Socket];
       stalled.pause();
       const all = collect(fast);
-      const result = tee(source, destinations, { dropAfter: 100 });
+      const result = tee(source, destinations, { dropAfter: 1000 });
       writer.end(content);
       const {
         bytes,
