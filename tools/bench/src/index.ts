@@ -1,4 +1,6 @@
 /** What the demo uses of the bench. */
-export { CLIENT_CORE, ContestantServer, canPin, type Server } from './contestant-server.js';
-export { type Contestant, contestantNamed, contestants } from './contestants.js';
-export { cpuSecondsPerGB, GB, hashOfDownload, measure, type Sample, warmUp } from './measure.js';
+export { cpuSecondsPerGB, GB, measure, type Sample, warmUp } from './load/measure.js';
+export { hashOfDownload } from './load/polling-client.js';
+export { type HttpContestant, httpContestant, httpContestants } from './processes/http-contestants.js';
+export { NodeServer } from './servers/node-server.js';
+export { canPin, pinClient, type Server } from './servers/server.js';

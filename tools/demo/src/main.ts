@@ -1,20 +1,19 @@
 /** The main job, shown on real input: a file served over HTTP by Node's pipeline and by zerocopy, side by side. */
-import { spawnSync } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';
-import { createReadStream, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createReadStream, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
 import {
-  CLIENT_CORE,
-  ContestantServer,
   canPin,
-  contestantNamed,
   cpuSecondsPerGB,
   GB,
   hashOfDownload,
+  httpContestant,
   measure,
+  NodeServer,
+  pinClient,
   type Sample,
   warmUp,
 } from '@zerocopy/bench';
@@ -24,6 +23,8 @@ import CliTable from 'cli-table3';
 import { serve } from './serve.js';
 
 const MiB = 1024 * 1024;
+const FILE_TARGET = '/file';
+const WARM_UP_TARGET = '/small';
 const DEMO_SIZE = 256 * MiB;
 /** Each contestant moves at least this much in each of its rounds. */
 const BYTES_PER_ROUND = 512 * MiB;
@@ -61,12 +62,16 @@ async function demonstrate(given: string | undefined): Promise<void> {
   process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143));
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
-  const path = given === undefined ? makeFile(join(directory, 'file')) : resolve(given);
+  // The contestants serve a directory: this one, which has the file, or a link to it, and a small one.
+  const served = join(directory, FILE_TARGET);
+  const path = given === undefined ? makeFile(served) : resolve(given);
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats?.isFile() !== true || stats.size === 0) {
     console.error(`${path} is not a file with something in it`);
     process.exit(2);
   }
+  if (path !== served) symlinkSync(path, served);
+  writeFileSync(join(directory, WARM_UP_TARGET), Buffer.alloc(4096, 's'));
   const hash = createHash('sha256');
   await pipeline(createReadStream(path), hash);
   const sha256 = hash.digest('hex');
@@ -78,7 +83,7 @@ async function demonstrate(given: string | undefined): Promise<void> {
     console.log('Every package still works here, as Node streams. Try: npm start -- --serve PATH');
     return;
   }
-  const intact = await race(path, stats.size, sha256);
+  const intact = await race(directory, stats.size, sha256);
   process.exitCode = intact ? 0 : 1;
 }
 
@@ -94,23 +99,23 @@ function makeFile(path: string): string {
   return path;
 }
 
-async function race(path: string, size: number, sha256: string): Promise<boolean> {
+async function race(directory: string, size: number, sha256: string): Promise<boolean> {
   const pin = canPin();
-  if (pin) spawnSync('taskset', ['-cp', CLIENT_CORE, String(process.pid)]);
+  if (pin) pinClient();
   const requests = Math.max(1, Math.ceil(BYTES_PER_ROUND / size));
   const samples = new Map<string, Sample[]>(CONTESTANTS.map((name) => [name, []]));
   let intact = true;
-  const servers: { readonly name: string; readonly server: ContestantServer }[] = [];
-  for (const name of CONTESTANTS) servers.push({ name, server: await ContestantServer.start(name, path, pin) });
+  const servers: { readonly name: string; readonly server: NodeServer }[] = [];
+  for (const name of CONTESTANTS) servers.push({ name, server: await NodeServer.http(name, directory, { pin }) });
   try {
     for (const { name, server } of servers) {
-      const received = await hashOfDownload(server);
+      const received = hashOfDownload(server.port, FILE_TARGET);
       const same = received.sha256 === sha256 && received.bytes === size;
       console.log(
         `${same ? '✔' : '✖'} ${name}: ${received.bytes} bytes arrived, ${same ? 'the same as the file' : `SHA-256 ${received.sha256}`}`,
       );
       intact &&= same;
-      await warmUp(server);
+      warmUp(server, WARM_UP_TARGET);
     }
     const terminal = process.stdout.isTTY === true;
     const bar = terminal ? new SingleBar({ format: '{bar} {percentage}% | {name} | {eta_formatted} left' }) : undefined;
@@ -126,7 +131,7 @@ async function race(path: string, size: number, sha256: string): Promise<boolean
           shown = bytes;
           bar?.update(done + bytes);
         };
-        const sample = await measure(server, requests, { onBytes });
+        const sample = await measure(server, FILE_TARGET, requests, onBytes);
         done += sample.bytes;
         samples.get(name)?.push(sample);
       }
@@ -156,7 +161,7 @@ function printTable(samples: ReadonlyMap<string, readonly Sample[]>, pin: boolea
     const sample = medianSample(own);
     const cost = cpuSecondsPerGB(sample);
     table.push([
-      contestantNamed(name).description,
+      httpContestant(name).description,
       sample.method,
       (sample.bytes / GB / sample.seconds).toFixed(2),
       cost.toFixed(3),

@@ -1,0 +1,116 @@
+/** A file to a plain TCP socket. */
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { constants } from '@zerocopy/core-syscalls';
+import { GB } from '../load/measure.js';
+import { Patience } from '../load/patience.js';
+import { closeSocket, connectTo, receive, transmit } from '../load/raw-socket.js';
+import type { Case, Contestant, Scenario } from '../race/scenario.js';
+import { NodeServer } from '../servers/node-server.js';
+import { KiB, MiB, sizeName, type TestFile, writeTestFile } from './test-file.js';
+
+interface TcpCase extends Case {
+  readonly size: number;
+}
+
+const { MSG_TRUNC } = constants;
+const buffer = Buffer.allocUnsafeSlow(MiB);
+
+/** Connects, asks for a file, and reads to the end; the bytes that came. */
+function fetchFile(port: number, name: string, onBytes?: (bytes: Buffer) => void): number {
+  const fd = connectTo(port);
+  try {
+    const line = Buffer.from(`${name}\n`, 'latin1');
+    transmit(fd, line, line.length);
+    const patience = new Patience();
+    for (let bytes = 0; ; ) {
+      const received = receive(fd, buffer, MiB, onBytes === undefined ? MSG_TRUNC : 0);
+      if (received === 0) return bytes;
+      if (received < 0) patience.nothing();
+      else {
+        patience.progressed();
+        onBytes?.(buffer.subarray(0, received));
+        bytes += received;
+      }
+    }
+  } finally {
+    closeSocket(fd);
+  }
+}
+
+const way = (name: string, role: Contestant['role'], description: string): Contestant => ({
+  name,
+  role,
+  description,
+  version: process.version,
+});
+
+export const tcp: Scenario<TcpCase> = {
+  name: 'tcp',
+  title: 'A file over plain TCP',
+  about: 'A connection for each file; the server sends it and ends the connection. Polling client, payload discarded.',
+  metrics: [
+    { key: 'cpu', title: 'CPU of the server', unit: 's/GB', better: 'less' },
+    { key: 'throughput', title: 'throughput', unit: 'GB/s', better: 'more' },
+    { key: 'files', title: 'files', unit: '1/s', better: 'more', tableOnly: true },
+  ],
+  baseline: 'node',
+  axis: { title: 'size of the file', kind: 'bytes' },
+  contestants: [
+    way('zerocopy', 'ours', 'pipeline(createSendfileStream(path), socket)'),
+    way('zerocopy-sendFile', 'ours', 'sendFile(socket, path)'),
+    way('zerocopy-mmap', 'ours', 'pipeline(createMmapReadStream(path), socket)'),
+    way('zerocopy-disabled', 'fallback', 'pipeline(createSendfileStream(path), socket) with ZEROCOPY_DISABLE=all'),
+    way('node', 'peer', 'pipeline(fs.createReadStream(path), socket)'),
+    way('floor', 'reference', 'a bare koffi sendfile loop'),
+  ],
+  cases: ({ name }) =>
+    (name === 'quick' ? [64 * KiB, 16 * MiB] : [KiB, 16 * KiB, 64 * KiB, MiB, 16 * MiB, 256 * MiB]).map((size) => ({
+      name: sizeName(size),
+      group: '1 connection for each',
+      x: size,
+      size,
+    })),
+  turnEstimate: ({ size }, effort) => Math.max(effort.turn, size / 2e6),
+  async open(cases, effort, pin) {
+    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-tcp-'));
+    const files = new Map<number, TestFile>();
+    for (const { size } of cases) files.set(size, writeTestFile(join(directory, String(size)), size));
+    return {
+      async enter(name) {
+        const env: Record<string, string> = name === 'zerocopy-disabled' ? { ZEROCOPY_DISABLE: 'all' } : {};
+        const server = await NodeServer.run('tcp-process', [name, directory], { pin, env });
+        return {
+          async check({ size }) {
+            const hash = createHash('sha256');
+            const bytes = fetchFile(server.port, String(size), (part) => hash.update(part));
+            if (bytes !== size || hash.digest('hex') !== files.get(size)?.sha256) {
+              throw new Error(`${bytes} bytes of ${size} arrived, or others`);
+            }
+          },
+          async turn({ size }) {
+            server.meter.read();
+            const startedAt = performance.now();
+            let bytes = 0;
+            let sent = 0;
+            do {
+              bytes += fetchFile(server.port, String(size));
+              sent++;
+            } while (performance.now() - startedAt < effort.turn);
+            const seconds = (performance.now() - startedAt) / 1000;
+            const { cpuSeconds } = server.meter.read();
+            if (bytes !== sent * size) throw new Error(`${bytes} bytes arrived for ${sent} files of ${size}`);
+            return { cpu: cpuSeconds / (bytes / GB), throughput: bytes / GB / seconds, files: sent / seconds };
+          },
+          method: async () => (await server.details()).method,
+          close: () => server.stop(),
+        };
+      },
+      async close() {
+        rmSync(directory, { recursive: true, force: true });
+      },
+    };
+  },
+};
