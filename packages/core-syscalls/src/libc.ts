@@ -82,7 +82,7 @@ function missing<Arguments extends Argument[]>(): NativeFunction<Arguments> {
 export function bind<Arguments extends Argument[]>(prototype: string): NativeFunction<Arguments> {
   if (!libcStatus().available || loaded === undefined) return missing();
   try {
-    return loaded.library.func(prototype) as unknown as NativeFunction<Arguments>;
+    return keepingArguments(loaded.library.func(prototype) as unknown as NativeFunction<Arguments>);
   } catch {
     const stub = missing<Arguments>();
     const { koffi } = loaded;
@@ -92,6 +92,24 @@ export function bind<Arguments extends Argument[]>(prototype: string): NativeFun
     };
     return Object.assign(call, { async: stub.async });
   }
+}
+
+/**
+ * koffi keeps no reference to the memory of an asynchronous call: a view that nobody else holds is collected while a
+ * thread writes to it. So everything that was passed is held here until the callback.
+ */
+function keepingArguments<Arguments extends Argument[]>(native: NativeFunction<Arguments>): NativeFunction<Arguments> {
+  const { async: start } = native;
+  native.async = (...args) => {
+    const callback = args.at(-1) as (error: Error | null, result: number) => void;
+    const held: unknown[] = args;
+    held[args.length - 1] = (error: Error | null, result: number) => {
+      held.length = 0;
+      callback(error, result);
+    };
+    start(...args);
+  };
+  return native;
 }
 
 /** The kernel's convention from libc's: the result, or the negative errno. No object is made. */

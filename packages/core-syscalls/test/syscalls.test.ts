@@ -1,4 +1,4 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { check, constants, libcStatus, SyscallError, syscalls } from '@zerocopy/core-syscalls';
@@ -17,9 +17,9 @@ function temporaryFile(name: string, content: string | Buffer): string {
   return path;
 }
 
-function pipePair(): { read: number; write: number; close(): void } {
+function pipePair(flags = constants.O_CLOEXEC | constants.O_NONBLOCK): { read: number; write: number; close(): void } {
   const fds = new Int32Array(2);
-  check(syscalls.pipe2(fds, constants.O_CLOEXEC | constants.O_NONBLOCK), 'pipe2');
+  check(syscalls.pipe2(fds, flags), 'pipe2');
   const [read = -1, write = -1] = fds;
   return {
     read,
@@ -208,3 +208,36 @@ test('check returns counts and throws errors', (t) => {
   });
   t.is(error?.message, "EPIPE: broken pipe, write 'p' -> 'd'");
 });
+
+onLinux(
+  'an asynchronous call holds its memory until its callback: no collector takes it from under the kernel',
+  async (t) => {
+    const pipe = pipePair(constants.O_CLOEXEC); // whose readers wait
+    const file = openSync(join(directory, 'held'), 'w');
+    let collected = false;
+    const registry = new FinalizationRegistry(() => {
+      collected = true;
+    });
+    const collectOften = async (): Promise<void> => {
+      for (let n = 0; n < 20 && !collected; n++) {
+        global.gc?.();
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
+    // The pipe is empty: the call waits on its thread, and nobody here knows the cell any more.
+    const moved = new Promise<number>((resolve) => {
+      const cell = syscalls.setOffset(syscalls.createOffsetCell(), 3);
+      registry.register(cell, undefined);
+      syscalls.spliceAsync(pipe.read, null, file, cell, 5, 0, resolve);
+    });
+    await collectOften();
+    t.false(collected);
+    writeSync(pipe.write, 'bytes');
+    t.is(await moved, 5);
+    t.is(readFileSync(join(directory, 'held'), 'latin1'), '\0\0\0bytes');
+    await collectOften();
+    t.true(collected); // and not for longer
+    pipe.close();
+    closeSync(file);
+  },
+);

@@ -160,7 +160,8 @@ export const pingPongs: Scenario<ProxyCase> = {
     ),
 };
 
-const IDLE_SETTLE_MS = 1000;
+/** Milliseconds until nothing is under way any more. */
+const settling = ({ name }: Effort): number => (name === 'quick' ? 300 : 1000);
 
 export const idlePairs: Scenario<ProxyCase> = {
   name: 'idle-pairs',
@@ -176,11 +177,11 @@ export const idlePairs: Scenario<ProxyCase> = {
     const connections = name === 'quick' ? 100 : 500;
     return [{ name: `${connections} pairs`, connections }];
   },
-  turnEstimate: () => 2 * IDLE_SETTLE_MS + 500,
+  turnEstimate: (_one, effort) => 2 * settling(effort) + 500,
   open: (_cases, effort, pin) =>
     open(effort, pin, async (upstream, server, { connections }) => {
       const held = async (): Promise<{ heap: number; descriptors: number }> => {
-        await sleep(IDLE_SETTLE_MS);
+        await sleep(settling(effort));
         const { heap = Number.NaN } = await server.details(true);
         return { heap, descriptors: server.meter.read().descriptors };
       };

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { getRequest, HttpConnection } from '../load/http-connection.js';
 import { warmUp } from '../load/measure.js';
 import { hashOfDownload } from '../load/polling-client.js';
-import type { Case, Scenario } from '../race/scenario.js';
+import type { Case, Effort, Scenario } from '../race/scenario.js';
 import type { Server } from '../servers/server.js';
 import { everyHttpContestant, SMALL, startHttp } from './http.js';
 import { KiB, MiB, writeTestFile } from './test-file.js';
@@ -28,8 +28,8 @@ const CONTESTANTS = [
 ];
 const TARGET = '/file';
 const FILE_SIZE = 16 * MiB;
-/** Until all of them wait. */
-const SETTLE_MS = 1500;
+/** Milliseconds until all of them wait. */
+const settling = ({ name }: Effort): number => (name === 'quick' ? 400 : 1500);
 
 interface Held {
   readonly heap: number | undefined;
@@ -57,8 +57,8 @@ export const waiting: Scenario<WaitingCase> = {
     const receivers = name === 'quick' ? 200 : 1000;
     return [{ name: `${receivers} receivers`, receivers }];
   },
-  turnEstimate: () => SETTLE_MS + 500,
-  async open(_cases, _effort, pin) {
+  turnEstimate: (_one, effort) => settling(effort) + 500,
+  async open(_cases, effort, pin) {
     const directory = mkdtempSync(join(tmpdir(), 'zerocopy-waiting-'));
     const { sha256 } = writeTestFile(join(directory, TARGET), FILE_SIZE);
     writeTestFile(join(directory, SMALL), 4 * KiB);
@@ -85,7 +85,7 @@ export const waiting: Scenario<WaitingCase> = {
                 connection.request(getRequest(TARGET));
                 connections.push(connection);
               }
-              await sleep(SETTLE_MS);
+              await sleep(settling(effort));
               const after = await held(server);
               const each = (bytes: number): number => bytes / receivers / KiB;
               return {
