@@ -22,8 +22,7 @@ const OFFLOAD_SIZE = 1024 * KiB;
 const READ_AHEAD = 2 * OFFLOAD_SIZE;
 const COPY_SIZE = 64 * KiB;
 
-const { EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, POSIX_FADV_WILLNEED, RWF_NOWAIT } =
-  constants;
+const { EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, RWF_NOWAIT } = constants;
 /** Answers that mean "not this way", not "not at all" (rule 5; Go's sendfile_unix.go has the same list). */
 const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW]);
 
@@ -110,7 +109,6 @@ export class SendfileEngine implements CarryingEngine {
       return resume(error as Error, 0);
     }
     const size = Math.min(count, OFFLOAD_SIZE);
-    syscalls.posixFadvise(this.#fd, this.#position, Math.min(count, READ_AHEAD), POSIX_FADV_WILLNEED);
     const cell = syscalls.setOffset(syscalls.createOffsetCell(), this.#position);
     sendfileOffThread(
       () => duplicate.fd,
@@ -127,6 +125,7 @@ export class SendfileEngine implements CarryingEngine {
         else if (result === -EINTR) resume(null, 0);
         else resume(new SyscallError(result, 'sendfile'), 0);
       },
+      { position: this.#position, bytes: Math.min(count, READ_AHEAD) },
     );
   }
 

@@ -3,6 +3,7 @@ import { abi } from '../abi.js';
 import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
 
 const prototypes = {
+  fadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
   fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
   ioctl: 'int ioctl(int fd, ulong op, void *arg)',
   lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
@@ -20,9 +21,24 @@ let nativeMemfd: NativeFunction<[number, string, number]> | undefined;
 
 /** `int posix_fadvise(int fd, off_t offset, off_t size, int advice)`: 0 or a negative errno (the C function returns it positive). */
 export function posixFadvise(fd: number, offset: number, length: number, advice: number): number {
-  nativeFadvise ??= bind('int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)');
+  nativeFadvise ??= bind(prototypes.fadvise);
   const result = nativeFadvise(fd, offset, length, advice);
   return result < 0 ? kernelResult(result) : 0 - result;
+}
+
+/** {@link posixFadvise} on libuv's thread pool: POSIX_FADV_WILLNEED takes some 0.3 ms for 2 MiB, though it waits for no disk. */
+export function posixFadviseAsync(
+  fd: number,
+  offset: number,
+  length: number,
+  advice: number,
+  callback: (result: number) => void,
+): void {
+  nativeFadvise ??= bind(prototypes.fadvise);
+  const done = asyncResult(callback);
+  nativeFadvise.async(fd, offset, length, advice, (error, result) =>
+    result > 0 ? callback(0 - result) : done(error, result),
+  );
 }
 
 /** `int fallocate(int fd, int mode, off_t offset, off_t size)`: 0 or a negative errno. Reserves blocks; ENOSPC comes here and not later. */

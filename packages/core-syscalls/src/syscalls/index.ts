@@ -17,6 +17,7 @@ export {
   lseekAsync,
   memfdCreate,
   posixFadvise,
+  posixFadviseAsync,
   STATFS_SIZE,
 } from './file.js';
 export { createIovec, type Iovec, setIovecLength } from './iovec.js';
