@@ -5,7 +5,7 @@ import { type Account, followTransfers, httpContestant } from './http-contestant
 import { answerReports, tell } from './reporting.js';
 
 const [name = '', directory = ''] = process.argv.slice(2);
-const account: Account = { method: 'none', syscalls: 0 };
+const account: Account = { method: 'copy', syscalls: 0 };
 const listener = await httpContestant(name).serve(directory, account);
 followTransfers(account);
 answerReports(() => {

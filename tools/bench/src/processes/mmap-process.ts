@@ -147,7 +147,10 @@ answerTasks({
     return { microseconds: microseconds / BATCH };
   },
   search: (milliseconds) => timed(milliseconds as number, way.search),
-  open: (milliseconds) => timed(milliseconds as number, way.openAndClose),
+  async open(milliseconds) {
+    await way.openAndClose(); // the first lease starts a thread, which outlives the last by 100 ms
+    return timed(milliseconds as number, way.openAndClose);
+  },
   async stream() {
     if (way.stream === undefined) throw new Error('it has no streams');
     const before = anonymousMemory();
