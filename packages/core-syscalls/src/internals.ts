@@ -17,6 +17,7 @@ export {
   isWritePatched,
   socketDescriptor,
   socketOfMessage,
+  withoutBodyListener,
 } from './streams/socket-internals.js';
 export {
   hasPlainQueue,

@@ -10,13 +10,19 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { isEncrypted, isPausedByHttp, isSocket, socketDescriptor } from '@zerocopy/core-syscalls/internals';
+import {
+  isEncrypted,
+  isPausedByHttp,
+  isSocket,
+  socketDescriptor,
+  withoutBodyListener,
+} from '@zerocopy/core-syscalls/internals';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type SourceEnd, unavailable } from './endpoint.js';
 import type { ReadableCallback } from './read-watcher.js';
 import { type KernelSource, SocketSource } from './source.js';
 
-/** The parser copies what it is given; a small piece stays in the processor's cache. */
+/** A parser that copies what it is given does best with pieces that stay in the processor's cache. */
 const ZEROS = Buffer.alloc(64 * 1024);
 
 interface RequestInternals {
@@ -178,9 +184,12 @@ export class RequestSource implements KernelSource {
   #feedZeros(bytes: number): void {
     let zeros = Math.min(bytes, this.#unparsed);
     this.#unparsed -= zeros;
-    for (; zeros > 0; zeros -= ZEROS.length) {
-      this.#parse(zeros >= ZEROS.length ? ZEROS : ZEROS.subarray(0, zeros));
-    }
+    if (zeros === 0) return;
+    withoutBodyListener(this.#socket, () => {
+      for (; zeros > 0; zeros -= ZEROS.length) {
+        this.#parse(zeros >= ZEROS.length ? ZEROS : ZEROS.subarray(0, zeros));
+      }
+    });
   }
 
   giveBack(unread: Buffer): void {

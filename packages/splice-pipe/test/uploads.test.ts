@@ -90,6 +90,70 @@ kernelTest('several on one connection: each whole, by splice, and the connection
   t.is(files[4]?.method, 'splice');
 });
 
+type Parser = Record<number, unknown>;
+const parserOf = (request: IncomingMessage): Parser => (request.socket as unknown as { parser: Parser }).parser;
+/** HTTPParser.kOnBody */
+const ON_BODY = 3;
+
+kernelTest(
+  "while the parser counts, it has no body's listener to copy for; afterwards it has its own again",
+  async (t) => {
+    const body = pattern(5 * MiB + 3);
+    await serving(
+      async (request, response) => {
+        const parser = parserOf(request);
+        const own = parser[ON_BODY];
+        const during = new Set<unknown>();
+        const onData = (): void => {
+          during.add(parser[ON_BODY]);
+        };
+        const file = createSpliceWriteStream(fresh());
+        const written = pipeline(request, file);
+        request.socket.prependListener('data', onData); // before Node's own, which feeds the parser
+        await written;
+        request.socket.off('data', onData);
+        t.true(request.complete);
+        t.true(during.has(null), 'it was fed without a listener');
+        t.is(parser[ON_BODY], own);
+        response.end(file.path);
+      },
+      async ({ port }) => {
+        const { text } = await put(port, body);
+        t.true(readFileSync(text).equals(body));
+      },
+    );
+  },
+);
+
+kernelTest('a parser that looks otherwise: its pieces are dropped instead', async (t) => {
+  const body = pattern(3 * MiB + 1);
+  await serving(
+    async (request, response) => {
+      const parser = parserOf(request);
+      const own = parser[ON_BODY] as (...args: unknown[]) => unknown;
+      let pieces = 0;
+      parser[ON_BODY] = function somebodyElse(this: unknown, ...args: unknown[]): unknown {
+        pieces++;
+        return own.apply(this, args);
+      };
+      const file = createSpliceWriteStream(fresh());
+      await pipeline(request, file);
+      t.true(pieces > 10);
+      parser[ON_BODY] = own;
+      t.is(file.method, 'splice');
+      response.end(file.path);
+    },
+    async ({ port }) => {
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+      for (let n = 0; n < 2; n++) {
+        const { text } = await put(port, body, { agent });
+        t.true(readFileSync(text).equals(body));
+      }
+      agent.destroy();
+    },
+  );
+});
+
 kernelTest('a small body is copied, which costs less, unless the kernel path is insisted on', async (t) => {
   const body = pattern(100_000);
   for (const [fallback, method] of [

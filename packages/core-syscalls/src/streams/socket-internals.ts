@@ -29,6 +29,8 @@ interface SocketInternals {
   readonly encrypted?: boolean;
   readonly _paused?: boolean;
   readonly _readableState?: { readonly ended?: boolean };
+  /** Of node:http; its callbacks are under numbers. */
+  readonly parser?: Record<number, ((...args: never[]) => unknown) | null> | null;
 }
 
 interface MessageInternals {
@@ -72,6 +74,29 @@ export function isReading(socket: Socket): boolean {
 /** Whether Node's HTTP server has stopped reading requests, because responses pile up; it must be given no data then. */
 export function isPausedByHttp(socket: Socket): boolean {
   return (socket as unknown as SocketInternals)._paused === true;
+}
+
+/** The index of the callback for a piece of a body in Node's HTTP parser: HTTPParser.kOnBody, the same from Node 18 to 26. */
+const ON_BODY = 3;
+
+/**
+ * Calls `feed`, which gives the connection's HTTP parser bytes of a body that nobody wants: the parser counts them, and
+ * does not copy each piece into a Buffer for a listener first, as it does where there is one (node_http_parser.cc).
+ * Where the parser does not look as expected, it copies, and whoever listens has to drop what comes.
+ */
+export function withoutBodyListener(socket: Socket, feed: () => void): void {
+  const { parser } = socket as unknown as SocketInternals;
+  const listener = parser?.[ON_BODY];
+  if (parser === undefined || parser === null || listener?.name !== 'parserOnBody') {
+    feed();
+    return;
+  }
+  parser[ON_BODY] = null;
+  try {
+    feed();
+  } finally {
+    parser[ON_BODY] = listener;
+  }
 }
 
 /** Whether Node has read the end of the stream, even if nobody has been told by 'end' yet. */

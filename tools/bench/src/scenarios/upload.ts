@@ -52,6 +52,24 @@ function start(name: string, directory: string, pin: boolean): Promise<Server> {
 }
 
 const TARGET = '/upload';
+/** As for downloads: whoever is compiled on the way is to be compiled before. */
+const WARM_UP_SIZE = MiB / 2;
+const WARM_UPS = 400;
+const WARM_UP_MS = 600;
+
+function warmUpWithUploads(server: Server, path: string): void {
+  const client = new PollingClient(server.port);
+  try {
+    const startedAt = performance.now();
+    for (let n = 0; n < WARM_UPS && performance.now() - startedAt < WARM_UP_MS; n++) {
+      client.put(TARGET, WARM_UP_SIZE);
+      rmSync(path);
+    }
+  } finally {
+    client.close();
+  }
+}
+
 /** Files are written by the kernel's own threads for a while after a turn; these are the bytes of one turn at most. */
 const turnSize = ({ turn }: Effort): number => turn * 400 * KiB;
 
@@ -87,6 +105,7 @@ const uploadTo = (name: string, title: string, about: string, parent: string): S
     return {
       async enter(contestant) {
         const server = await start(contestant, directory, pin);
+        warmUpWithUploads(server, path);
         return {
           async check({ size }) {
             const client = new PollingClient(server.port);
