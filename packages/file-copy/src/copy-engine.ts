@@ -35,8 +35,8 @@ export interface CopyEngineOptions {
   readonly size: number;
   /** It has fewer blocks than bytes. */
   readonly sparse: boolean;
-  /** Nothing may be shared with the source: copy_file_range would, where the filesystem can. */
-  readonly unshared: boolean;
+  /** Why copy_file_range, which shares blocks where the filesystem can, is not to be tried; undefined: it is. */
+  readonly unshared: string | undefined;
 }
 
 interface Pipe {
@@ -61,7 +61,7 @@ export class CopyEngine implements TransferEngine {
 
   constructor(options: CopyEngineOptions) {
     this.#options = options;
-    this.#method = options.unshared ? this.#orCopy('splice', "reflink is 'never'") : this.#first();
+    this.#method = options.unshared === undefined ? this.#first() : this.#orCopy('splice', options.unshared);
   }
 
   get method(): TransferMethod {

@@ -72,6 +72,9 @@ export async function copyFile(
   }
 }
 
+/** So many bytes are copied sooner than a reflink and copy_file_range across devices are refused. */
+const SMALL = 256 * 1024;
+
 async function copyOpen(from: number, stat: Stats, to: number, options: CopyFileOptions): Promise<TransferResult> {
   const { reflink = 'auto', onProgress, signal } = options;
   const startedAt = performance.now();
@@ -87,7 +90,10 @@ async function copyOpen(from: number, stat: Stats, to: number, options: CopyFile
   } catch (error) {
     throw transferError(error, 0);
   }
-  if (reflink !== 'never') {
+  // Subvolumes of one filesystem differ in their device and can share blocks; for a few it is not worth the question.
+  const worthAsking = target.dev === stat.dev || stat.size > SMALL || reflink === 'always';
+  const unshared = reflink === 'never' ? "reflink is 'never'" : worthAsking ? undefined : 'small, across devices';
+  if (unshared === undefined) {
     const cloned = await clone(to, from);
     if (cloned === 0) {
       onProgress?.(stat.size, stat.size);
@@ -99,7 +105,7 @@ async function copyOpen(from: number, stat: Stats, to: number, options: CopyFile
   const size = stat.size === 0 ? Number.POSITIVE_INFINITY : stat.size;
   const sparse = stat.blocks * BLOCK < stat.size;
   const result = await new Promise<TransferResult>((resolve, reject) => {
-    const engine = new CopyEngine({ source: from, destination: to, size, sparse, unshared: reflink === 'never' });
+    const engine = new CopyEngine({ source: from, destination: to, size, sparse, unshared });
     new Transfer({
       engine,
       length: size,

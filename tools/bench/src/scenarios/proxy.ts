@@ -89,6 +89,7 @@ async function open(
 }
 
 const REASONS = {
+  node: 'Each of our pairs holds two transfers with what they need to go on at once: watchers, duplicates of descriptors, places in the write queues. Node’s pipes hold listeners.',
   haproxy: 'HAProxy does all in C and knows of every readiness by one epoll; a turn of Node’s loop costs more.',
   'haproxy-always':
     'Forced to splice, HAProxy splices as much as the pipe holds at each readiness and never copies a small rest; ours learns of readiness from libuv, which reads what came first.',
