@@ -39,7 +39,7 @@ export function observeMachine(effort: Effort, pinned: boolean): () => Machine {
     return {
       date: new Date().toISOString().slice(0, 10),
       node: process.version,
-      kernel: release(),
+      kernel: release().replace(/-.*/, ''), // without the builder's suffix
       processor: processor?.model ?? 'unknown',
       cores: cpus().length,
       memory: Math.round(totalmem() / 2 ** 30),

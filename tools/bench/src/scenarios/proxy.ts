@@ -113,11 +113,11 @@ export const proxy: Scenario<ProxyCase> = {
       x: connections,
       connections,
     })),
-  turnEstimate: (_one, effort) => 3 * effort.turn + 100,
+  turnEstimate: (_one, effort) => 4 * effort.turn + 100,
   open: (_cases, effort, pin) =>
     open(effort, pin, async (upstream, server, { connections }, { turn }) => {
-      // What Node's pipes pass in a turn, or a little more.
-      const bytes = Math.max(connections * MiB, Math.round(turn * 1.5) * MiB);
+      // Enough that what fills buffers at first does not count: some 0.9 GiB in turns of 150 ms.
+      const bytes = Math.max(connections * 4 * MiB, turn * 6 * MiB);
       return withPairs(upstream, server, connections, (pairs) => {
         pump(pairs, connections * 256 * KiB);
         server.meter.read();
