@@ -49,8 +49,11 @@ export function estimate(scenario: Scenario, { effort, contestants }: RunnerOpti
   return turns.reduce((sum, turn) => sum + turn, 0) * present.length * (effort.rounds + 1);
 }
 
+/** Milliseconds of a turn besides the turn itself: connecting, reading the accounts. */
+const BESIDES = 40;
+
 function turnEstimate(scenario: Scenario, one: Case, effort: Effort): number {
-  return scenario.turnEstimate?.(one, effort) ?? effort.turn;
+  return BESIDES + (scenario.turnEstimate?.(one, effort) ?? effort.turn);
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -10,7 +10,7 @@ export interface Effort {
 }
 
 export const EFFORTS: Readonly<Record<Effort['name'], Effort>> = {
-  quick: { name: 'quick', rounds: 3, turn: 40 },
+  quick: { name: 'quick', rounds: 3, turn: 30 },
   normal: { name: 'normal', rounds: 5, turn: 150 },
   full: { name: 'full', rounds: 7, turn: 500 },
 };
