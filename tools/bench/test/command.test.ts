@@ -17,7 +17,7 @@ const onLinux = libcStatus().available
   : (title: string, _run: unknown) => test.skip(`${title} (needs Linux system calls)`, () => {});
 
 const directory = mkdtempSync(join(tmpdir(), 'zerocopy-bench-command-'));
-test.after.always(() => rmSync(directory, { recursive: true, force: true }));
+process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 
 async function bench(...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
   const temporary = mkdtempSync(join(directory, 'tmp-'));

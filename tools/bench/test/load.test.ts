@@ -17,7 +17,7 @@ const onLinux = available
   : (title: string, _run: unknown) => test.skip(`${title} (needs Linux system calls)`, () => {});
 
 const directory = mkdtempSync(join(tmpdir(), 'zerocopy-bench-test-'));
-test.after.always(() => rmSync(directory, { recursive: true, force: true }));
+process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
 const file = writeTestFile(join(directory, 'file'), 3 * MiB + 1);
 writeTestFile(join(directory, 'small'), 10);
 
