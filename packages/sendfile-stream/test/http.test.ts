@@ -156,7 +156,9 @@ kernelTest('the events of source and response are those of Node, in the same ord
       },
       async (port) => {
         t.true((await get(port)).body.equals(content));
-        await until(() => log.includes('response close') && log.includes('source close'));
+        await until(() =>
+          ['response close', 'source close', 'pipeline'].every((one) => log.some((event) => event.startsWith(one))),
+        );
       },
     );
     logs.push(log);
