@@ -22,9 +22,9 @@ const page = syscalls.getpagesize();
 const fill = Buffer.alloc(8 * page, 'm');
 const M = 'm'.charCodeAt(0);
 
-/** Being told does not keep a process alive: something else has to. */
+/** Waiting to be told keeps neither the process alive nor the mapping: something else has to, for both. */
 async function toldOf(mapped: MappedFile): Promise<void> {
-  const alive = setInterval(() => {}, 1000);
+  const alive = setInterval(() => void mapped.closed, 1000);
   await once(mapped, 'truncated');
   clearInterval(alive);
 }
