@@ -61,6 +61,7 @@ export async function copyFile(
     try {
       result = await copyOpen(from, stat, to, options);
     } catch (error) {
+      // What went wrong first is what is told; whatever fails now comes of it.
       await closeAsync(to).catch(() => {});
       await unlinkAsync(destination).catch(() => {});
       throw error;

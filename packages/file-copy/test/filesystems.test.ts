@@ -55,6 +55,25 @@ const there = otherFilesystem ? temporaryDirectory('/dev/shm') : directory;
 const acrossTest = (otherFilesystem && feature('splice').available ? kernelTest : test.skip) as TestFn;
 if (!otherFilesystem)
   test.skip('between filesystems: /dev/shm is not another one than the temporary directory', () => {});
+else if (!feature('splice').available) test.skip(`between filesystems: splice: ${feature('splice').reason}`, () => {});
+
+acrossTest('small files go to another filesystem without being refused first; larger ones ask', async (t) => {
+  for (const [size, refusals] of [
+    [256 * 1024, 0],
+    [256 * 1024 + 1, 1],
+  ] as const) {
+    const source = join(directory, `small-${size}`);
+    const content = Buffer.alloc(size, 's');
+    writeFileSync(source, content);
+    const destination = join(there, `small-${size}`);
+    const asked = await copyFile(source, destination);
+    t.true(readFileSync(destination).equals(content));
+    const never = await copyFile(source, destination, { reflink: 'never' });
+    t.is(asked.syscalls - never.syscalls, refusals, `${size} bytes`);
+    t.is(asked.method, 'splice');
+    await t.throwsAsync(copyFile(source, destination, { reflink: 'always' }), { name: 'TransferError' });
+  }
+});
 
 acrossTest('rule 25: from one filesystem to another, with holes, in both directions', async (t) => {
   for (const [from, to] of [

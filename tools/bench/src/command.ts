@@ -118,7 +118,13 @@ export async function run(args: readonly string[]): Promise<number> {
 }
 
 function savedReports(files: readonly string[]): Report {
-  const reports = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Report);
+  const reports = files.map((file) => {
+    try {
+      return JSON.parse(readFileSync(file, 'utf8')) as Report;
+    } catch (error) {
+      throw new UsageError(`--from takes a file that --json has saved; got '${file}': ${(error as Error).message}`);
+    }
+  });
   const [first] = reports as [Report];
   return { machine: first.machine, scenarios: reports.flatMap((report) => report.scenarios) };
 }

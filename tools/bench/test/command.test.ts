@@ -95,6 +95,8 @@ test('what makes no sense is refused with what was expected and what came', asyn
     [['--rounds', '0'], /--rounds takes a whole number from 1; got '0'/],
     [['--rounds', 'x'], /got 'x'/],
     [['--quick', '--full'], /exclude each other/],
+    [['--from', 'nowhere.json'], /--from takes a file that --json has saved; got 'nowhere.json': ENOENT/],
+    [['--from', main], /got '.*main.js': /],
     [['--unknown'], /Unknown option '--unknown'/],
   ] as const) {
     const { status, stderr } = await bench(...args);

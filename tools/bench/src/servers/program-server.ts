@@ -116,7 +116,7 @@ function bunProgram(): string | undefined {
   for (const name of ['@oven/bun-linux-x64', '@oven/bun-linux-aarch64']) {
     try {
       return join(dirname(require.resolve(`${name}/package.json`)), 'bin', 'bun');
-    } catch {}
+    } catch {} // not installed: the next one, or whatever the path has
   }
   return spawnSync('bun', ['--version']).status === 0 ? 'bun' : undefined;
 }
