@@ -136,6 +136,8 @@ async function race(values: Parameters<typeof effortOf>[0] & { only?: string[] |
   if (!libc.available) throw new UsageError(`the bench needs Linux system calls: ${libc.reason}`);
   const pin = canPin();
   if (pin) pinClient();
+  // So that what is temporary goes, and the servers with it.
+  process.once('SIGINT', () => process.exit(130)).once('SIGTERM', () => process.exit(143));
   const machine = observeMachine(effort, pin);
   const options: RunnerOptions = { effort, pin, ...(contestants === undefined ? {} : { contestants }) };
   const progress = showProgress(chosen.reduce((sum, one) => sum + estimate(one, options), 0));

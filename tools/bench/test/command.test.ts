@@ -89,6 +89,32 @@ for (const name of ['tcp', 'ping-pong', 'upload', 'copy', 'mmap-stream', 'import
   });
 }
 
+onLinux('ended in the middle: no file and no process stays', async (t) => {
+  const temporary = mkdtempSync(join(directory, 'tmp-'));
+  const child = spawn(process.execPath, [main, '--only', 'http', '--only', 'node', '--only', 'nginx'], {
+    cwd: directory,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, TMPDIR: temporary },
+  });
+  while (readdirSync(temporary).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  await new Promise((resolve) => setTimeout(resolve, 1500)); // the servers are started, and asked
+  child.kill('SIGTERM');
+  const [status] = (await once(child, 'exit')) as [number];
+  t.is(status, 143);
+  t.deepEqual(readdirSync(temporary), []);
+  const left = (): string[] =>
+    readdirSync('/proc').filter((pid) => {
+      try {
+        return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(temporary);
+      } catch {
+        return false; // it has ended meanwhile
+      }
+    });
+  // Those that notice by themselves that nobody listens any more take a moment.
+  for (let n = 0; n < 100 && left().length > 0; n++) await new Promise((resolve) => setTimeout(resolve, 50));
+  t.deepEqual(left(), []);
+});
+
 test('what makes no sense is refused with what was expected and what came', async (t) => {
   for (const [args, message] of [
     [['--only', 'nobody'], /--only takes a scenario or a contestant .*; got 'nobody'/],

@@ -1,9 +1,10 @@
 /** What one system call costs before it does anything. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Case, Scenario } from '../race/scenario.js';
 import { NodeServer } from '../servers/node-server.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 
 interface CallCase extends Case {
   readonly task: 'sync' | 'async';
@@ -29,7 +30,7 @@ export const call: Scenario<CallCase> = {
     { name: 'on the thread pool', task: 'async' },
   ],
   async open(_cases, effort, pin) {
-    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-call-'));
+    const directory = makeDirectory('call');
     const path = join(directory, 'file');
     writeFileSync(path, 'z');
     return {
@@ -44,7 +45,7 @@ export const call: Scenario<CallCase> = {
         };
       },
       async close() {
-        rmSync(directory, { recursive: true, force: true });
+        removeDirectory(directory);
       },
     };
   },

@@ -1,10 +1,10 @@
 /** Many downloads at once of files that are not in memory: how late the loop is, how fast they come, and at what cost. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
 import { join } from 'node:path';
 import { GB, warmUp } from '../load/measure.js';
 import { hashOfDownload } from '../load/polling-client.js';
 import type { Case, Effort, Scenario } from '../race/scenario.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 import { everyHttpContestant, loadMeasured, SMALL, startHttp } from './http.js';
 import { dropFromCache, KiB, MiB, type TestFile, writeTestFile } from './test-file.js';
 
@@ -43,7 +43,7 @@ export const cold: Scenario<ColdCase> = {
   },
   turnEstimate: ({ files, size }, effort) => Math.max(effort.turn, (files * size) / 1e6),
   async open(cases, _effort, pin) {
-    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-cold-'));
+    const directory = makeDirectory('cold');
     const files: TestFile[] = [];
     for (let n = 0; n < Math.max(...cases.map((one) => one.files)); n++) {
       files.push(writeTestFile(join(directory, String(n)), cases[0]?.size ?? MiB));
@@ -77,7 +77,7 @@ export const cold: Scenario<ColdCase> = {
         };
       },
       async close() {
-        rmSync(directory, { recursive: true, force: true });
+        removeDirectory(directory);
       },
     };
   },

@@ -1,8 +1,8 @@
 /** Copies of files, on a filesystem and across two. */
+
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { createReadStream, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { GB } from '../load/measure.js';
@@ -10,6 +10,7 @@ import type { Case, Contestant, Entrant, Scenario } from '../race/scenario.js';
 import { NodeServer } from '../servers/node-server.js';
 import { versionOf } from '../servers/program-server.js';
 import { pinned } from '../servers/server.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 import { GiB, KiB, MiB, sizeName, type TestFile, writeTestFile } from './test-file.js';
 
 interface CopyCase extends Case {
@@ -101,8 +102,8 @@ export const copy: Scenario<CopyCase> = {
   },
   turnEstimate: ({ size }) => size / 2e6 + 5,
   async open(cases, _effort, pin) {
-    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-copy-'));
-    const memory = existsSync(TMPFS) ? mkdtempSync(join(TMPFS, 'zerocopy-copy-')) : undefined;
+    const directory = makeDirectory('copy');
+    const memory = existsSync(TMPFS) ? makeDirectory('copy', TMPFS) : undefined;
     const files = new Map<number, TestFile>();
     for (const { size } of cases) {
       if (!files.has(size)) files.set(size, writeTestFile(join(directory, String(size)), size));
@@ -150,7 +151,7 @@ export const copy: Scenario<CopyCase> = {
         );
       },
       async close() {
-        for (const one of [directory, memory]) if (one !== undefined) rmSync(one, { recursive: true, force: true });
+        for (const one of [directory, memory]) if (one !== undefined) removeDirectory(one);
       },
     };
   },

@@ -1,6 +1,5 @@
 /** Files over HTTP: the common ground of all scenarios in which a server answers GET requests. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
 import { join } from 'node:path';
 import { quantile } from 'simple-statistics';
 import { GB, warmUp } from '../load/measure.js';
@@ -10,6 +9,7 @@ import type { Case, Contestant, Effort, Entrant, Metric, Scenario, Stage, Values
 import { NodeServer } from '../servers/node-server.js';
 import { bun, nginx } from '../servers/program-server.js';
 import type { Server } from '../servers/server.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 import { GiB, KiB, MiB, sizeName, type TestFile, writeTestFile } from './test-file.js';
 
 export interface HttpCase extends Case {
@@ -148,7 +148,7 @@ async function openHttp(
   pin: boolean,
   reconnect: boolean,
 ): Promise<Stage<HttpCase>> {
-  const directory = mkdtempSync(join(tmpdir(), 'zerocopy-bench-'));
+  const directory = makeDirectory('bench');
   const files = new Map<number, TestFile>();
   for (const { size } of cases) {
     if (!files.has(size)) files.set(size, writeTestFile(join(directory, String(size)), size));
@@ -161,7 +161,7 @@ async function openHttp(
       return new HttpEntrant(server, files, effort, reconnect);
     },
     async close() {
-      rmSync(directory, { recursive: true, force: true });
+      removeDirectory(directory);
     },
   };
 }

@@ -1,9 +1,9 @@
 /** What leases and guards cost: no race, there is nobody else. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
 import { join } from 'node:path';
 import type { Case, Scenario } from '../race/scenario.js';
 import { NodeServer } from '../servers/node-server.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 
 interface LeaseCase extends Case {
   readonly task: string;
@@ -29,7 +29,7 @@ export const lease: Scenario<LeaseCase> = {
     { name: 'a trap: a load from a page that is gone', task: 'trap' },
   ],
   async open(_cases, effort, pin) {
-    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-lease-'));
+    const directory = makeDirectory('lease');
     return {
       async enter() {
         const server = await NodeServer.run('lease-process', [join(directory, 'file')], { pin });
@@ -40,7 +40,7 @@ export const lease: Scenario<LeaseCase> = {
         };
       },
       async close() {
-        rmSync(directory, { recursive: true, force: true });
+        removeDirectory(directory);
       },
     };
   },

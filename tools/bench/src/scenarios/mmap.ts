@@ -1,10 +1,10 @@
 /** A file as memory, against reading it. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
 import { join } from 'node:path';
 import { moduleVersion } from '../processes/http-contestants.js';
 import type { Case, Contestant, Metric, Scenario } from '../race/scenario.js';
 import { NodeServer } from '../servers/node-server.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 import { MiB, writeTestFile } from './test-file.js';
 
 /** What mmap-process.ts looks for. */
@@ -60,7 +60,7 @@ function mmapScenario(
     turnEstimate: ({ task }, effort) =>
       Math.max(effort.turn, { random: 300, search: 150, open: 50, stream: 400 }[task]),
     async open(_cases, effort, pin) {
-      const directory = mkdtempSync(join(tmpdir(), 'zerocopy-mmap-'));
+      const directory = makeDirectory('mmap');
       const size = (effort.name === 'quick' ? 64 : 256) * MiB;
       const { path, sha256 } = writeTestFile(join(directory, 'file'), size, SEARCHED_BYTE);
       return {
@@ -77,7 +77,7 @@ function mmapScenario(
           };
         },
         async close() {
-          rmSync(directory, { recursive: true, force: true });
+          removeDirectory(directory);
         },
       };
     },

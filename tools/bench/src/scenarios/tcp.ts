@@ -1,7 +1,6 @@
 /** A file to a plain TCP socket. */
+
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { constants } from '@zerocopy/core-syscalls';
 import { GB } from '../load/measure.js';
@@ -9,6 +8,7 @@ import { Patience } from '../load/patience.js';
 import { closeSocket, connectTo, receive, transmit } from '../load/raw-socket.js';
 import type { Case, Contestant, Scenario } from '../race/scenario.js';
 import { NodeServer } from '../servers/node-server.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 import { KiB, MiB, sizeName, type TestFile, writeTestFile } from './test-file.js';
 
 interface TcpCase extends Case {
@@ -75,7 +75,7 @@ export const tcp: Scenario<TcpCase> = {
     })),
   turnEstimate: ({ size }, effort) => Math.max(effort.turn, size / 2e6),
   async open(cases, effort, pin) {
-    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-tcp-'));
+    const directory = makeDirectory('tcp');
     const files = new Map<number, TestFile>();
     for (const { size } of cases) files.set(size, writeTestFile(join(directory, String(size)), size));
     return {
@@ -109,7 +109,7 @@ export const tcp: Scenario<TcpCase> = {
         };
       },
       async close() {
-        rmSync(directory, { recursive: true, force: true });
+        removeDirectory(directory);
       },
     };
   },

@@ -1,6 +1,7 @@
 /** HTTP uploads to files. */
+
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GB } from '../load/measure.js';
@@ -9,6 +10,7 @@ import type { Case, Contestant, Effort, Scenario } from '../race/scenario.js';
 import { NodeServer } from '../servers/node-server.js';
 import { bun, nginx } from '../servers/program-server.js';
 import type { Server } from '../servers/server.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 import { KiB, MiB, sizeName } from './test-file.js';
 
 interface UploadCase extends Case {
@@ -100,7 +102,7 @@ const uploadTo = (name: string, title: string, about: string, parent: string): S
     })),
   turnEstimate: ({ size }, effort) => Math.max(size, turnSize(effort)) / 1e6,
   async open(_cases, effort, pin) {
-    const directory = mkdtempSync(join(parent, 'zerocopy-upload-'));
+    const directory = makeDirectory('upload', parent);
     const path = join(directory, TARGET);
     return {
       async enter(contestant) {
@@ -149,7 +151,7 @@ const uploadTo = (name: string, title: string, about: string, parent: string): S
         };
       },
       async close() {
-        rmSync(directory, { recursive: true, force: true });
+        removeDirectory(directory);
       },
     };
   },

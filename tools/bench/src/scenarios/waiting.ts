@@ -1,6 +1,5 @@
 /** What a transfer holds while its receiver does not read. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { getRequest, HttpConnection } from '../load/http-connection.js';
@@ -8,6 +7,7 @@ import { warmUp } from '../load/measure.js';
 import { hashOfDownload } from '../load/polling-client.js';
 import type { Case, Effort, Scenario } from '../race/scenario.js';
 import type { Server } from '../servers/server.js';
+import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
 import { everyHttpContestant, SMALL, startHttp } from './http.js';
 import { KiB, MiB, writeTestFile } from './test-file.js';
 
@@ -59,7 +59,7 @@ export const waiting: Scenario<WaitingCase> = {
   },
   turnEstimate: (_one, effort) => settling(effort) + 500,
   async open(_cases, effort, pin) {
-    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-waiting-'));
+    const directory = makeDirectory('waiting');
     const { sha256 } = writeTestFile(join(directory, TARGET), FILE_SIZE);
     writeTestFile(join(directory, SMALL), 4 * KiB);
     async function held(server: Server): Promise<Held> {
@@ -101,7 +101,7 @@ export const waiting: Scenario<WaitingCase> = {
         };
       },
       async close() {
-        rmSync(directory, { recursive: true, force: true });
+        removeDirectory(directory);
       },
     };
   },

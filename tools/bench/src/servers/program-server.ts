@@ -1,15 +1,22 @@
 /** Servers that are not Node: at their best settings, in a process of their own, where they are installed. */
+
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ProcessMeter } from './process-meter.js';
 import { type Details, freePort, pinned, type Server } from './server.js';
+import { makeDirectory, removeDirectory } from './temporary-directory.js';
 
 const PATIENCE_MS = 5000;
+
+/** They know nothing of this process, and would outlive it. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
 
 export class ProgramServer implements Server {
   readonly port: number;
@@ -32,16 +39,18 @@ export class ProgramServer implements Server {
     configure: (port: number, directory: string) => readonly string[],
     pin: boolean,
   ): Promise<ProgramServer> {
-    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-peer-'));
+    const directory = makeDirectory('peer');
     const port = await freePort();
     const command = configure(port, directory);
     const [program, ...args] = pinned(command, pin);
     const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     const deadline = performance.now() + PATIENCE_MS;
     while (!(await listens(port))) {
       if (child.exitCode !== null || performance.now() > deadline) {
         child.kill('SIGKILL');
-        rmSync(directory, { recursive: true, force: true });
+        removeDirectory(directory);
         throw new Error(`${command[0]} does not listen (status ${child.exitCode ?? 'none yet'})`);
       }
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -59,7 +68,7 @@ export class ProgramServer implements Server {
       this.#child.kill('SIGKILL');
       await exited;
     }
-    rmSync(this.#directory, { recursive: true, force: true });
+    removeDirectory(this.#directory);
   }
 }
 
