@@ -348,7 +348,7 @@ kernelTest('nothing, and what had been read before, come as with fs.createWriteS
     const [one, other] = await both('tcp', async ({ source, writer, file, log, path }) => {
       writer.end(pattern(size));
       source.read(0);
-      await pause(20);
+      await until(() => (size === 0 ? source.readableEnded : source.readableLength === size));
       source.pipe(file);
       await closed(file);
       log.push(readFileSync(path).equals(pattern(size)), file.bytesWritten);
