@@ -1,6 +1,6 @@
 /** For this project's own packages: what they share besides system calls. Not covered by semantic versioning. */
 
-export { memoryAt } from './libc.js';
+export { type BindingWrapper, memoryAt, type NativeFunction, wrapBindings } from './libc.js';
 export { systemLimits } from './probe/report.js';
 export { descriptorOf, OwnedDescriptor } from './streams/descriptor.js';
 export { type TakenSocket, takeSocketForReading } from './streams/read-takeover.js';

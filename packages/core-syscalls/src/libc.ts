@@ -66,6 +66,23 @@ function lastErrno(): number {
   return loaded === undefined ? ENOSYS : loaded.koffi.errno();
 }
 
+/** Puts something in front of a function that has been bound: what it returns is called instead. */
+export type BindingWrapper = <Arguments extends Argument[]>(
+  native: NativeFunction<Arguments>,
+  prototype: string,
+) => NativeFunction<Arguments>;
+
+let wrapper: BindingWrapper | undefined;
+
+/**
+ * For tests: every function that is bound from now on, in this thread, goes through `wrap`. So faults can be put in front of
+ * each system call, and nothing is asked at any call where nobody has: functions are bound once, on first use.
+ * To be called before the first of them.
+ */
+export function wrapBindings(wrap: BindingWrapper | undefined): void {
+  wrapper = wrap;
+}
+
 function missing<Arguments extends Argument[]>(): NativeFunction<Arguments> {
   const call = (): number => -1;
   const async = (...args: unknown[]): void => {
@@ -82,7 +99,8 @@ function missing<Arguments extends Argument[]>(): NativeFunction<Arguments> {
 export function bind<Arguments extends Argument[]>(prototype: string): NativeFunction<Arguments> {
   if (!libcStatus().available || loaded === undefined) return missing();
   try {
-    return keepingArguments(loaded.library.func(prototype) as unknown as NativeFunction<Arguments>);
+    const native = keepingArguments(loaded.library.func(prototype) as unknown as NativeFunction<Arguments>);
+    return wrapper === undefined ? native : wrapper(native, prototype);
   } catch {
     const stub = missing<Arguments>();
     const { koffi } = loaded;

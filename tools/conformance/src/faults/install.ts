@@ -1,0 +1,4 @@
+/** For its effect: import it before any package of the project. */
+import { installFaults } from './injection.js';
+
+installFaults();
