@@ -1,0 +1,34 @@
+/** One way of moving known bytes by the public API, and what came of it. What disturbs it is somebody else's matter. */
+
+export interface Setting {
+  /** A directory of this run's own, empty at first. */
+  readonly directory: string;
+  /** What is to arrive. */
+  readonly content: Buffer;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Of one destination. */
+export interface Delivery {
+  /** What the destination has got, once it is over. */
+  readonly received: Buffer;
+  /** Why it failed, as the API told it; undefined: it said that all went well. */
+  readonly error?: NodeJS.ErrnoException | undefined;
+  /** Bytes that the API says have left: with a failure, too. */
+  readonly bytes: number;
+  /** How, as the API says. */
+  readonly method?: string | undefined;
+}
+
+export interface Traffic {
+  readonly name: string;
+  /** Resolves when everything it has opened is closed. One delivery for each destination. */
+  run(setting: Setting): Promise<readonly Delivery[]>;
+}
+
+/** Bytes in which every position can be told from its neighbours and from a block away. */
+export function pattern(length: number): Buffer {
+  const buffer = Buffer.alloc(length);
+  for (let at = 0; at < length; at++) buffer[at] = (at * 31 + (at >>> 8) * 17 + (at >>> 16) * 7) & 0xff;
+  return buffer;
+}
