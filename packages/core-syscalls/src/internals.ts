@@ -28,6 +28,7 @@ export {
 } from './streams/write-turn.js';
 export { type OffThreadCall, runOffThread } from './transfer/off-thread.js';
 export { activeTransfers, pieceSize, quantumSize } from './transfer/quantum.js';
+export { type ReadCallback, readRetrying } from './transfer/read-retrying.js';
 export { abortError, codeOf, TransferError, type TransferErrorOptions, transferError } from './transfer/result.js';
 export {
   COLD,

@@ -1,5 +1,11 @@
 import { tracingChannel } from 'node:diagnostics_channel';
-import { constants, TRANSFER_CHANNEL, type TransferError, type TransferResult } from '@zerocopy/core-syscalls';
+import {
+  constants,
+  SyscallError,
+  TRANSFER_CHANNEL,
+  type TransferError,
+  type TransferResult,
+} from '@zerocopy/core-syscalls';
 import {
   activeTransfers,
   COLD,
@@ -87,6 +93,28 @@ test.serial('only EAGAIN waits; what the wait moved counts', (t) => {
   engine.waits[0]?.(null, 10);
   t.is(ended[0]?.result.bytes, 100);
   t.is(transfer.state, 'ended');
+});
+
+test.serial(
+  'a call off the thread that is refused hands over to the successor, with nothing moved twice (rule 5)',
+  (t) => {
+    const engine = new ScriptedEngine(40, COLD);
+    engine.next = new ScriptedEngine(60);
+    const { ended } = run(engine);
+    engine.offloads[0]?.(new SyscallError(EINVAL, 'sendfile'), 0);
+    t.is(ended[0]?.error, null);
+    t.is(ended[0]?.result.bytes, 100);
+    t.deepEqual((engine.next as ScriptedEngine).asked, [60]);
+  },
+);
+
+test.serial('what fails in a wait is not refused: the successor is not asked', (t) => {
+  const engine = new ScriptedEngine(40, -EAGAIN);
+  engine.next = new ScriptedEngine(60);
+  const { ended } = run(engine);
+  engine.waits[0]?.(new SyscallError(EINVAL, 'write'), 0);
+  t.is(ended[0]?.error?.code, 'EINVAL');
+  t.is(ended[0]?.error?.bytes, 40);
 });
 
 test.serial('a wait that resumes synchronously does not re-enter the loop', (t) => {

@@ -5,12 +5,13 @@
  *
  * Each goes on where the one before it stopped. Holes are left out; whoever made the engine sets the size at the end.
  */
-import { read, write } from 'node:fs';
+import { write } from 'node:fs';
 import { check, constants, feature, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
 import {
   COLD,
   OwnedDescriptor,
   type Resume,
+  readRetrying,
   runOffThread,
   SOURCE_ENDED,
   type TransferEngine,
@@ -219,7 +220,7 @@ export class CopyEngine implements TransferEngine {
   #readAndWrite(count: number, resume: Resume): void {
     this.#buffer ??= Buffer.allocUnsafeSlow(PIPE_SIZE);
     const buffer = this.#buffer;
-    read(this.#options.source, buffer, 0, Math.min(count, PIPE_SIZE), this.#position, (error, bytes) => {
+    readRetrying(this.#options.source, buffer, Math.min(count, PIPE_SIZE), this.#position, (error, bytes) => {
       if (error) resume(error, 0);
       else if (bytes === 0) resume(null, SOURCE_ENDED);
       else this.#writeAll(buffer, 0, bytes, resume);

@@ -1,13 +1,12 @@
 /** Node's own way: read on the thread pool, written by the destination's stream; with the same promise about the length. */
-import { read } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import type { TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, transferError } from '@zerocopy/core-syscalls/internals';
+import { abortError, readRetrying, transferError } from '@zerocopy/core-syscalls/internals';
 import { endedEarly } from './kernel-send.js';
 
-const readAsync = promisify(read);
+const readAsync = promisify(readRetrying);
 const CHUNK_SIZE = 64 * 1024;
 
 export interface CopySource {
@@ -42,7 +41,8 @@ export async function copyToStream(
     while (length === undefined || bytes < length) {
       const size = Math.min(CHUNK_SIZE, (length ?? Number.POSITIVE_INFINITY) - bytes);
       const position = source.position === null ? null : source.position + bytes;
-      const { bytesRead, buffer } = await readAsync(source.fd, Buffer.allocUnsafe(size), 0, size, position);
+      const buffer = Buffer.allocUnsafe(size);
+      const bytesRead = await readAsync(source.fd, buffer, size, position);
       if (bytesRead === 0) {
         if (length === undefined) return;
         throw endedEarly(bytes, length);

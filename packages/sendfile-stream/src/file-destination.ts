@@ -1,10 +1,11 @@
 /** sendfile(2) and copying into a file: always off this thread, since writing to a file may wait for a disk. */
-import { read, write } from 'node:fs';
+import { write } from 'node:fs';
 import { constants, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
 import {
   COLD,
   type OwnedDescriptor,
   type Resume,
+  readRetrying,
   SOURCE_ENDED,
   Transfer,
   type TransferEngine,
@@ -14,8 +15,9 @@ import { sendfileOffThread } from './offload.js';
 
 const PIECE = 1024 * 1024;
 const COPY_SIZE = 64 * 1024;
-const { EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM } = constants;
-const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW]);
+const { EAGAIN, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM } = constants;
+/** EAGAIN: no file says that, and what else can be open here is Node's to write to. */
+const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW, -EAGAIN]);
 
 /** sendfile(2) to a file, at the destination's own position. */
 export class FileSendfileEngine implements TransferEngine {
@@ -71,7 +73,7 @@ export class FileSendfileEngine implements TransferEngine {
   #copy(count: number, resume: Resume): void {
     this.#buffer ??= Buffer.allocUnsafeSlow(COPY_SIZE);
     const buffer = this.#buffer;
-    read(this.#fd, buffer, 0, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
+    readRetrying(this.#fd, buffer, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
       if (error) resume(error, 0);
       else if (bytes === 0) resume(null, SOURCE_ENDED);
       else this.#writeAll(buffer, 0, bytes, resume);

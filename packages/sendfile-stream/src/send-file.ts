@@ -33,7 +33,7 @@ import {
   validateType,
 } from './options.js';
 import { readSmall, SMALL_FILE_SIZE } from './small-file.js';
-import { inspectSource } from './source.js';
+import { inspectSource, isPollable } from './source.js';
 
 export interface SendFileOptions extends LeaseOptions {
   /** First byte, from 0. Default 0; for a descriptor or FileHandle its own position. */
@@ -63,11 +63,7 @@ interface OpenSource {
   close(): Promise<void> | undefined;
 }
 
-const S_IFMT = 0o170000;
-const S_IFSOCK = 0o140000;
-const S_IFIFO = 0o010000;
 const closeOffThread = promisify(nodeFs.close);
-const statxBuffer = Buffer.alloc(syscalls.STATX_SIZE);
 
 const isFileHandle = (thing: unknown): thing is FileHandle =>
   typeof thing === 'object' &&
@@ -390,13 +386,16 @@ async function sendToDescriptor(
     throw new TransferError('the destination is not an open descriptor', { code: 'EBADF', bytes: 0 });
   }
   if (!libcStatus().available) return copyToDescriptor(fd, file, undefined, options, plan(file, options).refused);
-  const own = OwnedDescriptor.duplicate(fd);
-  const kind =
-    syscalls.statx(own.fd, '', constants.AT_EMPTY_PATH, constants.STATX_BASIC_STATS, statxBuffer) === 0
-      ? syscalls.readStatx(statxBuffer).mode & S_IFMT
-      : 0;
-  if (kind === S_IFSOCK || kind === S_IFIFO) return sendToSocketDescriptor(own, file, options);
-  const { range, refused } = plan(file, options);
+  const own = duplicate(fd);
+  let planned: Plan;
+  try {
+    if (isPollable(own.fd)) return sendToSocketDescriptor(own, file, options);
+    planned = plan(file, options);
+  } catch (error) {
+    own.close();
+    throw error;
+  }
+  const { range, refused } = planned;
   if (refused !== undefined || range === undefined) return copyToDescriptor(fd, file, own, options, refused);
   return new Promise((resolve, reject) => {
     new FileSend({
@@ -408,6 +407,14 @@ async function sendToDescriptor(
       onEnd: (outcome) => ('error' in outcome ? reject(outcome.error) : resolve(outcome.result)),
     }).start();
   });
+}
+
+function duplicate(fd: number): OwnedDescriptor {
+  try {
+    return OwnedDescriptor.duplicate(fd);
+  } catch (error) {
+    throw transferError(error, 0);
+  }
 }
 
 /** By Node's streams; on a duplicate where there can be one, so that ending the stream leaves the caller's descriptor open. */

@@ -1,11 +1,11 @@
 /** The attempt and the waits of sendfile(2) into a socket, and the copying that takes over where it is refused. */
-import { read } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
   COLD,
   FULL,
   OwnedDescriptor,
   type Resume,
+  readRetrying,
   SOURCE_ENDED,
   type WriteTurn,
 } from '@zerocopy/core-syscalls/internals';
@@ -81,7 +81,7 @@ export class SendfileEngine implements CarryingEngine {
       return;
     }
     // Cold, or a filesystem that cannot say: let the thread pool wait for it.
-    read(this.#fd, buffer, 0, Math.min(count, CARRY_SIZE), this.#position, (error, bytes) => {
+    readRetrying(this.#fd, buffer, Math.min(count, CARRY_SIZE), this.#position, (error, bytes) => {
       if (error) resume(error, 0);
       else this.#writeCarry(buffer, bytes, resume, prefix);
     });
@@ -169,7 +169,7 @@ export class CopyEngine implements CarryingEngine {
   offload(count: number, resume: Resume, prefix = ''): void {
     this.#buffer ??= Buffer.allocUnsafeSlow(COPY_SIZE);
     const buffer = this.#buffer;
-    read(this.#fd, buffer, 0, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
+    readRetrying(this.#fd, buffer, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
       if (error) return resume(error, 0);
       if (bytes === 0) return resume(null, SOURCE_ENDED);
       this.#position += bytes;

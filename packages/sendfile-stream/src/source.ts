@@ -7,6 +7,8 @@ const { AT_EMPTY_PATH, STATX_BASIC_STATS } = constants;
 const AT_STATX_DONT_SYNC = 0x4000;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
+const S_IFSOCK = 0o140000;
+const S_IFIFO = 0o010000;
 
 /** Filesystems whose files have no real size (rule 8): their st_size is 0, or a page for a few bytes. include/uapi/linux/magic.h */
 const PSEUDO_FILESYSTEMS: ReadonlyMap<number, string> = new Map([
@@ -49,6 +51,12 @@ function statusOf(fd: number): Pick<syscalls.Statx, 'mode' | 'nlink' | 'size' | 
 
 export function isRegularFile(fd: number): boolean {
   return (statusOf(fd).mode & S_IFMT) === S_IFREG;
+}
+
+/** A socket, a pipe or a FIFO: what libuv can wait for. */
+export function isPollable(fd: number): boolean {
+  const type = statusOf(fd).mode & S_IFMT;
+  return type === S_IFSOCK || type === S_IFIFO;
 }
 
 /** Whether somebody has removed the file while it was open: the last close frees its blocks, and may wait for the disk. */

@@ -1,10 +1,11 @@
 /** Where spliced bytes come from: a socket or pipe that is taken from Node for the time, or a file. */
-import { fstatSync, read } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
   isEncrypted,
   type OwnedDescriptor,
+  readRetrying,
   socketDescriptor,
   type TakenSocket,
   takeSocketForReading,
@@ -150,7 +151,7 @@ export class FileSource implements KernelSource {
   onReadable(size: number, callback: ReadableCallback): void {
     const buffer = Buffer.allocUnsafe(Math.min(size, 64 * 1024));
     this.#reading = true;
-    read(this.#own.fd, buffer, 0, buffer.length, null, (error, bytes) => {
+    readRetrying(this.#own.fd, buffer, buffer.length, null, (error, bytes) => {
       this.#reading = false;
       if (this.#givenBack) this.giveBack(buffer.subarray(0, bytes));
       else if (error) callback(error, null);

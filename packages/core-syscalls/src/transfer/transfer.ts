@@ -167,7 +167,7 @@ export class Transfer {
     if (this.#state === 'ended') return; // stopped while it waited; what the stream had taken is the stream's
     if (bytes > 0) this.#moved(bytes);
     if (this.#ending !== undefined) this.#end(this.#ending.error);
-    else if (error !== null) this.#end(error);
+    else if (error !== null) this.#succeedOrEnd(error);
     else if (bytes === SOURCE_ENDED) this.#end(null);
     else this.#run();
   };
@@ -211,12 +211,24 @@ export class Transfer {
         this.#pause('waiting');
       } else if (result === COLD) {
         this.#pause('offloading');
-      } else if (result !== -EINTR) {
-        const successor = this.#engine.successor?.(result);
-        if (successor === undefined) return this.#end(new SyscallError(result, this.#engine.syscall));
-        this.#engine = successor;
+      } else if (result !== -EINTR && !this.#succeed(result)) {
+        return this.#end(new SyscallError(result, this.#engine.syscall));
       }
     }
+  }
+
+  /** Goes on with another engine where this one is refused, if there is one. */
+  #succeed(errno: number): boolean {
+    const successor = this.#engine.successor?.(errno);
+    if (successor !== undefined) this.#engine = successor;
+    return successor !== undefined;
+  }
+
+  /** A call off this thread may be refused as well; what fails in a wait is the destination's stream. */
+  #succeedOrEnd(error: Error): void {
+    const refused = this.#state === 'offloading' && error instanceof SyscallError;
+    if (refused && this.#succeed(error.errno)) this.#run();
+    else this.#end(error);
   }
 
   #pause(state: 'waiting' | 'offloading'): void {

@@ -6,7 +6,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Delivery, Traffic } from '../traffic/traffic.js';
-import { type Fault, type FaultPlan, withFaults } from './injection.js';
+import { type Fault, type FaultPlan, type FaultReport, withFaults } from './injection.js';
 
 /** The issue's list. EAGAIN comes as a storm: more than one in a row. */
 export const FAULTS: readonly Fault[] = [
@@ -19,6 +19,24 @@ export const FAULTS: readonly Fault[] = [
     (code): Fault => ({ kind: 'errno', code }),
   ),
 ];
+
+const REFUSALS: ReadonlySet<string> = new Set(['ENOSYS', 'EINVAL', 'EPERM']);
+/** Calls that something slower stands in for. */
+const REPLACEABLE: ReadonlySet<string> = new Set(
+  'sendfile splice tee copy_file_range openat2 preadv2 statx posix_fadvise setsockopt'.split(' '),
+);
+/** Calls for which EAGAIN means to wait, or to ask somebody else. */
+const AWAITABLE: ReadonlySet<string> = new Set('sendfile splice tee openat2 preadv2'.split(' '));
+/** Calls that no signal interrupts: fcntl(F_DUPFD_CLOEXEC, F_SETLEASE), and those of libuv's that it repeats itself. */
+const isUninterrupted = (call: string): boolean => call === 'fcntl' || (call.startsWith('fs.') && call !== 'fs.read');
+
+/** Whether all must arrive in spite of it; of other faults an error may come. */
+export function mustArrive(call: string, fault: Fault): boolean {
+  if (fault.kind === 'short') return true;
+  if (fault.code === 'EINTR') return !isUninterrupted(call);
+  if (fault.code === 'EAGAIN') return AWAITABLE.has(call);
+  return REFUSALS.has(fault.code) && REPLACEABLE.has(call);
+}
 
 /** Calls of each traffic that are disturbed. */
 export const FIRST_CALLS = 20;
@@ -52,21 +70,37 @@ export function complaintOf({ received, error, bytes }: Delivery, content: Buffe
   return undefined;
 }
 
-async function runOnce(traffic: Traffic, content: Buffer): Promise<readonly Delivery[]> {
+/** Runs it in a directory of its own, under a plan. Rejects if it throws, or hangs. */
+async function runOnce(
+  traffic: Traffic,
+  content: Buffer,
+  plan?: FaultPlan,
+): Promise<{ readonly deliveries: readonly Delivery[]; readonly report: FaultReport; readonly thrown: unknown }> {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-fault-'));
+  const setting = { directory, content };
   let patience: NodeJS.Timeout | undefined;
+  let thrown: unknown;
   try {
-    return await Promise.race([
-      traffic.run({ directory, content }),
-      new Promise<never>((_resolve, reject) => {
-        patience = setTimeout(() => reject(new Error(`it hung for ${PATIENCE} ms`)), PATIENCE);
+    traffic.prepare?.(setting);
+    const { value, report } = await withFaults(plan, () =>
+      Promise.race([
+        traffic.run(setting),
+        new Promise<never>((_resolve, reject) => {
+          patience = setTimeout(() => reject(new Error(`it hung for ${PATIENCE} ms`)), PATIENCE);
+        }),
+      ]).catch((error: unknown) => {
+        thrown = error;
+        return [];
       }),
-    ]);
+    );
+    return { deliveries: value, report, thrown };
   } finally {
     clearTimeout(patience);
     rmSync(directory, { recursive: true, force: true });
   }
 }
+
+const told = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
 async function attempt(traffic: Traffic, content: Buffer, plan: FaultPlan): Promise<Trial> {
   let stray: unknown;
@@ -75,20 +109,17 @@ async function attempt(traffic: Traffic, content: Buffer, plan: FaultPlan): Prom
   };
   process.on('uncaughtException', onStray);
   process.on('unhandledRejection', onStray);
-  let deliveries: readonly Delivery[] = [];
-  let complaint: string | undefined;
-  const { report } = await withFaults(plan, async () => {
-    try {
-      deliveries = await runOnce(traffic, content);
-    } catch (error) {
-      complaint = `it threw: ${error instanceof Error ? error.stack : error}`;
-    }
-  });
-  for (const delivery of deliveries) complaint ??= complaintOf(delivery, content);
+  const { deliveries, report, thrown } = await runOnce(traffic, content, plan);
   await new Promise((resolve) => setImmediate(resolve));
   process.off('uncaughtException', onStray);
   process.off('unhandledRejection', onStray);
-  if (stray !== undefined) complaint ??= `nobody caught: ${stray instanceof Error ? stray.stack : stray}`;
+  let complaint = thrown === undefined ? undefined : `it threw: ${told(thrown)}`;
+  const must = report.hit !== undefined && mustArrive(report.hit, plan.fault);
+  for (const delivery of deliveries) {
+    complaint ??= complaintOf(delivery, content);
+    if (must && delivery.error !== undefined) complaint ??= `it did not go on: ${told(delivery.error)}`;
+  }
+  if (stray !== undefined) complaint ??= `nobody caught: ${told(stray)}`;
   return { traffic: traffic.name, at: plan.at, fault: plan.fault, call: report.hit, deliveries, complaint };
 }
 
@@ -109,8 +140,9 @@ export async function exhaust(traffic: Traffic, options: ExhaustiveOptions): Pro
   const { content, faults = FAULTS, firstCalls = FIRST_CALLS, pooled = () => 0, onTrial } = options;
   // Twice: what is probed, bound and started once is not part of the traffic.
   await runOnce(traffic, content);
-  const { report, value } = await withFaults(undefined, () => runOnce(traffic, content));
-  for (const delivery of value) {
+  const { report, deliveries, thrown } = await runOnce(traffic, content);
+  if (thrown !== undefined) throw thrown;
+  for (const delivery of deliveries) {
     const complaint = complaintOf(delivery, content) ?? delivery.error?.message;
     if (complaint !== undefined) throw new Error(`${traffic.name} fails undisturbed: ${complaint}`);
   }

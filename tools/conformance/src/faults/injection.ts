@@ -8,13 +8,12 @@
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { constants as os } from 'node:os';
-import { SyscallError } from '@zerocopy/core-syscalls';
 import { type NativeFunction, wrapBindings } from '@zerocopy/core-syscalls/internals';
 import koffi from 'koffi';
 import { callName, countArgument, MADE_ANYWAY } from './calls.js';
 
 export type Fault =
-  /** The call is not made, and answers this, so many times in a row. */
+  /** The call is not made, and answers this; with `times`, so do as many of the next calls of the same name. */
   | { readonly kind: 'errno'; readonly code: string; readonly times?: number }
   /** The call is made with a count of 1. One that has no count is made as it is. */
   | { readonly kind: 'short' };
@@ -42,6 +41,8 @@ interface Armed {
   readonly calls: string[];
   counted: number;
   hit: string | undefined;
+  /** Calls of the name that was hit that are still to be disturbed. */
+  left: number;
 }
 
 let armed: Armed | undefined;
@@ -54,9 +55,12 @@ function disturbance(name: string): Fault | undefined {
   armed.counted++;
   if (armed.calls.length < KEPT) armed.calls.push(name);
   if (plan === undefined) return undefined;
-  const times = plan.fault.kind === 'errno' ? (plan.fault.times ?? 1) : 1;
-  if (armed.counted < plan.at || armed.counted >= plan.at + times) return undefined;
-  armed.hit ??= name;
+  if (armed.counted === plan.at) {
+    armed.hit = name;
+    armed.left = plan.fault.kind === 'errno' ? (plan.fault.times ?? 1) : 1;
+  }
+  if (armed.hit !== name || armed.left === 0) return undefined;
+  armed.left--;
   return plan.fault;
 }
 
@@ -109,6 +113,10 @@ const NODE_CALLS: Readonly<Record<string, number | undefined>> = {
   fchmod: undefined,
 };
 
+/** In the shape of Node's own, and no SyscallError: that is the packages' word for their own calls. */
+const nodeError = (code: string, syscall: string): NodeJS.ErrnoException =>
+  Object.assign(new Error(`${code}: made to fail, ${syscall}`), { code, errno: -errnoOf(code), syscall });
+
 type NodeCall = (...args: unknown[]) => void;
 
 /** As Node's binding answers: by a callback in a later turn. */
@@ -119,12 +127,20 @@ function disturbingNode(name: string, native: NodeCall, countIndex: number | und
     const fault = disturbance(`fs.${name}`);
     if (fault === undefined) return native(...args);
     if (fault.kind === 'errno') {
-      const error = new SyscallError(errnoOf(fault.code), name);
-      setImmediate(callback as (error: Error) => void, error);
+      setImmediate(callback as (error: Error) => void, nodeError(fault.code, name));
       return;
     }
     const hasCount = countIndex !== undefined && typeof args[countIndex] === 'number';
     native(...(hasCount ? args.with(countIndex, Math.min(1, args[countIndex] as number)) : args));
+  };
+}
+
+/** fs.promises.open, the one function of node:fs/promises that the packages call. */
+function disturbingOpen(native: typeof fs.promises.open): typeof fs.promises.open {
+  return async (...args) => {
+    const fault = disturbance('fs.promises.open');
+    if (fault?.kind !== 'errno') return native(...args);
+    throw nodeError(fault.code, 'open');
   };
 }
 
@@ -147,6 +163,7 @@ export function installFaults(): void {
       others as PropertyDescriptorMap,
     );
   }
+  fs.promises.open = disturbingOpen(fs.promises.open);
   syncBuiltinESMExports();
 }
 
@@ -156,7 +173,7 @@ export async function withFaults<T>(
   use: () => Promise<T>,
 ): Promise<{ readonly value: T; readonly report: FaultReport }> {
   if (armed !== undefined) throw new Error('another plan is armed');
-  armed = { plan, calls: [], counted: 0, hit: undefined };
+  armed = { plan, calls: [], counted: 0, hit: undefined, left: 0 };
   const mine = armed;
   try {
     const value = await use();

@@ -22,6 +22,8 @@ export interface Delivery {
 
 export interface Traffic {
   readonly name: string;
+  /** What has to be there before, and is not disturbed: makes the source, for instance. */
+  prepare?(setting: Setting): void;
   /** Resolves when everything it has opened is closed. One delivery for each destination. */
   run(setting: Setting): Promise<readonly Delivery[]>;
 }
