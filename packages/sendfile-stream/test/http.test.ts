@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { pipeline as pipelineCallback } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import tls from 'node:tls';
+import { constants, descriptorOf, syscalls } from '@zerocopy/core-syscalls';
 import { createSendfileStream, type SendfileReadStream } from '@zerocopy/sendfile-stream';
 import {
   collect,
@@ -23,6 +24,7 @@ import {
   writeFile,
 } from './harness.js';
 
+const SO_RCVBUF = 8;
 const directory = temporaryDirectory();
 const size = 700 * KiB;
 const content = pattern(size);
@@ -336,6 +338,9 @@ kernelTest('a stalled peer meets the socket timeout; a slow one that makes progr
       async (port) => {
         const socket = net.connect(port, '127.0.0.1');
         socket.on('error', () => {});
+        await once(socket, 'connect');
+        // So little that each read lets the server go on, however long the others keep the processor.
+        syscalls.setsockopt(descriptorOf(socket) as number, constants.SOL_SOCKET, SO_RCVBUF, 64 * KiB);
         socket.write('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
         if (peer === 'stalled') {
           await until(() => timedOut, 'the timeout');
