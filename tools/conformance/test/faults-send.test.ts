@@ -15,7 +15,7 @@ const content = pattern(300_000);
 
 for (const traffic of sendTraffic) {
   kernelTest(`${traffic.name}: the same bytes, or a clear error with the exact count`, async (t) => {
-    const trials = await exhaust(traffic, { content, firstCalls: 5 });
+    const trials = await exhaust(traffic, { content, firstCalls: 8 });
     for (const { at, call, fault, complaint } of trials) {
       t.is(complaint, undefined, `${describeFault(fault)} at call ${at} (${call})`);
     }
