@@ -1,6 +1,10 @@
+import { execFile } from 'node:child_process';
 import { tracingChannel } from 'node:diagnostics_channel';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import {
   constants,
+  libcStatus,
   SyscallError,
   TRANSFER_CHANNEL,
   type TransferError,
@@ -315,3 +319,13 @@ test.serial('limit ends it, as a success, at a byte: at once if that has been re
   t.is(waiting.waits.length, 0);
   t.like(results, [{ bytes: 10 }]);
 });
+
+(libcStatus().available ? test : test.skip)(
+  'more threads than koffi has asynchronous calls: all calls are made; one that cannot be is told as ENOMEM',
+  async (t) => {
+    const fixture = fileURLToPath(new URL('./fixtures/many-off-thread.js', import.meta.url));
+    const env = { ...process.env, UV_THREADPOOL_SIZE: '1024' };
+    const { stdout } = await promisify(execFile)(process.execPath, [fixture], { env });
+    t.deepEqual(JSON.parse(stdout), { ones: 600, refused: -constants.ENOMEM });
+  },
+);

@@ -3,12 +3,16 @@
  * dns calls keep at least one (findings: with all of them in sendfile an fs.stat waited 395 ms).
  */
 
+import { constants } from '../constants.js';
+
 const DEFAULT_POOL_SIZE = 4; // libuv's, if UV_THREADPOOL_SIZE does not say otherwise
+/** koffi has 256 asynchronous calls (max_async_calls), for all of the process that uses it, and throws beyond that. */
+const CALLS_MAX = 64;
 
 function threadLimit(): number {
   const configured = Number.parseInt(process.env.UV_THREADPOOL_SIZE ?? '', 10);
   const size = configured > 0 ? configured : DEFAULT_POOL_SIZE;
-  return Math.max(1, size - 1);
+  return Math.min(CALLS_MAX, Math.max(1, size - 1));
 }
 
 /** Makes one asynchronous call, and calls back with its result. */
@@ -25,12 +29,17 @@ const queue: Job[] = [];
 
 function start({ call, callback }: Job): void {
   running++;
-  call((result) => {
+  const done = (result: number): void => {
     running--;
     const next = queue.shift();
     if (next !== undefined) start(next);
     callback(result);
-  });
+  };
+  try {
+    call(done);
+  } catch {
+    setImmediate(done, -constants.ENOMEM); // others have all of koffi's calls under way
+  }
 }
 
 /**
