@@ -1,0 +1,19 @@
+/** `npm run conformance -- AREA [options]`: the long runs, each a program of its own. */
+const AREAS: Readonly<Record<string, string>> = {
+  faults: 'every fault at the first 20 system calls of all traffic: same bytes, or a clear error and the exact count',
+  differential: 'random programs, ours beside those of Node: --cases N --seed N',
+  networks: 'two hosts, and between them loss, delay, reordering, tiny windows, a link that goes down',
+  aborts: 'terminate, exit, signals and exceptions in the midst of transfers',
+  security: 'reused descriptors, inheritance, limits and hostile options, for longer',
+  soak: 'mixed traffic with aborts for --minutes N, and what the process holds meanwhile',
+};
+
+const [, , area = '', ...rest] = process.argv;
+if (Object.hasOwn(AREAS, area)) {
+  process.argv.splice(2, process.argv.length, ...rest);
+  await import(`./${area}/main.js`);
+} else {
+  const rows = Object.entries(AREAS).map(([name, text]) => `  ${name.padEnd(14)}${text}`);
+  console.log(['npm run conformance -- AREA [options]', ...rows].join('\n'));
+  process.exitCode = ['', '--help'].includes(area) ? 0 : 2;
+}
