@@ -1,0 +1,235 @@
+/**
+ * What becomes of transfers whose link goes down for good: an error within a bound that was set, the same as with Node's own
+ * streams in our place where those have such a thing, and nothing left behind.
+ */
+
+import { createReadStream, createWriteStream } from 'node:fs';
+import http from 'node:http';
+import net, { type Socket } from 'node:net';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { descriptorOf, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
+import { createSpliceWriteStream, proxy, splice, tee } from '@zerocopy/splice-pipe';
+import { CONTENT, connect, listen, receive, type Site, send, type VisitSite } from './scenarios/scenario.js';
+
+export type Implementation = 'zerocopy' | 'node';
+
+/** What is under way on the host with the packages. */
+export interface Doomed {
+  readonly port: number;
+  /** How it has ended: error codes, by what was told them. */
+  outcome(): Promise<readonly string[]>;
+}
+
+/** A transfer that is to be cut off. */
+export interface CutOff {
+  readonly name: string;
+  /** What has to come, where Node has nothing to compare with. */
+  readonly expected?: readonly string[];
+  serve(site: Site, implementation: Implementation, upstreamPort: number): Promise<Doomed>;
+  /** Begins on the other host, and comes to the middle. The sockets are destroyed when all is over. */
+  visit(site: VisitSite, port: number): Promise<Socket>;
+}
+
+/** Milliseconds after which a side that hears nothing gives up, whichever way it was told to. */
+const PATIENCE_MS = 1000;
+const IPPROTO_TCP = 6;
+const TCP_USER_TIMEOUT = 18;
+
+function boundByUserTimeout(socket: Socket): void {
+  const fd = descriptorOf(socket);
+  if (fd === null) throw new Error('a TCP socket has a descriptor');
+  const result = syscalls.setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, PATIENCE_MS);
+  if (result < 0) throw new SyscallError(result, 'setsockopt');
+}
+
+const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? String(error);
+
+/** What a promise rejects with; that it resolves is a result, too. */
+const endOf = (promise: Promise<unknown>): Promise<string> => promise.then(() => 'no error', codeOf);
+
+type Handle = (request: http.IncomingMessage, response: http.ServerResponse) => Promise<unknown>;
+
+async function doomedRequest({ address }: Site, bound: 'user timeout' | 'idle', handle: Handle): Promise<Doomed> {
+  const told: string[] = [];
+  let ended = (_outcome: readonly string[]): void => {};
+  const end = new Promise<readonly string[]>((resolve) => {
+    ended = resolve;
+  });
+  const server = http.createServer((request, response) => {
+    const connectionClosed = new Promise<void>((resolve) => request.socket.once('close', () => resolve()));
+    const result = endOf(handle(request, response));
+    void Promise.all([result, connectionClosed]).then(([code]) => ended([`pipeline: ${code}`, ...told]));
+  });
+  server.on('clientError', (error, socket) => {
+    told.push(`clientError: ${codeOf(error)}`);
+    socket.destroy();
+  });
+  if (bound === 'idle') server.setTimeout(PATIENCE_MS);
+  else server.on('connection', boundByUserTimeout);
+  return {
+    port: await listen(server, address),
+    async outcome() {
+      const outcome = await end;
+      server.close();
+      server.closeAllConnections();
+      return outcome;
+    },
+  };
+}
+
+/** @param moves what is done with the connection; all sockets are destroyed when it has ended. */
+async function doomedSocket({ address }: Site, moves: (socket: Socket) => Promise<unknown>): Promise<Doomed> {
+  let ended = (_outcome: readonly string[]): void => {};
+  const end = new Promise<readonly string[]>((resolve) => {
+    ended = resolve;
+  });
+  const server = net.createServer({ allowHalfOpen: true }, async (socket) => {
+    server.close();
+    const connectionClosed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    const told: string[] = [];
+    socket.once('error', (error) => told.push(`'error': ${codeOf(error)}`));
+    const code = await endOf(moves(socket));
+    socket.destroy();
+    await connectionClosed;
+    ended([`rejected: ${code}`, ...told]);
+  });
+  return { port: await listen(server, address), outcome: () => end };
+}
+
+async function download({ peerAddress, size, middle }: VisitSite, port: number): Promise<Socket> {
+  const socket = await connect(peerAddress, port);
+  receive(socket, size, middle).catch(() => {}); // it does not come to its end
+  return socket;
+}
+
+async function get(site: VisitSite, port: number): Promise<Socket> {
+  const socket = await download(site, port);
+  socket.write('GET / HTTP/1.1\r\nHost: host\r\n\r\n');
+  return socket;
+}
+
+async function put(site: VisitSite, port: number): Promise<Socket> {
+  const socket = await connect(site.peerAddress, port);
+  socket.on('error', () => {});
+  socket.write(`PUT / HTTP/1.1\r\nHost: host\r\nContent-Length: ${site.size}\r\n\r\n`);
+  send(socket, 'doomed upload', site, site.middle).catch(() => {});
+  return socket;
+}
+
+async function upload(site: VisitSite, port: number): Promise<Socket> {
+  const socket = await connect(site.peerAddress, port);
+  socket.on('error', () => {});
+  send(socket, 'doomed upload', site, site.middle).catch(() => {});
+  return socket;
+}
+
+const contentOf = ({ directory }: Site, implementation: Implementation) => {
+  const path = join(directory, CONTENT);
+  return implementation === 'node' ? createReadStream(path) : createSendfileStream(path);
+};
+
+const fileOf = ({ directory }: Site, implementation: Implementation, name: string) => {
+  const path = join(directory, `doomed ${name}, ${implementation}`);
+  return implementation === 'node' ? createWriteStream(path) : createSpliceWriteStream(path);
+};
+
+/** From the sender on the other host. What it sends is more than the buffers take. */
+const upstreamOf = ({ peerAddress }: Site, port: number): Socket =>
+  net.connect({ host: peerAddress, port, allowHalfOpen: true });
+
+export const cutOffs: readonly CutOff[] = [
+  {
+    name: 'HTTP download, TCP_USER_TIMEOUT',
+    serve: (site, implementation) =>
+      doomedRequest(site, 'user timeout', (_request, response) => pipeline(contentOf(site, implementation), response)),
+    visit: get,
+  },
+  {
+    name: 'HTTP download, server.setTimeout',
+    serve: (site, implementation) =>
+      doomedRequest(site, 'idle', (_request, response) => pipeline(contentOf(site, implementation), response)),
+    visit: get,
+  },
+  {
+    name: 'HTTP upload, server.setTimeout',
+    serve: (site, implementation) =>
+      doomedRequest(site, 'idle', (request) => pipeline(request, fileOf(site, implementation, 'request'))),
+    visit: put,
+  },
+  {
+    name: 'sendFile to a socket, TCP_USER_TIMEOUT',
+    serve: (site, implementation) =>
+      doomedSocket(site, (socket) => {
+        boundByUserTimeout(socket);
+        return implementation === 'node'
+          ? pipeline(contentOf(site, 'node'), socket)
+          : sendFile(socket, join(site.directory, CONTENT));
+      }),
+    visit: download,
+  },
+  {
+    name: 'upload by a socket, socket.setTimeout',
+    serve: (site, implementation) =>
+      doomedSocket(site, (socket) => {
+        socket.setTimeout(PATIENCE_MS, () =>
+          socket.destroy(Object.assign(new Error('too late'), { code: 'ERR_TOO_LATE' })),
+        );
+        return pipeline(socket, fileOf(site, implementation, 'socket'));
+      }),
+    visit: upload,
+  },
+  {
+    name: 'splice to a socket, TCP_USER_TIMEOUT',
+    serve: (site, implementation, upstreamPort) =>
+      doomedSocket(site, async (socket) => {
+        boundByUserTimeout(socket);
+        const upstream = upstreamOf(site, upstreamPort);
+        try {
+          await (implementation === 'node' ? pipeline(upstream, socket) : splice(upstream, socket));
+        } finally {
+          upstream.destroy();
+        }
+      }),
+    visit: download,
+  },
+  {
+    name: 'proxy, TCP_USER_TIMEOUT',
+    serve: (site, implementation, upstreamPort) =>
+      doomedSocket(site, async (socket) => {
+        boundByUserTimeout(socket);
+        const upstream = upstreamOf(site, upstreamPort);
+        try {
+          await (implementation === 'node' ? pipeline(upstream, socket) : proxy(socket, upstream));
+        } finally {
+          upstream.destroy();
+        }
+      }),
+    visit: download,
+  },
+  {
+    name: 'proxy, idleTimeout',
+    expected: ['rejected: ERR_IDLE_TIMEOUT'],
+    serve: (site, _implementation, upstreamPort) =>
+      doomedSocket(site, (socket) => proxy(socket, upstreamOf(site, upstreamPort), { idleTimeout: PATIENCE_MS })),
+    visit: download,
+  },
+  {
+    name: 'tee, signal',
+    expected: ['rejected: ABORT_ERR'],
+    serve: (site, _implementation, upstreamPort) =>
+      doomedSocket(site, async (socket) => {
+        const upstream = upstreamOf(site, upstreamPort);
+        const second = upstreamOf(site, upstreamPort);
+        try {
+          // The signal runs from the start, and the link has to be down before.
+          await tee(upstream, [socket, second], { signal: AbortSignal.timeout(2 * PATIENCE_MS) });
+        } finally {
+          upstream.destroy();
+          second.destroy();
+        }
+      }),
+    visit: download,
+  },
+];

@@ -1,0 +1,319 @@
+/**
+ * What runs between the two hosts, in a network of its own: it starts and joins them, goes through the conditions, and tells
+ * what it has seen to whoever started it. When that is gone, so is this, and with it everything.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { bytesOf } from './bytes.js';
+import { CLEAN, type Condition, conditions } from './conditions.js';
+import { cutOffs, type Implementation } from './cut-off.js';
+import type { Holdings } from './host.js';
+import { Host } from './hosts.js';
+import { ip, joinHosts, type Link } from './link.js';
+import type { Options, Row, Told } from './report.js';
+import { scenarios } from './scenarios/index.js';
+import { CONTENT, type Passage, type Scenario, type Site } from './scenarios/scenario.js';
+import { judge } from './verdict.js';
+
+const MiB = 1024 * 1024;
+/** What a host with nothing to do may have more in memory than before: caches of V8's and of the allocator's. */
+const SETTLED_GROWTH = 16 * MiB;
+/** So small that the middle of a flow is a middle: what is in flight then is far less than what is to come. */
+const SMALL_BUFFERS = { receive: 64 * 1024, send: 64 * 1024 };
+const INTERRUPTED = { impairment: CLEAN, buffers: SMALL_BUFFERS, littleAtATime: false };
+/** As the kernel's own, but for what a socket may have waiting at once: enough for a proxy to find it worth splicing. */
+const KERNEL_BUFFERS = { receive: [4096, MiB, 6 * MiB], send: [4096, 16_384, 4 * MiB] };
+const BACKLOG = 128 * 1024;
+const upTo = (bytes: number): number[] => [Math.min(4096, bytes), bytes, bytes];
+
+interface Interruption {
+  readonly name: string;
+  /** Called when every flow has come to its middle; they go on when `goOn` is called, or at the end. */
+  interrupt(goOn: () => Promise<void>): Promise<readonly string[]>;
+}
+
+interface Cut {
+  readonly name: string;
+  readonly implementation: Implementation;
+}
+
+const keyOf = ({ name, implementation }: Cut): string => `${name}, ${implementation}`;
+
+class Laboratory {
+  readonly #options: Options;
+  readonly #directory: string;
+  readonly #a: Host;
+  readonly #b: Host;
+  readonly #link: Link;
+
+  constructor(options: Options, directory: string, { a, b, link }: { a: Host; b: Host; link: Link }) {
+    this.#options = options;
+    this.#directory = directory;
+    this.#a = a;
+    this.#b = b;
+    this.#link = link;
+  }
+
+  async run(): Promise<void> {
+    // What a host has loaded and compiled from then on is not taken for something left behind.
+    await this.#setUp(INTERRUPTED);
+    await this.#inTime(Promise.all(scenarios.map((scenario) => this.#flow(scenario, INTERRUPTED, false))));
+    for (const condition of conditions) {
+      if (this.#options.conditions?.includes(condition.name) ?? true) await this.#under(condition);
+    }
+    await this.#under({ ...INTERRUPTED, name: 'receiver stalled' }, this.#stall());
+    await this.#under({ ...INTERRUPTED, name: 'link down, then up' }, this.#down());
+    await this.#cutOff();
+  }
+
+  /** All scenarios at once. */
+  async #under(condition: Condition, interruption?: Interruption): Promise<void> {
+    const chosen = this.#chosen(condition.name, scenarios);
+    if (chosen.length === 0) return;
+    await this.#setUp(condition);
+    const before = await this.#a.ask<Holdings>('holdings');
+    const packets = this.#link.packets();
+    const started = performance.now();
+    const middles = interruption === undefined ? undefined : this.#middles(chosen.length);
+    const running = chosen.map((scenario) => this.#scenario(condition, scenario, middles !== undefined));
+    if (interruption !== undefined) {
+      const goOn = (): Promise<void> => this.#b.ask('goOn');
+      const all = Promise.all(running);
+      // Should one of them fail before its middle, the others are not to wait for it.
+      await Promise.race([middles, all]);
+      const faults = await interruption.interrupt(goOn);
+      await goOn();
+      tellRow({
+        condition: condition.name,
+        scenario: '(meanwhile)',
+        faults,
+        outcome: interruption.name,
+        bytes: 0,
+        seconds: (performance.now() - started) / 1000,
+      });
+    }
+    await Promise.all(running);
+    const seconds = (performance.now() - started) / 1000;
+    const faults = await this.#nothingLeft(before);
+    const now = this.#link.packets();
+    const outcome =
+      now === undefined || packets === undefined
+        ? ''
+        : `${now.forwarded - packets.forwarded} packets, ${now.lost - packets.lost} lost, ${now.overtaking - packets.overtaking} not delayed`;
+    const { loss, reorder } = condition.impairment;
+    if (packets !== undefined && loss > 0 && now?.lost === packets.lost) faults.push('no packet was lost');
+    if (packets !== undefined && reorder > 0 && now?.overtaking === packets.overtaking)
+      faults.push('none was reordered');
+    tellRow({ condition: condition.name, scenario: '(afterwards)', faults, outcome, bytes: 0, seconds });
+  }
+
+  async #setUp({ impairment, buffers, littleAtATime }: Pick<Condition, 'impairment' | 'buffers' | 'littleAtATime'>) {
+    const sizes = buffers === undefined ? KERNEL_BUFFERS : { receive: upTo(buffers.receive), send: upTo(buffers.send) };
+    await this.#b.ask('setBuffers', sizes);
+    // The host with the packages may have much waiting wherever a proxy is to splice.
+    await this.#a.ask('setBuffers', littleAtATime ? sizes : { ...sizes, receive: KERNEL_BUFFERS.receive });
+    await this.#link.impair(impairment);
+  }
+
+  async #scenario(condition: Condition, scenario: Scenario, stops: boolean): Promise<void> {
+    const started = performance.now();
+    let passages: readonly Passage[] = [];
+    const faults: string[] = [];
+    try {
+      passages = await this.#inTime(
+        this.#flow(scenario, condition, stops),
+        this.#options.patienceMs + this.#options.stallMs,
+      );
+    } catch (error) {
+      faults.push((error as Error).message);
+    }
+    const verdict = faults.length > 0 ? undefined : judge(passages, condition);
+    tellRow({
+      condition: condition.name,
+      scenario: scenario.name,
+      faults: verdict?.faults ?? faults,
+      outcome: verdict?.methods.join(', ') ?? '',
+      bytes: verdict?.bytes ?? 0,
+      seconds: (performance.now() - started) / 1000,
+    });
+  }
+
+  async #flow(
+    { name }: Scenario,
+    { littleAtATime }: Pick<Condition, 'littleAtATime'>,
+    stops: boolean,
+  ): Promise<readonly Passage[]> {
+    const backlog = littleAtATime ? 0 : BACKLOG;
+    const [a, b] = [this.#site(this.#a, this.#b), this.#site(this.#b, this.#a)];
+    const prepared = await this.#b.ask<number[]>('prepare', { scenario: name, site: b, stops });
+    const ports = await this.#a.ask<number[]>('serve', { scenario: name, site: { ...a, backlog }, ports: prepared });
+    const seen = await this.#b.ask<Passage[]>('visit', { scenario: name, site: b, ports, stops });
+    return [...seen, ...(await this.#a.ask<Passage[]>('served', { scenario: name }))];
+  }
+
+  #site(host: Host, peer: Host): Site {
+    const { seed, size } = this.#options;
+    return {
+      address: host.address,
+      peerAddress: peer.address,
+      directory: join(this.#directory, host.name),
+      seed,
+      size,
+    };
+  }
+
+  #chosen<T extends { readonly name: string }>(condition: string, all: readonly T[]): readonly T[] {
+    const { only } = this.#options;
+    return only === undefined || condition.includes(only) ? all : all.filter(({ name }) => name.includes(only));
+  }
+
+  #middles(count: number): Promise<void> {
+    return new Promise((resolve) => {
+      let left = count;
+      const onMiddle = (): void => {
+        if (--left > 0) return;
+        this.#b.off('middle', onMiddle);
+        resolve();
+      };
+      this.#b.on('middle', onMiddle);
+    });
+  }
+
+  #stall(): Interruption {
+    const { stallMs } = this.#options;
+    return {
+      name: `no one reads for ${stallMs / 1000} s`,
+      interrupt: async () => {
+        await sleep(Math.min(500, stallMs / 2)); // all buffers full
+        const before = await this.#a.ask<Holdings>('holdings');
+        await sleep(stallMs);
+        const after = await this.#a.ask<Holdings>('holdings');
+        const grown = after.residentSet - before.residentSet;
+        return grown > SETTLED_GROWTH / 4 ? [`memory has grown by ${(grown / MiB).toFixed(1)} MiB meanwhile`] : [];
+      },
+    };
+  }
+
+  #down(): Interruption {
+    const { downMs } = this.#options;
+    return {
+      name: `the link is down for ${downMs / 1000} s`,
+      interrupt: async (goOn) => {
+        await this.#link.setUp(false);
+        await goOn();
+        await sleep(downMs);
+        await this.#link.setUp(true);
+        return [];
+      },
+    };
+  }
+
+  /** The link goes down for good, under our packages and under Node's own streams in their place, at the same moment. */
+  async #cutOff(): Promise<void> {
+    const condition = 'link down for good';
+    const chosen = this.#chosen(condition, cutOffs);
+    if (chosen.length === 0) return;
+    await this.#setUp(INTERRUPTED);
+    const before = await this.#a.ask<Holdings>('holdings');
+    const started = performance.now();
+    const compared = chosen.filter(({ expected }) => expected === undefined);
+    const cuts: readonly Cut[] = [
+      ...chosen.map(({ name }): Cut => ({ name, implementation: 'zerocopy' })),
+      ...compared.map(({ name }): Cut => ({ name, implementation: 'node' })),
+    ];
+    const outcomes = await this.#cut(cuts);
+    const seconds = (performance.now() - started) / 1000;
+    for (const { name, expected = outcomes.get(keyOf({ name, implementation: 'node' })) ?? [] } of chosen) {
+      const outcome = outcomes.get(keyOf({ name, implementation: 'zerocopy' })) ?? [];
+      const faults = outcome.join() === expected.join() ? [] : [`instead of ${expected.join(', ')}`];
+      tellRow({ condition, scenario: name, faults, outcome: outcome.join(', '), bytes: 0, seconds });
+    }
+    const left = await this.#nothingLeft(before);
+    tellRow({ condition, scenario: '(afterwards)', faults: left, outcome: '', bytes: 0, seconds });
+  }
+
+  async #cut(cuts: readonly Cut[]): Promise<Map<string, readonly string[]>> {
+    const [a, b] = [this.#site(this.#a, this.#b), this.#site(this.#b, this.#a)];
+    const middles = this.#middles(cuts.length);
+    const upstream = await this.#b.ask<number>('offer', { site: b });
+    for (const cut of cuts) {
+      const port = await this.#a.ask<number>('doom', { ...cut, site: a, upstream });
+      await this.#b.ask('visitDoomed', { ...cut, site: b, port });
+    }
+    await this.#inTime(middles);
+    await this.#link.setUp(false);
+    await this.#b.ask('goOn');
+    const outcomes = new Map<string, readonly string[]>();
+    for (const cut of cuts) {
+      try {
+        outcomes.set(keyOf(cut), await this.#inTime(this.#a.ask<readonly string[]>('outcome', { ...cut })));
+      } catch (error) {
+        outcomes.set(keyOf(cut), [(error as Error).message]);
+      }
+    }
+    await this.#link.setUp(true);
+    await this.#b.ask('letGo');
+    return outcomes;
+  }
+
+  /** Closing takes a moment: it is waited for. */
+  async #nothingLeft(before: Holdings): Promise<string[]> {
+    const deadline = performance.now() + 5000;
+    for (;;) {
+      const now = await this.#a.ask<Holdings>('holdings');
+      const faults: string[] = [];
+      if (now.descriptors > before.descriptors) faults.push(`${now.descriptors - before.descriptors} descriptors left`);
+      if (now.pipesInUse > 0) faults.push(`${now.pipesInUse} pipes in use`);
+      if (now.transfers > 0) faults.push(`${now.transfers} transfers under way`);
+      const grown = now.residentSet - before.residentSet;
+      if (grown > SETTLED_GROWTH) faults.push(`memory has grown by ${(grown / MiB).toFixed(1)} MiB`);
+      if (faults.length === 0 || performance.now() > deadline) return faults;
+      await sleep(50);
+    }
+  }
+
+  async #inTime<T>(promise: Promise<T>, milliseconds: number = this.#options.patienceMs): Promise<T> {
+    const timer = new AbortController();
+    const late = sleep(milliseconds, undefined, { signal: timer.signal }).then(() => {
+      throw new Error(`not done within ${milliseconds / 1000} s`);
+    });
+    late.catch(() => {});
+    try {
+      return await Promise.race([promise, late]);
+    } finally {
+      timer.abort();
+    }
+  }
+}
+
+function tell(told: Told): void {
+  process.send?.(told);
+}
+
+const tellRow = (row: Row): void => tell({ row });
+
+async function main(): Promise<void> {
+  const [directory, text] = process.argv.slice(2) as [string, string];
+  const options = JSON.parse(text) as Options;
+  await ip('link', 'set', 'lo', 'up');
+  const [a, b] = await Promise.all([Host.start(1), Host.start(2)]);
+  for (const { name } of [a, b]) mkdirSync(join(directory, name));
+  writeFileSync(join(directory, a.name, CONTENT), Buffer.concat([...bytesOf(CONTENT, options.seed, options.size)]));
+  const link = await joinHosts(a, b, options.seed);
+  const congestionControl = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim();
+  tell({ link: link.kind, congestionControl });
+  await new Laboratory(options, directory, { a, b, link }).run();
+  await Promise.all([a.stop(), b.stop()]);
+  await link.close();
+  rmSync(directory, { recursive: true });
+}
+
+process.once('disconnect', () => process.exit());
+try {
+  await main();
+  process.disconnect();
+} catch (error) {
+  const told: Told = { failure: (error as Error).stack ?? String(error) };
+  process.send?.(told, () => process.exit(1)); // and the hosts with it
+}

@@ -1,0 +1,64 @@
+/** What a run is told to do, and what it tells. */
+
+export interface Options {
+  readonly seed: number;
+  /** Bytes of each large flow. */
+  readonly size: number;
+  /** How long receivers stop reading. */
+  readonly stallMs: number;
+  /** How long the link is down, before it comes back. */
+  readonly downMs: number;
+  /** How long one step may take. */
+  readonly patienceMs: number;
+  /** Of those that packets are under, only these; default: all. What interrupts them is always part of a run. */
+  readonly conditions?: readonly string[];
+  /** Part of a name: only these conditions or scenarios. */
+  readonly only?: string | undefined;
+}
+
+export interface Row {
+  readonly condition: string;
+  readonly scenario: string;
+  readonly faults: readonly string[];
+  /** Which ways were taken, or what came of it. */
+  readonly outcome: string;
+  /** Bytes whose hashes both sides have compared. */
+  readonly bytes: number;
+  readonly seconds: number;
+}
+
+/** From the laboratory to whoever has started it. */
+export type Told =
+  | { readonly link: string; readonly congestionControl: string }
+  | { readonly row: Row }
+  | { readonly failure: string };
+
+export interface Report {
+  readonly link: string;
+  readonly rows: readonly Row[];
+}
+
+const MiB = 1024 * 1024;
+
+/** For every day: as short as can be. */
+export const QUICK: Omit<Options, 'seed'> = {
+  size: MiB / 2,
+  stallMs: 500,
+  downMs: 300,
+  patienceMs: 30_000,
+  conditions: ['clean', 'all of them'],
+};
+
+export const USUAL: Omit<Options, 'seed'> = {
+  size: 8 * MiB,
+  stallMs: 10_000,
+  downMs: 3000,
+  patienceMs: 180_000,
+};
+
+export const LONG: Omit<Options, 'seed'> = {
+  size: 48 * MiB,
+  stallMs: 180_000,
+  downMs: 20_000,
+  patienceMs: 900_000,
+};

@@ -1,0 +1,112 @@
+/** Two hosts on bad networks: the short form of `networks/main.js`; and that it can fail, and leaves nothing behind. */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { conditions, netemArguments } from '@zerocopy/conformance/networks/conditions';
+import { namespacesPermitted } from '@zerocopy/conformance/networks/namespaces';
+import { QUICK } from '@zerocopy/conformance/networks/report';
+import { runNetworks } from '@zerocopy/conformance/networks/run';
+import { scenarios } from '@zerocopy/conformance/networks/scenarios/index';
+import { judge } from '@zerocopy/conformance/networks/verdict';
+import { feature } from '@zerocopy/core-syscalls';
+import test, { type TestFn } from 'ava';
+
+const MAIN = createRequire(import.meta.url).resolve('@zerocopy/conformance/networks/main');
+const permission = namespacesPermitted();
+const [sendfile, splice] = [feature('sendfile'), feature('splice')];
+const obstacle = !permission.permitted
+  ? permission.reason
+  : !sendfile.available
+    ? sendfile.reason
+    : splice.available
+      ? undefined
+      : splice.reason;
+const networkTest = (obstacle === undefined ? test.serial : test.serial.skip) as TestFn;
+const why = obstacle === undefined ? '' : ` (${obstacle})`;
+
+networkTest(
+  `two hosts, clean and bad links, a stall, a link that goes down: the same bytes on both${why}`,
+  async (t) => {
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    const { link, rows } = await runNetworks({ ...QUICK, seed });
+    t.log(`${link}; seed ${seed}`);
+    t.deepEqual(
+      rows.filter(({ faults }) => faults.length > 0),
+      [],
+    );
+    for (const condition of ['clean', 'all of them', 'receiver stalled', 'link down, then up']) {
+      for (const { name } of scenarios) {
+        t.true(
+          rows.some((row) => row.condition === condition && row.scenario === name && row.bytes > 0),
+          `${condition}: ${name}`,
+        );
+      }
+    }
+    t.is(rows.filter(({ condition }) => condition === 'link down for good').length, 10);
+  },
+);
+
+networkTest(`ended in the middle it leaves no process, and so no namespace, and no file${why}`, async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'zerocopy-networks-test-'));
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  const mark = `ZEROCOPY_NETWORKS_TEST=${process.pid}-${Date.now()}`;
+  const [name, value] = mark.split('=') as [string, string];
+  const child = spawn(process.execPath, [MAIN, '--quick'], {
+    env: { ...process.env, TMPDIR: directory, [name]: value },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  await once(child.stderr, 'data'); // the first line of results
+  t.true(marked(mark).length >= 4, 'the command, the laboratory and two hosts');
+  child.kill('SIGTERM');
+  const [code] = await once(child, 'close');
+  t.is(code, 128 + 15);
+  t.deepEqual(readdirSync(directory), []);
+  // They end with their channels, each by itself.
+  for (const deadline = Date.now() + 20_000; marked(mark).length > 0 && Date.now() < deadline; ) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  t.deepEqual(marked(mark), []);
+});
+
+/** Processes that have this in their environment. */
+function marked(mark: string): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/environ`, 'latin1').includes(mark);
+    } catch {
+      return false; // ended meanwhile, or somebody else's
+    }
+  });
+}
+
+const tc = permission.permitted && spawnSync('tc', ['-V']).error === undefined;
+const tcTest = (tc ? test : test.skip) as TestFn;
+
+tcTest(`tc takes the arguments for netem${tc ? '' : ' (needs namespaces and tc)'}`, (t) => {
+  if (!permission.permitted) return;
+  for (const { name, impairment } of conditions) {
+    const args = [...permission.unshare, 'tc', 'qdisc', 'replace', 'dev', 'lo', 'root', 'netem'];
+    const { status, stderr } = spawnSync('unshare', [...args, ...netemArguments(impairment)], { encoding: 'utf8' });
+    // tc has read them all before it asks the kernel, which may have no netem.
+    t.true(status === 0 || /kind is unknown/.test(stderr), `${name}: ${stderr}`);
+  }
+});
+
+test('a difference, a copy and an absence are faults', (t) => {
+  const [clean, , slow] = conditions as [(typeof conditions)[0], unknown, (typeof conditions)[0]];
+  const seen = { name: 'proxy', bytes: 5, sha256: 'a' };
+  const moved = { name: 'proxy', bytes: 5, method: 'splice' };
+  t.deepEqual(judge([seen, seen, moved], clean), { faults: [], bytes: 5, methods: ['splice'] });
+  t.regex(judge([seen, { ...seen, sha256: 'b' }], clean).faults.join(), /hashes differ/);
+  t.regex(judge([seen, { ...seen, bytes: 4 }], clean).faults.join(), /5, 4 bytes/);
+  t.regex(judge([seen, moved], clean).faults.join(), /one side only/);
+  t.regex(judge([], clean).faults.join(), /nothing/);
+  const little = 'what came was too little for splice to be worth while, or in user space already';
+  const copied = { ...moved, method: 'copy', fallbackReason: little };
+  t.regex(judge([seen, seen, copied], clean).faults.join(), /copied: what came/);
+  t.deepEqual(judge([seen, seen, copied], slow).faults, []);
+  t.regex(judge([seen, seen, { ...copied, fallbackReason: 'refused' }], slow).faults.join(), /copied: refused/);
+});
