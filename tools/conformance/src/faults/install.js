@@ -1,5 +1,0 @@
-/** For its effect: import it before any package of the project. */
-import { installFaults } from './injection.js';
-
-installFaults();
-//# sourceMappingURL=install.js.map
