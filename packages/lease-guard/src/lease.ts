@@ -46,7 +46,8 @@ interface LeaseEvents {
   release: [];
 }
 
-const { EACCES, EAGAIN, EINVAL, F_OWNER_TID, F_RDLCK, F_SETLEASE, F_SETOWN_EX, F_SETSIG, F_WRLCK } = constants;
+const { EACCES, EAGAIN, EINVAL, F_GETLEASE, F_OWNER_TID, F_RDLCK, F_SETLEASE, F_SETOWN_EX, F_SETSIG } = constants;
+const { F_UNLCK, F_WRLCK } = constants;
 const TYPES: Readonly<Record<LeaseType, number>> = { read: F_RDLCK, write: F_WRLCK };
 const STATES = { [HELD]: 'held', [BREAKING]: 'breaking', [RELEASED]: 'released' } as const;
 const DEFAULT_RELEASE_BEFORE = 1000;
@@ -141,7 +142,10 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     if (type !== 'read') throw new TypeError(`a lease can only be downgraded to 'read'; got '${String(type)}'`);
     let result = 0;
     const done = exclusively(this.#words, () => {
-      result = syscalls.fcntl(this.fd, F_SETLEASE, F_RDLCK);
+      // Unlocked, as the kernel sees it: broken by a writer. Or its descriptor was closed, and what has the number now is
+      // to get no lease (rule 40).
+      const gone = syscalls.fcntl(this.fd, F_GETLEASE) === F_UNLCK;
+      result = gone ? -EAGAIN : syscalls.fcntl(this.fd, F_SETLEASE, F_RDLCK);
       return result < 0 ? BREAKING : HELD;
     });
     if (!done) throw new Error('the lease has been released');
@@ -172,6 +176,19 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     this.#released = this.#owner.close();
     this.emit('release');
   }
+}
+
+/** The leases of this thread, by the numbers they are on. */
+const held = new Map<number, Lease>();
+
+/**
+ * A lease that is said to be on `fd`, of which the kernel knows nothing, was on a file that has been closed, and whose
+ * number has been used again (rule 40). Released now, that does nothing to `fd`; later it would give up the lease that
+ * `fd` is about to get. (If it is being broken instead, it is right to give it up.)
+ */
+function releaseLostLease(fd: number): void {
+  const earlier = held.get(fd);
+  if (earlier !== undefined && syscalls.fcntl(fd, F_GETLEASE) === F_UNLCK) void earlier.release();
 }
 
 export type LeaseTarget = string | Buffer | URL | FileHandle | number;
@@ -222,6 +239,7 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, options
     onReleased: () => lease?.gone(),
   });
   const forget = (): void => {
+    if (held.get(fd) === lease) held.delete(fd);
     signal?.removeEventListener('abort', onAbort);
     if (isHandle(target)) (target as unknown as EventEmitter).off('close', onHandleClosed);
     thread.forget(id);
@@ -233,6 +251,7 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, options
     exclusively(words, () => RELEASED);
     lease?.gone();
   };
+  releaseLostLease(fd);
   // Everything is in place before the lease is taken (rule 36).
   let result = syscalls.fcntl(fd, F_SETOWN_EX, Int32Array.of(F_OWNER_TID, thread.threadId));
   if (result >= 0) result = syscalls.fcntl(fd, F_SETSIG, LEASE_SIGNAL);
@@ -247,6 +266,7 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, options
     changed: (now, mapping) => thread.watchAgain(id, { ...watch, type: TYPES[now], mapping }),
     close: () => file.close(),
   });
+  held.set(fd, lease);
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) {
     await lease.release();

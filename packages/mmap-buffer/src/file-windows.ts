@@ -5,7 +5,7 @@
  */
 import { fstatSync, read } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { runOffThread } from '@zerocopy/core-syscalls/internals';
+import { OwnedDescriptor, runOffThread } from '@zerocopy/core-syscalls/internals';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
 import { Region } from './region.js';
 
@@ -23,6 +23,11 @@ interface Window {
 
 export class FileWindows {
   readonly #fd: number;
+  /** Of a descriptor that was lent: its owner may close it, and its number be used again (rule 40). */
+  readonly #own: OwnedDescriptor | undefined;
+  /** Reads under way. */
+  #reads = 0;
+  #closed = false;
   /** Where the next window starts, in bytes. */
   #position: number;
   /** Where the last window ended, in bytes; 0: there was none. */
@@ -34,9 +39,13 @@ export class FileWindows {
   /** Of the windows that somebody may still look at. */
   readonly #guards = new Set<MappingGuard>();
 
-  /** @param position, end in bytes; the end is exclusive. */
-  constructor(fd: number, position: number, end: number) {
-    this.#fd = fd;
+  /**
+   * @param lent `fd` is somebody else's. @param position, end in bytes; the end is exclusive.
+   * @throws {SyscallError} EMFILE, EBADF of a descriptor that was lent.
+   */
+  constructor(fd: number, lent: boolean, position: number, end: number) {
+    this.#own = lent ? OwnedDescriptor.duplicate(fd) : undefined;
+    this.#fd = this.#own?.fd ?? fd;
     this.#position = position;
     this.#end = end;
   }
@@ -69,6 +78,8 @@ export class FileWindows {
   close(): void {
     this.#current = undefined;
     this.#ahead = undefined;
+    this.#closed = true;
+    if (this.#reads === 0) this.#own?.close();
   }
 
   /** What has been handed out may have turned to zeros before it was used. */
@@ -87,10 +98,30 @@ export class FileWindows {
     const limit = Math.min(fstatSync(this.#fd).size, this.#end);
     if (from >= limit) return undefined;
     const to = Math.min(limit, (Math.floor(from / WINDOW) + 1) * WINDOW);
-    const window = this.#map(from, to) ?? readWindow(this.#fd, from, to);
+    const window = this.#map(from, to) ?? this.#read(from, to);
     this.#position = to;
     this.#shown = to;
     return window;
+  }
+
+  /** A window that is copied instead. */
+  #read(from: number, to: number): Window {
+    const bytes = Buffer.allocUnsafeSlow(to - from);
+    const readiness = new Readiness();
+    this.#reads++;
+    const settle = (error: Error | null): void => {
+      if (--this.#reads === 0 && this.#closed) this.#own?.close();
+      readiness.settle(error);
+    };
+    const readOn = (at: number): void =>
+      read(this.#fd, bytes, at, bytes.length - at, from + at, (error, count) => {
+        if (error !== null) settle(error);
+        else if (count === 0) settle(cutShort());
+        else if (at + count < bytes.length && !this.#closed) readOn(at + count);
+        else settle(null);
+      });
+    readOn(0);
+    return { bytes, whenReady: readiness.when };
   }
 
   /** Undefined if the process has too many mappings, or guards of them: those that nobody holds go with the garbage. */
@@ -150,19 +181,4 @@ function populated(region: Region): Window['whenReady'] {
     },
   );
   return readiness.when;
-}
-
-/** A window that is copied instead. If the descriptor is closed meanwhile nobody waits for it. */
-function readWindow(fd: number, from: number, to: number): Window {
-  const bytes = Buffer.allocUnsafeSlow(to - from);
-  const readiness = new Readiness();
-  const readOn = (at: number): void =>
-    read(fd, bytes, at, bytes.length - at, from + at, (error, count) => {
-      if (error !== null) readiness.settle(error);
-      else if (count === 0) readiness.settle(cutShort());
-      else if (at + count < bytes.length) readOn(at + count);
-      else readiness.settle(null);
-    });
-  readOn(0);
-  return { bytes, whenReady: readiness.when };
 }

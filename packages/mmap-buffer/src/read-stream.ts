@@ -49,6 +49,7 @@ export class MmapReadStream extends ReadStream {
   #method: 'mmap' | 'copy' | undefined;
   #fallbackReason: string | undefined;
   readonly #refused: string | undefined;
+  readonly #isLent: boolean;
   readonly #neverFallBack: boolean;
 
   constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
@@ -59,8 +60,9 @@ export class MmapReadStream extends ReadStream {
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
     super(path, isBag ? { highWaterMark: CHUNK, ...rest } : options);
     this.#neverFallBack = fallback === 'never';
+    this.#isLent = rest.fd !== undefined && rest.fd !== null;
     if (rest.fs !== undefined && rest.fs !== null) this.#refused = 'it has an fs of its own';
-    else if (rest.fd !== undefined && rest.fd !== null && rest.start === undefined) {
+    else if (this.#isLent && rest.start === undefined) {
       this.#refused = "it is read from the descriptor's own position";
     }
   }
@@ -89,7 +91,8 @@ export class MmapReadStream extends ReadStream {
         this.destroy(error);
         return;
       }
-      if (bytes !== null) {
+      if (bytes === null) windows.close();
+      else {
         this.bytesRead += bytes.length;
         if (this.pos !== undefined) this.pos += bytes.length;
       }
@@ -107,7 +110,11 @@ export class MmapReadStream extends ReadStream {
     const reason = this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? this.#refusalOfFile();
     if (reason === undefined) {
       this.#method = 'mmap';
-      this.#windows = new FileWindows(this.fd as number, this.pos ?? 0, this.end + 1);
+      try {
+        this.#windows = new FileWindows(this.fd as number, this.#isLent, this.pos ?? 0, this.end + 1);
+      } catch (error) {
+        this.destroy(error as Error);
+      }
       return;
     }
     this.#method = 'copy';

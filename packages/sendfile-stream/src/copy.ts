@@ -10,8 +10,11 @@ const readAsync = promisify(readRetrying);
 const CHUNK_SIZE = 64 * 1024;
 
 export interface CopySource {
-  /** Neither closed nor owned here: it may be the caller's. */
+  /** Open for as long as it is held. */
   readonly fd: number;
+  /** Around each read: one that nobody waits for any more, since it was aborted, still uses the descriptor (rule 40). */
+  hold(): void;
+  release(): void;
   /** Of the first byte; null: the descriptor's own position. */
   readonly position: number | null;
   /** Bytes promised; undefined: to the end, wherever that is. */
@@ -42,7 +45,8 @@ export async function copyToStream(
       const size = Math.min(CHUNK_SIZE, (length ?? Number.POSITIVE_INFINITY) - bytes);
       const position = source.position === null ? null : source.position + bytes;
       const buffer = Buffer.allocUnsafe(size);
-      const bytesRead = await readAsync(source.fd, buffer, size, position);
+      source.hold();
+      const bytesRead = await readAsync(source.fd, buffer, size, position).finally(source.release);
       if (bytesRead === 0) {
         if (length === undefined) return;
         throw endedEarly(bytes, length);

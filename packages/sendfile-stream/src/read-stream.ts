@@ -288,7 +288,20 @@ export class SendfileReadStream extends ReadStream {
       return;
     }
     if ('refused' in resolved) return this.#leaveRoute(resolved.refused);
-    const fd = this.fd as number;
+    // A descriptor that was lent may be closed, and its number used again, at any moment (rule 40).
+    const own = this.#givenDescriptor ? OwnedDescriptor.tryDuplicate(this.fd as number) : undefined;
+    if (own === null) return this.#leaveRoute('the descriptor cannot be duplicated');
+    this.#sendFrom(route, resolved, own?.fd ?? (this.fd as number), own);
+    if (route.send === undefined) own?.close();
+  }
+
+  /** @param own what is to be closed at the end of the sending, if one begins. */
+  #sendFrom(
+    route: Route,
+    resolved: SocketDestination | FileDestination,
+    fd: number,
+    own: OwnedDescriptor | undefined,
+  ): void {
     const source = inspectSource(fd);
     if (!source.sendable) return this.#leaveRoute(source.reason);
     // A file that this stream has opened is at its start: from here on the position is counted, not the kernel's.
@@ -314,7 +327,13 @@ export class SendfileReadStream extends ReadStream {
         if (bytes > seen && this.listenerCount('progress') > 0) this.emit('progress', bytes, length);
         seen = bytes;
       },
-      onEnd: (outcome) => this.#onSendEnd(route, outcome, position),
+      onEnd: (outcome) => {
+        // A descriptor that was given without a start is read from, and moves, its own position, as by fs.read.
+        const { bytes } = outcome.result;
+        if (this.pos === undefined && bytes > 0) syscalls.lseek(fd, position + bytes, constants.SEEK_SET);
+        own?.close();
+        this.#onSendEnd(route, outcome);
+      },
     };
     if ('file' in resolved) {
       const out = OwnedDescriptor.tryDuplicate(resolved.file);
@@ -358,15 +377,11 @@ export class SendfileReadStream extends ReadStream {
     return framing.kind === 'length' ? Math.min(available, framing.bytes) : available;
   }
 
-  #onSendEnd(route: Route, outcome: SendOutcome, from: number): void {
+  #onSendEnd(route: Route, outcome: SendOutcome): void {
     const current = this.#route === route;
     if (current) this.#route = undefined;
     this.#method ??= outcome.result.method;
     if (outcome.result.fallbackReason !== undefined) this.#fallbackReason ??= outcome.result.fallbackReason;
-    // A descriptor that was given without a start is read from, and moves, its own position, as by fs.read.
-    if (this.pos === undefined && this.fd !== null && outcome.result.bytes > 0) {
-      syscalls.lseek(this.fd, from + outcome.result.bytes, constants.SEEK_SET);
-    }
     const { send } = route;
     switch (outcome.kind) {
       case 'completed':

@@ -57,10 +57,44 @@ export interface SendFileOptions extends LeaseOptions {
 export type FileSource = string | Buffer | URL | FileHandle | number;
 export type SendFileDestination = Socket | OutgoingMessage | FileHandle | number | NodeJS.WritableStream;
 
-interface OpenSource {
+/**
+ * The file, on a descriptor of this transfer's own: the caller may close theirs, and its number be used again, in the
+ * same tick (rule 40). Closed when nobody holds it any more.
+ */
+class OpenSource {
   readonly fd: number;
   readonly path: string | undefined;
-  close(): Promise<void> | undefined;
+  readonly #close: () => Promise<void> | undefined;
+  #holds = 1;
+
+  constructor(fd: number, path: string | undefined, close: () => Promise<void> | undefined) {
+    this.fd = fd;
+    this.path = path;
+    this.#close = close;
+  }
+
+  /** For the time of a read on another thread. */
+  hold(): void {
+    this.#holds++;
+  }
+
+  /** What was opened here is closed with the last of them; the promise is only of that. */
+  release(): Promise<void> | undefined {
+    return --this.#holds === 0 ? this.#close() : undefined;
+  }
+}
+
+/** A descriptor of the caller's, to be written to. */
+class DescriptorDestination {
+  /** Null: it is not open. */
+  readonly fd: number | null;
+  /** A duplicate, wherever there can be one. */
+  readonly own: OwnedDescriptor | undefined;
+
+  constructor(fd: number | null) {
+    this.fd = fd;
+    this.own = fd !== null && libcStatus().available ? duplicate(fd) : undefined;
+  }
 }
 
 const closeOffThread = promisify(nodeFs.close);
@@ -71,18 +105,27 @@ const isFileHandle = (thing: unknown): thing is FileHandle =>
   typeof (thing as FileHandle).fd === 'number' &&
   'readableWebStream' in thing;
 
+const isDescriptor = (thing: SendFileDestination): thing is FileHandle | number =>
+  typeof thing === 'number' || isFileHandle(thing);
+
 /** What is open already, or can be opened without waiting. */
 function openNow(source: FileSource): OpenSource | undefined {
-  if (typeof source === 'number') return { fd: source, path: undefined, close: () => undefined };
-  if (isFileHandle(source)) return { fd: source.fd, path: undefined, close: () => undefined };
+  if (typeof source === 'number') return lentSource(source);
+  if (isFileHandle(source)) return lentSource(source.fd);
   const fd = openCached(source);
   if (fd < 0) return undefined;
-  return { fd, path: String(source), close: () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)) };
+  return new OpenSource(fd, String(source), () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)));
+}
+
+function lentSource(fd: number): OpenSource {
+  if (!libcStatus().available) return new OpenSource(fd, undefined, () => undefined);
+  const own = duplicate(fd);
+  return new OpenSource(own.fd, undefined, () => void own.close());
 }
 
 async function openSource(source: string | Buffer | URL): Promise<OpenSource> {
   const handle = await open(source);
-  return { fd: handle.fd, path: String(source), close: () => handle.close() };
+  return new OpenSource(handle.fd, String(source), () => handle.close());
 }
 
 /**
@@ -103,13 +146,18 @@ export async function sendFile(
   validate(options);
   validateDestination(destination);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
-  const file = openNow(source) ?? (await openSource(source as string | Buffer | URL));
+  const target = isDescriptor(destination) ? new DescriptorDestination(descriptorOf(destination)) : destination;
   try {
-    if (!options.lease) return await send(destination, file, options);
-    return await underLease(file, options, (guarded) => send(destination, file, guarded));
+    const file = openNow(source) ?? (await openSource(source as string | Buffer | URL));
+    try {
+      if (!options.lease) return await send(target, file, options);
+      return await underLease(file, options, (guarded) => send(target, file, guarded));
+    } finally {
+      const closing = file.release();
+      if (closing !== undefined) await closing;
+    }
   } finally {
-    const closing = file.close();
-    if (closing !== undefined) await closing;
+    if (target instanceof DescriptorDestination) target.own?.close();
   }
 }
 
@@ -146,10 +194,10 @@ const bytesOf = (error: unknown): number => (error instanceof TransferError ? er
 // From here on promises are chained, not awaited: what waits for a slow receiver is a thousand times in memory, and the
 // frame of an async function costs more there than the transfer itself.
 
-function send(destination: SendFileDestination, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
-  if (typeof destination === 'number' || isFileHandle(destination)) {
-    return sendToDescriptor(descriptorOf(destination), file, options);
-  }
+type Target = DescriptorDestination | Exclude<SendFileDestination, FileHandle | number>;
+
+function send(destination: Target, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
+  if (destination instanceof DescriptorDestination) return sendToDescriptor(destination, file, options);
   // The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline.
   const emitter: NodeJS.EventEmitter = destination;
   const sent = sendToAnyStream(destination, file, options);
@@ -174,7 +222,10 @@ function sendToAnyStream(
   options: SendFileOptions,
 ): Promise<TransferResult> {
   const resolved = resolveDestination(destination);
-  if ('file' in resolved) return sendToDescriptor(resolved.file, file, options);
+  if ('file' in resolved) {
+    const target = new DescriptorDestination(resolved.file);
+    return sendToDescriptor(target, file, options).finally(() => target.own?.close());
+  }
   if (!('pending' in resolved)) return sendToStream(destination, resolved, file, options);
   return connectionOf(resolved.pending, options.signal).then(() =>
     sendToStream(destination, resolveDestination(destination), file, options),
@@ -304,10 +355,12 @@ function withinPromise(message: OutgoingMessage, range: SendRange | undefined): 
 }
 
 function copySource(file: OpenSource, range: SendRange | undefined, { start, end }: SendFileOptions): CopySource {
-  if (range !== undefined) return range;
+  const { fd } = file;
+  const held = { hold: () => file.hold(), release: () => void file.release()?.catch(() => {}) };
+  if (range !== undefined) return { ...range, ...held };
   const position = start ?? null;
   // Of a file that cannot be sized, `end` is a bound and not a promise; such files are read to their end without one.
-  return { fd: file.fd, position, length: end === undefined ? undefined : end + 1 - (start ?? 0) };
+  return { fd, position, length: end === undefined ? undefined : end + 1 - (start ?? 0), ...held };
 }
 
 /** Nothing of the message has been sent and nothing else is promised: the file is all of its body. */
@@ -377,25 +430,18 @@ function sendByKernel(
   });
 }
 
+/** The duplicate is closed by whoever made it, if it still has one by then. */
 async function sendToDescriptor(
-  fd: number | null,
+  { fd, own }: DescriptorDestination,
   file: OpenSource,
   options: SendFileOptions,
 ): Promise<TransferResult> {
   if (fd === null) {
     throw new TransferError('the destination is not an open descriptor', { code: 'EBADF', bytes: 0 });
   }
-  if (!libcStatus().available) return copyToDescriptor(fd, file, undefined, options, plan(file, options).refused);
-  const own = duplicate(fd);
-  let planned: Plan;
-  try {
-    if (isPollable(own.fd)) return sendToSocketDescriptor(own, file, options);
-    planned = plan(file, options);
-  } catch (error) {
-    own.close();
-    throw error;
-  }
-  const { range, refused } = planned;
+  if (own === undefined) return copyToDescriptor(fd, file, undefined, options, plan(file, options).refused);
+  if (isPollable(own.fd)) return sendToSocketDescriptor(own, file, options);
+  const { range, refused } = plan(file, options);
   if (refused !== undefined || range === undefined) return copyToDescriptor(fd, file, own, options, refused);
   return new Promise((resolve, reject) => {
     new FileSend({
@@ -425,10 +471,7 @@ async function copyToDescriptor(
   options: SendFileOptions,
   refused = 'the file cannot be sent by the kernel',
 ): Promise<TransferResult> {
-  if (options.fallback === 'never') {
-    own?.close();
-    throw unavailable(refused);
-  }
+  if (options.fallback === 'never') throw unavailable(refused);
   const target =
     own === undefined
       ? createWriteStream('', { fd, fs: { ...nodeFs, close: (_fd: number, done: () => void) => done() } })
@@ -449,8 +492,7 @@ async function sendToSocketDescriptor(
   try {
     socket = new Socket({ fd: own.fd, readable: false, writable: true });
   } catch (error) {
-    own.close(); // a kind of socket that libuv does not open
-    throw transferError(error, 0);
+    throw transferError(error, 0); // a kind of socket that libuv does not open
   }
   own.release();
   try {

@@ -37,6 +37,12 @@ export class SendfileEngine implements CarryingEngine {
   #inStream = 0;
   #full = false;
   #carry: syscalls.Iovec | undefined;
+  /** The next bytes to carry are cold: they are read off this thread, and the transfer waits for that. */
+  #carryIsCold = false;
+  /** Read off this thread, to go out by the stream's own write. */
+  #read: Buffer | undefined;
+  /** What goes before it. */
+  #prefix = '';
 
   /** @param position where to start, in bytes. */
   constructor(turn: WriteTurn, fd: number, position: number) {
@@ -53,6 +59,8 @@ export class SendfileEngine implements CarryingEngine {
   attempt(count: number): number {
     const socket = this.#turn.descriptor();
     if (socket < 0) return -EBADF;
+    if (this.#carryIsCold) return COLD;
+    if (this.#read !== undefined) return FULL;
     if (this.#full) {
       this.#full = false;
       return FULL;
@@ -71,6 +79,12 @@ export class SendfileEngine implements CarryingEngine {
 
   /** The socket is full: the next few bytes go out by the stream's own write, whose callback says that it drains. */
   wait(count: number, resume: Resume, prefix = ''): void {
+    const read = this.#read;
+    if (read !== undefined) {
+      this.#read = undefined;
+      this.#writeCarry(read, Math.min(count, read.length), resume, prefix);
+      return;
+    }
     this.#carry ??= syscalls.createIovec(Buffer.allocUnsafeSlow(CARRY_SIZE));
     const carry = syscalls.setIovecLength(this.#carry, Math.min(count, CARRY_SIZE));
     let result = syscalls.preadv2(this.#fd, carry, this.#position, RWF_NOWAIT);
@@ -80,10 +94,24 @@ export class SendfileEngine implements CarryingEngine {
       this.#writeCarry(buffer, result, resume, prefix);
       return;
     }
-    // Cold, or a filesystem that cannot say: let the thread pool wait for it.
+    // Cold, or a filesystem that cannot say: let the thread pool wait for it, as for an offload, which is never left
+    // alone. A wait can end at any moment, and then neither may the descriptor be closed under the read (rule 40), nor
+    // what it brings be written.
+    this.#carryIsCold = true;
+    this.#prefix += prefix;
+    resume(null, 0);
+  }
+
+  #readCarry(count: number, resume: Resume): void {
+    const buffer = this.#carry?.target as Buffer;
     readRetrying(this.#fd, buffer, Math.min(count, CARRY_SIZE), this.#position, (error, bytes) => {
+      this.#carryIsCold = false;
       if (error) resume(error, 0);
-      else this.#writeCarry(buffer, bytes, resume, prefix);
+      else if (bytes === 0) resume(null, SOURCE_ENDED);
+      else {
+        this.#read = buffer.subarray(0, bytes);
+        resume(null, 0);
+      }
     });
   }
 
@@ -91,7 +119,9 @@ export class SendfileEngine implements CarryingEngine {
     if (bytes === 0) return resume(null, SOURCE_ENDED);
     this.#position += bytes;
     this.#inStream = bytes;
-    this.#turn.write(withPrefix(prefix, buffer.subarray(0, bytes)), (error) => {
+    const before = this.#prefix + prefix;
+    this.#prefix = '';
+    this.#turn.write(withPrefix(before, buffer.subarray(0, bytes)), (error) => {
       this.#inStream = 0;
       if (error) resume(error, 0);
       else resume(null, bytes);
@@ -100,6 +130,7 @@ export class SendfileEngine implements CarryingEngine {
 
   /** The range is cold: another thread waits for the disk, on a duplicate that outlives the socket if it must. */
   offload(count: number, resume: Resume): void {
+    if (this.#carryIsCold) return this.#readCarry(count, resume);
     const socket = this.#turn.descriptor();
     if (socket < 0) return resume(new SyscallError(EBADF, 'sendfile'), 0);
     let duplicate: OwnedDescriptor;
@@ -121,8 +152,10 @@ export class SendfileEngine implements CarryingEngine {
           this.#advance(result);
           resume(null, result);
         } else if (result === 0) resume(null, SOURCE_ENDED);
-        else if (result === -EAGAIN) this.wait(count, resume);
-        else if (result === -EINTR) resume(null, 0);
+        else if (result === -EAGAIN) {
+          this.#full = true; // the next attempt waits
+          resume(null, 0);
+        } else if (result === -EINTR) resume(null, 0);
         else resume(new SyscallError(result, 'sendfile'), 0);
       },
       { position: this.#position, bytes: Math.min(count, READ_AHEAD) },
@@ -150,6 +183,11 @@ export class CopyEngine implements CarryingEngine {
   readonly #fd: number;
   #position: number;
   #buffer: Buffer | undefined;
+  /** Read, and not written yet. */
+  #read: Buffer | undefined;
+  /** What goes before it. */
+  #prefix = '';
+  inStream = 0;
 
   constructor(turn: WriteTurn, fd: number, position: number, reason: string) {
     this.#turn = turn;
@@ -159,24 +197,38 @@ export class CopyEngine implements CarryingEngine {
   }
 
   attempt(): number {
-    return COLD;
+    return this.#read === undefined ? COLD : FULL;
   }
 
-  wait(count: number, resume: Resume, prefix?: string): void {
-    this.offload(count, resume, prefix);
-  }
-
-  offload(count: number, resume: Resume, prefix = ''): void {
+  /** A read is waited for, whatever happens; a write, which may take as long as the receiver likes, can be left. */
+  offload(count: number, resume: Resume): void {
     this.#buffer ??= Buffer.allocUnsafeSlow(COPY_SIZE);
     const buffer = this.#buffer;
     readRetrying(this.#fd, buffer, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
       if (error) return resume(error, 0);
       if (bytes === 0) return resume(null, SOURCE_ENDED);
-      this.#position += bytes;
-      this.#turn.write(withPrefix(prefix, buffer.subarray(0, bytes)), (writeError) => {
-        if (writeError) resume(writeError, 0);
-        else resume(null, bytes);
-      });
+      this.#read = buffer.subarray(0, bytes);
+      resume(null, 0);
+    });
+  }
+
+  wait(count: number, resume: Resume, prefix = ''): void {
+    if (this.#read === undefined) {
+      // A chunk is to be opened, and nothing to put into it has been read yet.
+      this.#prefix += prefix;
+      resume(null, 0);
+      return;
+    }
+    const chunk = this.#read.subarray(0, count);
+    this.#read = undefined;
+    this.#position += chunk.length;
+    this.inStream = chunk.length;
+    const before = this.#prefix + prefix;
+    this.#prefix = '';
+    this.#turn.write(withPrefix(before, chunk), (error) => {
+      this.inStream = 0;
+      if (error) resume(error, 0);
+      else resume(null, chunk.length);
     });
   }
 }

@@ -66,7 +66,14 @@ export function isUnlinked(fd: number): boolean {
 
 /** Whether sendfile may be tried on `fd` and its size believed. Fast: no disk, no thread. */
 export function inspectSource(fd: number): SourceFacts {
-  const { mode, size, blocks } = statusOf(fd);
+  let status: ReturnType<typeof statusOf>;
+  try {
+    status = statusOf(fd);
+  } catch (error) {
+    // Whoever reads it is told by Node.
+    return { sendable: false, reason: `the file cannot be examined (${(error as NodeJS.ErrnoException).code})` };
+  }
+  const { mode, size, blocks } = status;
   if ((mode & S_IFMT) !== S_IFREG) return { sendable: false, reason: 'the source is not a regular file' };
   if (size === 0) return { sendable: false, reason: 'the file is empty, or its size is not known' };
   if (blocks === 0) {

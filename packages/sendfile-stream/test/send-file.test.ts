@@ -1,6 +1,17 @@
 import { fork } from 'node:child_process';
+import { pbkdf2 } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import http from 'node:http';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -8,7 +19,7 @@ import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { check, constants, syscalls, TransferError } from '@zerocopy/core-syscalls';
-import { sendFile } from '@zerocopy/sendfile-stream';
+import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import test from 'ava';
 import {
   collect,
@@ -338,4 +349,56 @@ test('any other stream is written to, and the result says why', async (t) => {
   t.regex(result.fallbackReason ?? '', /not a socket but a PassThrough/);
   t.true((await received).equals(content));
   await t.throwsAsync(sendFile(new PassThrough(), path, { fallback: 'never' }), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
+});
+
+// There RWF_NOWAIT is refused, and what is carried while the socket is full is read by another thread.
+const memory = '/dev/shm';
+(existsSync(memory) ? kernelTest : test.skip)(
+  `aborted while another thread reads what is to be carried: it is not written afterwards${existsSync(memory) ? '' : ' (needs /dev/shm)'}`,
+  async (t) => {
+    const own = mkdtempSync(join(memory, 'zerocopy-'));
+    try {
+      const path = writeFile(join(own, 'file'), pattern(8 * MiB));
+      await withSockets('unix', async (server, client) => {
+        const threads = Number(process.env.UV_THREADPOOL_SIZE ?? 4);
+        const busy = Array.from(
+          { length: threads },
+          () => new Promise<void>((resolve) => pbkdf2('x', 'y', 30_000, 64, 'sha512', () => resolve())),
+        );
+        const controller = new AbortController();
+        const fd = openSync(path, 'r');
+        const sent = sendFile(server, fd, { signal: controller.signal });
+        controller.abort(); // it has filled the socket, and waits
+        closeSync(fd);
+        const error = (await t.throwsAsync(sent, { instanceOf: TransferError, code: 'ABORT_ERR' })) as TransferError;
+        t.true(error.bytes > 0);
+        await Promise.all(busy);
+        server.end('what follows');
+        const received = await collect(client);
+        t.true(
+          received.equals(Buffer.concat([readFileSync(path).subarray(0, error.bytes), Buffer.from('what follows')])),
+        );
+      });
+    } finally {
+      rmSync(own, { recursive: true });
+    }
+  },
+);
+
+kernelTest('a descriptor that is not open is an error, and leaves none open', async (t) => {
+  const target = openSync(join(directory, 'target of nothing'), 'w');
+  const free = openSync(path, 'r');
+  closeSync(free);
+  await t.throwsAsync(sendFile(target, 9999), { code: 'EBADF' });
+  await t.throwsAsync(sendFile(9999, path), { code: 'EBADF' });
+  const next = openSync(path, 'r');
+  t.is(next, free);
+  closeSync(next);
+  closeSync(target);
+  await withSockets('tcp', async (server) => {
+    const stream = createSendfileStream('', { fd: 9999 });
+    stream.pipe(server);
+    const [error] = (await once(stream, 'error')) as [NodeJS.ErrnoException];
+    t.is(error.code, 'EBADF');
+  });
 });

@@ -40,6 +40,10 @@ const isFileHandle = (thing: unknown): thing is FileHandle =>
   typeof (thing as FileHandle).fd === 'number' &&
   'readableWebStream' in thing;
 
+/** Known by a number, of which only a duplicate can be relied upon after this turn. */
+export const isDescriptor = (thing: unknown): thing is FileHandle | number =>
+  typeof thing === 'number' || isFileHandle(thing);
+
 const ignore = (): void => {};
 
 /**
@@ -69,7 +73,13 @@ function duplicate(fd: number): OwnedDescriptor | undefined {
 
 /** libuv's stream over a duplicate: it brings the waiting. Destroyed in the end, never ended: the connection is shared. */
 function wrap(own: OwnedDescriptor, options: { readable: boolean; writable: boolean }): Socket {
-  const socket = new Socket({ fd: own.fd, allowHalfOpen: true, ...options });
+  let socket: Socket;
+  try {
+    socket = new Socket({ fd: own.fd, allowHalfOpen: true, ...options });
+  } catch (error) {
+    own.close(); // a kind that libuv does not open
+    throw error;
+  }
   own.release();
   socket.on('error', ignore); // reported by the transfer
   return socket;
@@ -87,7 +97,7 @@ function fileStream<Stream extends Readable | Writable>(
 
 /** @param length bytes asked for; may be Infinity. */
 export function openSource(source: unknown, length: number): SourceEnd {
-  if (typeof source === 'number' || isFileHandle(source)) return openSourceDescriptor(descriptorOf(source), length);
+  if (isDescriptor(source)) return openSourceDescriptor(descriptorOf(source), length);
   if (!(source instanceof Readable)) throw invalidArgument('source', 'a Readable, FileHandle or descriptor', source);
   if (!isSocket(source)) {
     return {
@@ -122,7 +132,10 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
       refused,
       socket,
       take: () => taken as SocketSource,
-      stream: () => socket,
+      stream() {
+        taken?.giveBack(taken.head, taken.ended); // the other end refuses
+        return socket;
+      },
       dispose: () => socket.destroy(),
     };
   }
@@ -144,7 +157,7 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
 }
 
 export function openDestination(destination: unknown): DestinationEnd {
-  if (typeof destination === 'number' || isFileHandle(destination)) {
+  if (isDescriptor(destination)) {
     return openDestinationDescriptor(descriptorOf(destination));
   }
   if (!(destination instanceof Writable || isSocket(destination) || isWritable(destination))) {

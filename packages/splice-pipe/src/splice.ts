@@ -6,6 +6,7 @@ import { abortError, Transfer, TransferError, transferError } from '@zerocopy/co
 import {
   type DestinationEnd,
   holdErrors,
+  isDescriptor,
   openDestination,
   openSource,
   type SourceEnd,
@@ -54,10 +55,13 @@ export async function splice(
   let from: SourceEnd | undefined;
   let to: DestinationEnd | undefined;
   try {
-    await Promise.all([connected(source, options.signal), connected(destination, options.signal)]);
     const length = options.length ?? Number.POSITIVE_INFINITY;
-    to = openDestination(destination);
-    from = isRequest(source) ? await openRequest(source, length) : openSource(source, length);
+    // At once: the caller may close a descriptor, and its number be used again, in this very turn (rule 40).
+    if (isDescriptor(destination)) to = openDestination(destination);
+    if (isDescriptor(source)) from = openSource(source, length);
+    await Promise.all([connected(source, options.signal), connected(destination, options.signal)]);
+    to ??= openDestination(destination);
+    from ??= isRequest(source) ? await openRequest(source, length) : openSource(source, length);
     const refused = from.refused ?? to.refused;
     if (refused !== undefined && options.fallback === 'never') {
       throw new TransferError(`the kernel cannot move these bytes: ${refused} (fallback is 'never')`, {

@@ -31,6 +31,7 @@ import { type KernelDestination, SocketDestination } from './destination.js';
 import {
   type DestinationEnd,
   holdErrors,
+  isDescriptor,
   openDestination,
   openSource,
   type SourceEnd,
@@ -382,20 +383,25 @@ export async function tee(
   timeoutOf(options.dropAfter, 'dropAfter', 0);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
   const release = holdErrors([source, ...destinations]);
-  const ends: DestinationEnd[] = [];
+  const ends: (DestinationEnd | undefined)[] = [];
   let from: SourceEnd | undefined;
   const branches: Branch[] = [];
   try {
-    await Promise.all([source, ...destinations].map((end) => connected(end, options.signal)));
     const length = options.length ?? Number.POSITIVE_INFINITY;
-    from = openSource(source, length);
-    for (const destination of destinations) ends.push(openDestination(destination));
-    return await run(from, ends, branches, length, options);
+    // At once: the caller may close a descriptor, and its number be used again, in this very turn (rule 40).
+    if (isDescriptor(source)) from = openSource(source, length);
+    for (const [index, destination] of destinations.entries()) {
+      if (isDescriptor(destination)) ends[index] = openDestination(destination);
+    }
+    await Promise.all([source, ...destinations].map((end) => connected(end, options.signal)));
+    from ??= openSource(source, length);
+    for (const [index, destination] of destinations.entries()) ends[index] ??= openDestination(destination);
+    return await run(from, ends as DestinationEnd[], branches, length, options);
   } finally {
     await Promise.all(branches.map((branch) => branch.idle()));
     for (const branch of branches) branch.release();
     from?.dispose();
-    for (const end of ends) end.dispose();
+    for (const end of ends) end?.dispose();
     release();
   }
 }

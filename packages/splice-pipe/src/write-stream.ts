@@ -14,7 +14,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { SyscallError, type TransferMethod } from '@zerocopy/core-syscalls';
-import { isSocket } from '@zerocopy/core-syscalls/internals';
+import { isSocket, OwnedDescriptor } from '@zerocopy/core-syscalls/internals';
 import { isAppending, kindOf } from './descriptor-kind.js';
 import { FileDestination } from './destination.js';
 import { unavailable } from './endpoint.js';
@@ -201,6 +201,12 @@ export class SpliceWriteStream extends WriteStream {
   }
 
   #begin(route: Route, source: KernelSource, length: number): void {
+    // The descriptor may have been lent, be closed by its owner, and its number be used again (rule 40).
+    const own = OwnedDescriptor.tryDuplicate(this.fd as number);
+    if (own === null) {
+      this.#leave('the descriptor cannot be duplicated');
+      return;
+    }
     route.source.on('newListener', route.onNewListener);
     route.source.on('pause', route.onPause);
     route.source.on('close', route.onClose);
@@ -208,7 +214,7 @@ export class SpliceWriteStream extends WriteStream {
     let seen = 0;
     route.relay = new Relay({
       source: () => source,
-      destination: new FileDestination(this.fd as number, this.pos),
+      destination: new FileDestination(own.fd, this.pos),
       eager: true,
       length,
       detail: { destination: this.path },
@@ -221,7 +227,10 @@ export class SpliceWriteStream extends WriteStream {
           this.emit('progress', before + bytes, total && before + total);
         seen = bytes;
       },
-      onEnd: (outcome) => this.#onRelayEnd(route, outcome),
+      onEnd: (outcome) => {
+        own.close();
+        this.#onRelayEnd(route, outcome);
+      },
     });
     this.#running = route.relay;
     route.relay.start();

@@ -1,7 +1,7 @@
 /** splice(): rules 14 to 23 of the kernel, every kind of end, and streams that are given back. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { connect, Socket } from 'node:net';
 import { join } from 'node:path';
@@ -672,4 +672,19 @@ kernelSerial('thousands of splices, one in three aborted, leave no descriptor, l
   await round(process.env.ZEROCOPY_LONG === undefined ? 900 : 10_000);
   await until(() => openDescriptors() <= before, 'descriptors back');
   t.is(pipePoolStats().inUse, 0);
+});
+
+kernelTest('from a number of a pipe to a stream that the kernel cannot take, by copying', async (t) => {
+  const ends = new Int32Array(2);
+  t.is(syscalls.pipe2(ends, constants.O_CLOEXEC), 0);
+  const [readEnd, writeEnd] = ends as unknown as [number, number];
+  writeSync(writeEnd, 'before the end');
+  closeSync(writeEnd);
+  const through = new PassThrough();
+  const received = collect(through);
+  const result = await splice(readEnd, through);
+  t.is(result.method, 'copy');
+  through.end();
+  t.is((await received).toString(), 'before the end');
+  closeSync(readEnd);
 });
