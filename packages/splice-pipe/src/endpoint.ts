@@ -4,7 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { Readable, Writable } from 'node:stream';
 import { descriptorOf, feature, libcStatus } from '@zerocopy/core-syscalls';
-import { isSocket, OwnedDescriptor } from '@zerocopy/core-syscalls/internals';
+import { isSocket, OwnedDescriptor, transferError } from '@zerocopy/core-syscalls/internals';
 import { isAppending, kindOf } from './descriptor-kind.js';
 import { FileDestination, type KernelDestination, refusalOfDestination } from './destination.js';
 import { invalidArgument } from './options.js';
@@ -68,7 +68,12 @@ export function unavailable(): string | undefined {
 
 /** A duplicate to work on, where one can be made: the caller may close the original meanwhile. */
 function duplicate(fd: number): OwnedDescriptor | undefined {
-  return libcStatus().available ? OwnedDescriptor.duplicate(fd) : undefined;
+  if (!libcStatus().available) return undefined;
+  try {
+    return OwnedDescriptor.duplicate(fd);
+  } catch (error) {
+    throw transferError(error, 0); // EMFILE: nothing has moved yet
+  }
 }
 
 /** libuv's stream over a duplicate: it brings the waiting. Destroyed in the end, never ended: the connection is shared. */
@@ -78,7 +83,7 @@ function wrap(own: OwnedDescriptor, options: { readable: boolean; writable: bool
     socket = new Socket({ fd: own.fd, allowHalfOpen: true, ...options });
   } catch (error) {
     own.close(); // a kind that libuv does not open
-    throw error;
+    throw transferError(error, 0);
   }
   own.release();
   socket.on('error', ignore); // reported by the transfer

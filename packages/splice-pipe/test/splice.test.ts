@@ -446,6 +446,45 @@ kernelSerial('a pipe goes on directly, without a second one', async (t) => {
   t.deepEqual([created, inUse], [before.created, 0]);
 });
 
+/** A pipe that brings `content`, as a descriptor. */
+async function withPipe<T>(content: Buffer, use: (readFd: number) => Promise<T>): Promise<T> {
+  const fds = new Int32Array(2);
+  syscalls.pipe2(fds, constants.O_CLOEXEC | constants.O_NONBLOCK);
+  const [readFd, writeFd] = fds as unknown as [number, number];
+  const writer = new Socket({ fd: writeFd, readable: false, writable: true });
+  writer.on('error', () => {});
+  writer.end(content);
+  try {
+    return await use(readFd);
+  } finally {
+    closeSync(readFd);
+    writer.destroy();
+  }
+}
+
+kernelTest(
+  'rule 1: a pipe to a file, without a length: to the end of the pipe, whatever it holds at first',
+  async (t) => {
+    for (const size of [0, 1, 60_000, 3 * MiB + 5]) {
+      const path = join(directory, `from-pipe-${size}`);
+      const file = await open(path, 'w');
+      const result = await withPipe(pattern(size), (fd) => splice(fd, file));
+      await file.close();
+      t.like(result, { bytes: size, method: 'splice' });
+      t.true(readFileSync(path).equals(pattern(size)));
+    }
+  },
+);
+
+kernelTest("a descriptor is read by Node where the destination is none of the kernel's", async (t) => {
+  const through = new PassThrough();
+  const received = collect(through);
+  const result = await withPipe(pattern(300_000), (fd) => splice(fd, through));
+  through.end();
+  t.like(result, { bytes: 300_000, method: 'copy' });
+  t.true((await received).equals(pattern(300_000)));
+});
+
 kernelTest('FIFOs by descriptor, at either end', async (t) => {
   const [one, other] = [join(directory, 'fifo-1'), join(directory, 'fifo-2')];
   execFileSync('mkfifo', [one, other]);

@@ -233,7 +233,8 @@ export class Transfer {
 
   #pause(state: 'waiting' | 'offloading'): void {
     if (!this.#report()) return;
-    const left = this.#length - this.#bytes;
+    // Never more than a call takes, nor Infinity, of which a C function would make a count of 0 (rule 1).
+    const left = Math.min(this.#length - this.#bytes, MAX_RW_COUNT);
     if (left <= 0) return this.#end(null); // limited from within the callback
     this.#state = state;
     this.#syscalls++;
