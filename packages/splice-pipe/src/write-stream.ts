@@ -245,13 +245,14 @@ export class SpliceWriteStream extends WriteStream {
     this.#running = undefined;
     if (result.bytes > 0 || this.#method === undefined) this.#method = result.method;
     if (result.fallbackReason !== undefined) this.#fallbackReason ??= result.fallbackReason;
-    route.relay?.release();
     if (error !== null && !this.destroyed) {
       const cause = asWriteError(error.cause instanceof Error ? error.cause : error);
       if (failed === 'source') source.destroy(cause);
       else if (this.autoClose) this.destroy(cause);
       else this.emit('error', cause);
     }
+    // Not before: what the source has been given back would flow into the file, behind the failure and uncounted.
+    route.relay?.release();
     for (const then of this.#afterRelay.splice(0)) then();
   }
 
