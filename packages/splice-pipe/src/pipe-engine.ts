@@ -17,6 +17,7 @@ import type { KernelSource } from './source.js';
 import {
   CARRY_SIZE,
   COPY_SIZE,
+  FILE_PIECE,
   type Side,
   SPLICE_FLAGS,
   SPLICE_REFUSALS,
@@ -32,6 +33,7 @@ export class PipeEngine implements TransferEngine {
   calls = 0;
   inStream = 0;
   failed: Side | undefined;
+  readonly missing = 0;
   readonly #source: KernelSource;
   readonly #destination: KernelDestination;
   #head: Buffer;
@@ -85,8 +87,8 @@ export class PipeEngine implements TransferEngine {
     if (this.#blocked === 'head') this.#writeHead(count, resume);
     else if (this.#blocked === 'destination') this.#carry(Math.min(count, CARRY_SIZE), resume);
     else {
-      const size = this.reason === undefined ? CARRY_SIZE : COPY_SIZE;
-      this.#source.onReadable(Math.min(count, size), (error, chunk) => {
+      // One byte is the wake-up; what comes with it is spliced.
+      this.#source.onReadable(this.reason === undefined ? 1 : Math.min(count, COPY_SIZE), (error, chunk) => {
         if (error !== null) {
           this.failed = 'source';
           resume(error, 0);
@@ -115,7 +117,7 @@ export class PipeEngine implements TransferEngine {
       resume(error as Error, 0);
       return;
     }
-    this.#destination.spliceOffThread?.(own.fd, count, (result) => {
+    this.#destination.spliceOffThread?.(own.fd, Math.min(count, FILE_PIECE), (result) => {
       own.close();
       if (result > 0) {
         this.#destination.moved(result);
@@ -170,7 +172,12 @@ export class PipeEngine implements TransferEngine {
     if (read > 0) {
       this.#source.took(read);
       this.#write(this.#buffer.subarray(0, read), resume);
-    } else resume(null, 0); // somebody else reads it as well
+    } else if (read === 0 || read === -EAGAIN || read === -EINTR)
+      resume(null, 0); // somebody else reads it as well
+    else {
+      this.failed = 'source';
+      resume(new SyscallError(read, 'read'), 0);
+    }
   }
 
   #writeHead(count: number, resume: Resume): void {

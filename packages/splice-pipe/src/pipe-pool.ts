@@ -20,7 +20,7 @@ const OPEN_MAX = 512;
 /** More than this are closed at once: they only wait for the next burst. */
 const IDLE_MAX = 32;
 const IDLE_TIME_MS = 1000;
-const { F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } = constants;
+const { EINTR, F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } = constants;
 
 /** A pipe of ours; the descriptors are this process's own. */
 export interface Pipe {
@@ -77,6 +77,11 @@ function make(): Pipe | null {
     growthRefused = capacity < 0; // over the user's quota; asked again once pipes have been closed
   }
   if (capacity < 0) capacity = syscalls.fcntl(writeFd, F_GETPIPE_SZ);
+  if (capacity < 0) {
+    // Of no use to tee, which has to know.
+    for (const fd of [readFd, writeFd]) syscalls.close(fd);
+    return null;
+  }
   const pipe: Pipe = { readFd, writeFd, capacity, held: 0 };
   open.add(pipe);
   created++;
@@ -115,6 +120,15 @@ export function releasePipe(pipe: Pipe): void {
   }
   idle.push(pipe);
   shrinking ??= setInterval(shrink, IDLE_TIME_MS).unref();
+}
+
+/** Reads up to `size` of what a pipe holds into `buffer`: their number, or a negative errno. */
+export function takeFromPipe(pipe: Pipe, buffer: Uint8Array, size: number): number {
+  let result: number;
+  do result = syscalls.read(pipe.readFd, buffer, Math.min(pipe.held, size));
+  while (result === -EINTR);
+  if (result > 0) pipe.held -= result;
+  return result;
 }
 
 /** The pipes of this thread, at this moment. */

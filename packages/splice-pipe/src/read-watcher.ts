@@ -20,7 +20,14 @@ export type ReadableCallback = (error: Error | null, chunk: Uint8Array | null) =
 /** Every watcher of this thread reads into it: what a callback leaves there, the next one overwrites. */
 let shared: Uint8Array | undefined;
 
-const { EAGAIN } = constants;
+const { EAGAIN, EINTR } = constants;
+
+function readOn(fd: number, buffer: Uint8Array): number {
+  let result: number;
+  do result = syscalls.read(fd, buffer, buffer.length);
+  while (result === -EINTR);
+  return result;
+}
 
 export class ReadWatcher {
   readonly #descriptor: () => number;
@@ -62,7 +69,7 @@ export class ReadWatcher {
     });
   }
 
-  /** Calls back once, with at most `size` bytes; with one, if it is not called from within the callback. */
+  /** Calls back once, with at most `size` bytes. */
   wait(size: number, callback: ReadableCallback): void {
     this.#size = Math.min(size, WATCH_SIZE_MAX);
     this.#callback = callback;
@@ -81,9 +88,11 @@ export class ReadWatcher {
     const fd = error === null ? this.#descriptor() : -1;
     if (fd < 0) return this.#settle(error, null);
     const buffer = this.#buffer();
-    const result = syscalls.read(fd, buffer, buffer.length);
+    const result = readOn(fd, buffer);
     if (result > 0) this.#settle(null, buffer.subarray(0, result));
-    else if (result === 0 || result === -EAGAIN) this.#settle(null, null);
+    else if (result === 0) this.#settle(null, null);
+    else if (result === -EAGAIN)
+      setImmediate(() => this.#afterEnd()); // then it is not at its end
     else this.#settle(new SyscallError(result, 'read'), null);
   }
 
@@ -96,9 +105,20 @@ export class ReadWatcher {
   /** Returning false stops libuv's reading: no byte may arrive while nobody waits for it. */
   #onBytes(bytes: number, buffer: Uint8Array): boolean {
     this.#inCallback = true;
-    this.#settle(null, buffer.subarray(0, bytes));
+    this.#settle(null, bytes < buffer.length || bytes >= this.#size ? buffer.subarray(0, bytes) : this.#more(bytes));
     this.#inCallback = false;
     return this.#callback !== undefined;
+  }
+
+  /** The buffer was chosen when nobody had asked yet: what else there is, of what has been asked for, is read by hand. */
+  #more(bytes: number): Uint8Array {
+    const buffer = this.#buffer();
+    const fd = this.#descriptor();
+    const result = fd < 0 ? 0 : readOn(fd, buffer.subarray(bytes));
+    if (result > 0) return buffer.subarray(0, bytes + result);
+    // A socket tells its error once, and looks ended afterwards.
+    if (result < 0 && result !== -EAGAIN) this.#over ??= { error: new SyscallError(result, 'read') };
+    return buffer.subarray(0, bytes);
   }
 
   #settle(error: Error | null, chunk: Uint8Array | null): void {

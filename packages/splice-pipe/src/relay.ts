@@ -114,7 +114,7 @@ export class Relay {
   /** Once ended: gives the source back, with what it had brought and was not delivered; and the turn. */
   release(error?: Error): void {
     const unread = this.#engine?.close() ?? Buffer.alloc(0);
-    this.#source?.giveBack(unread, this.#sourceEnded);
+    this.#source?.giveBack(unread, this.#sourceEnded, this.#engine?.missing);
     this.#source = undefined;
     this.endTurn(error);
   }

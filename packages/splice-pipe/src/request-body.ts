@@ -192,7 +192,7 @@ export class RequestSource implements KernelSource {
     });
   }
 
-  giveBack(unread: Buffer): void {
+  giveBack(unread: Buffer, _ended?: boolean, missing = 0): void {
     const own = unread.subarray(0, Math.min(unread.length, this.#fromHead));
     // What the destination's stream has taken, and will deliver, was stopped without a word about it.
     this.#feedZeros(this.#outstanding - (unread.length - own.length));
@@ -201,7 +201,7 @@ export class RequestSource implements KernelSource {
     if (own.length > 0) this.#request.unshift(own);
     if (unread.length > own.length) this.#parse(unread.subarray(own.length));
     Reflect.deleteProperty(this.#request, 'push');
-    this.#connection.giveBack(Buffer.alloc(0), false);
+    this.#connection.giveBack(Buffer.alloc(0), false, missing);
     this.#release();
     if (this.#unparsed === 0 && unread.length === 0) this.#request.resume(); // only 'end' is left
   }

@@ -8,6 +8,7 @@ import {
   readRetrying,
   socketDescriptor,
   type TakenSocket,
+  TransferError,
   takeSocketForReading,
 } from '@zerocopy/core-syscalls/internals';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
@@ -34,8 +35,11 @@ export interface KernelSource {
   took(bytes: number): void;
   /** Counts bytes that have reached the destination. */
   delivered(bytes: number): void;
-  /** Gives the source back. `unread`: what has been read from it and not been delivered; `ended`: nothing follows. */
-  giveBack(unread: Buffer, ended: boolean): void;
+  /**
+   * Gives the source back. `unread`: what has been read from it and not been delivered; `ended`: nothing follows.
+   * `missing`: so many bytes behind `unread` cannot be had any more. Whoever reads on must not miss the gap.
+   */
+  giveBack(unread: Buffer, ended: boolean, missing?: number): void;
 }
 
 /**
@@ -114,12 +118,19 @@ export class SocketSource implements KernelSource {
   delivered(): void {}
 
   /** Flows if it did before, or if only the end is left: Node is to see that itself. */
-  giveBack(unread: Buffer, ended: boolean): void {
+  giveBack(unread: Buffer, ended: boolean, missing = 0): void {
     this.#watcher?.destroy();
     this.#watcher = undefined;
+    if (missing > 0) this.#socket.destroy(gap(missing));
     this.#taken.giveBack({ unread, resume: this.#resume() || (ended && unread.length === 0) });
   }
 }
+
+const gap = (bytes: number): Error =>
+  new TransferError(`${bytes} bytes that had been read from the source could not be given back`, {
+    code: 'EIO',
+    bytes: 0,
+  });
 
 /** A regular file, read from its own position, which moves. */
 export class FileSource implements KernelSource {
@@ -165,12 +176,13 @@ export class FileSource implements KernelSource {
 
   delivered(): void {}
 
-  giveBack(unread: Buffer): void {
+  giveBack(unread: Buffer, _ended?: boolean, missing = 0): void {
     this.#givenBack = true;
     // As if the bytes had not been read; fails on nothing that can be opened as a regular file.
-    if (unread.length > 0) {
+    const bytes = unread.length + missing;
+    if (bytes > 0) {
       const position = syscalls.lseek(this.#own.fd, 0, constants.SEEK_CUR);
-      if (position >= unread.length) syscalls.lseek(this.#own.fd, position - unread.length, constants.SEEK_SET);
+      if (position >= bytes) syscalls.lseek(this.#own.fd, position - bytes, constants.SEEK_SET);
     }
     if (!this.#reading) this.#own.close(); // its number may be used again (rule 40)
   }

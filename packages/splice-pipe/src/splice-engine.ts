@@ -22,7 +22,7 @@ import {
   type TransferEngine,
 } from '@zerocopy/core-syscalls/internals';
 import type { KernelDestination } from './destination.js';
-import { acquirePipe, FILL_MIN, type Pipe, releasePipe } from './pipe-pool.js';
+import { acquirePipe, FILL_MIN, type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
 import { WATCH_SIZE_MAX } from './read-watcher.js';
 import type { KernelSource } from './source.js';
 
@@ -30,8 +30,8 @@ const KiB = 1024;
 /** What goes through the destination's stream when it is full: enough to be the wake-up, little to copy. */
 export const CARRY_SIZE: number = 4 * KiB;
 export const COPY_SIZE: number = 64 * KiB;
-/** Of a file, read ahead into the pipe in one call on another thread. */
-const FILE_PIECE = 1024 * KiB;
+/** Of a file, read or written in one call on another thread. */
+export const FILE_PIECE: number = 1024 * KiB;
 /** A wake-up that brings less is small. */
 const SMALL = 16 * KiB;
 /** So many of them in a row, and copying is cheaper. */
@@ -63,6 +63,8 @@ export class SpliceEngine implements TransferEngine {
   inStream = 0;
   /** Whose call failed, if one has. */
   failed: Side | undefined;
+  /** Once closed: bytes that were read from the source, and neither delivered nor to be had again. */
+  missing = 0;
   readonly #source: KernelSource;
   readonly #destination: KernelDestination;
   /** In user space, to be written next. */
@@ -159,10 +161,17 @@ export class SpliceEngine implements TransferEngine {
     this.#pipe = undefined;
     if (pipe === undefined) return this.#head;
     const held = Buffer.allocUnsafe(pipe.held);
-    const read = pipe.held === 0 ? 0 : Math.max(0, syscalls.read(pipe.readFd, held, held.length));
-    pipe.held -= read;
+    let taken = 0;
+    for (let read = 1; pipe.held > 0 && read > 0; taken += Math.max(0, read)) {
+      read = takeFromPipe(pipe, held.subarray(taken), pipe.held);
+    }
+    this.missing = pipe.held;
     releasePipe(pipe);
-    return Buffer.concat([held.subarray(0, read), this.#head]);
+    if (this.missing > 0) {
+      this.missing += this.#head.length; // what follows a gap is of no use
+      return held.subarray(0, taken);
+    }
+    return Buffer.concat([held, this.#head]);
   }
 
   #block(on: 'head' | Side, answer: number): number {
@@ -285,7 +294,9 @@ export class SpliceEngine implements TransferEngine {
         return;
       }
       const answer = this.#notFilled(result, pipe);
-      if (answer === 0) resume(null, SOURCE_ENDED);
+      if (answer === -EAGAIN)
+        this.#waitForSource(count, resume, false); // no file waits: this piece is copied
+      else if (answer === 0) resume(null, SOURCE_ENDED);
       else if (answer === FULL || answer === -EINTR) resume(null, 0);
       else resume(new SyscallError(answer, 'splice'), 0);
     });
@@ -301,7 +312,9 @@ export class SpliceEngine implements TransferEngine {
         return;
       }
       const answer = this.#notDrained(result);
-      if (answer === FULL || answer === -EINTR) resume(null, 0);
+      if (answer === -EAGAIN)
+        this.#carry(pipe, COPY_SIZE, resume); // no file waits: this piece is copied
+      else if (answer === FULL || answer === -EINTR) resume(null, 0);
       else resume(new SyscallError(answer, 'write'), 0);
     });
   }
@@ -309,14 +322,13 @@ export class SpliceEngine implements TransferEngine {
   /** Takes bytes out of the pipe and sends them by the destination's stream, whose callback is the wake-up. */
   #carry(pipe: Pipe, size: number, resume: Resume): void {
     const buffer = this.#scratch(size);
-    const read = syscalls.read(pipe.readFd, buffer, Math.min(pipe.held, size));
+    const read = takeFromPipe(pipe, buffer, size);
     this.calls++;
     if (read <= 0) {
       this.failed = 'destination';
       resume(new SyscallError(read === 0 ? EIO : read, 'read'), 0);
       return;
     }
-    pipe.held -= read;
     this.#write(buffer.subarray(0, read), resume);
   }
 
@@ -345,8 +357,11 @@ export class SpliceEngine implements TransferEngine {
     resume(error, bytes);
   }
 
-  #waitForSource(count: number, resume: Resume): void {
-    const oneByte = this.#splicing && !this.#sourceRefuses && !this.#withoutPipe;
+  #waitForSource(
+    count: number,
+    resume: Resume,
+    oneByte: boolean = this.#splicing && !this.#sourceRefuses && !this.#withoutPipe,
+  ): void {
     this.#source.onReadable(oneByte ? 1 : Math.min(count, WATCH_SIZE_MAX), (error, chunk) => {
       if (error !== null) {
         this.failed = 'source';
