@@ -39,12 +39,12 @@ import {
   type SpliceSource,
 } from './endpoint.js';
 import { invalidArgument, timeoutOf, validateBytes, validateFunction, validateSignal } from './options.js';
-import { acquirePipe, type Pipe, releasePipe } from './pipe-pool.js';
+import { acquirePipe, type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
 import { StreamDestination, StreamSource } from './plain-streams.js';
 import { closed } from './relay.js';
 import type { KernelSource } from './source.js';
 import { connected, type SpliceOptions } from './splice.js';
-import { CARRY_SIZE, SPLICE_FLAGS } from './splice-engine.js';
+import { CARRY_SIZE, COPY_SIZE, SPLICE_FLAGS, SPLICE_REFUSALS } from './splice-engine.js';
 
 export interface TeeOptions extends Omit<SpliceOptions, 'fallback' | 'signal'> {
   /** Stops it: rejects with the code ABORT_ERR. The streams stay open; a piece may have reached some of them only. */
@@ -69,7 +69,7 @@ export interface TeeResult extends TransferResult {
   readonly destinations: readonly TeeBranchResult[];
 }
 
-const { EAGAIN, EINTR, EIO } = constants;
+const { EAGAIN, EBADF, EINTR, EIO } = constants;
 /** Of one call, and of one turn of the loop. */
 const PIECE_MAX = 1024 * 1024;
 
@@ -79,6 +79,8 @@ class Branch {
   /** Called when it is dropped. */
   onDrop: (error: TransferError) => void = () => {};
   error: TransferError | undefined;
+  /** Why what is in its pipe is copied to it, once the kernel has refused to splice it. */
+  refusal: string | undefined;
   pipe: Pipe | undefined;
   readonly #destination: KernelDestination;
   #carry: Buffer | undefined;
@@ -94,18 +96,17 @@ class Branch {
   /** Delivers what is in the pipe; calls back once, when it is empty or the destination has failed. */
   drain(done: (error: Error | null) => void): void {
     const pipe = this.pipe as Pipe;
-    if (this.#destination.mayBlock) {
-      this.#drainOffThread(pipe, done);
-      return;
-    }
     while (pipe.held > 0) {
+      if (this.refusal !== undefined) return this.#carryOn(pipe, COPY_SIZE, done);
+      if (this.#destination.mayBlock) return this.#drainOffThread(pipe, done);
       const fd = this.#destination.descriptor();
       if (fd < 0) return done(closed('destination'));
       const result = syscalls.splice(pipe.readFd, null, fd, null, pipe.held, SPLICE_FLAGS);
       if (result > 0) {
         this.#destination.moved(result);
         this.#drained(pipe, result);
-      } else if (result === -EAGAIN) return this.#carryOn(pipe, done);
+      } else if (result === -EAGAIN) return this.#carryOn(pipe, CARRY_SIZE, done);
+      else if (SPLICE_REFUSALS.has(result)) this.#refuse(result);
       else if (result !== -EINTR) return done(new SyscallError(result === 0 ? EIO : result, 'splice'));
     }
     done(null);
@@ -152,23 +153,29 @@ class Branch {
       }
       this.#whenIdle?.();
       if (this.#stopped || this.error !== undefined) return done(null); // nobody waits for the rest
-      if (result > 0) {
-        if (pipe.held > 0) this.#drainOffThread(pipe, done);
-        else done(null);
-      } else if (result === -EINTR) this.#drainOffThread(pipe, done);
-      else done(new SyscallError(result === 0 ? EIO : result, 'write'));
+      if (SPLICE_REFUSALS.has(result)) this.#refuse(result);
+      else if (result === -EAGAIN)
+        return this.#carryOn(pipe, COPY_SIZE, done); // no file waits: this piece is copied
+      else if (result <= 0 && result !== -EINTR) {
+        return done(new SyscallError(result === 0 ? EIO : result, 'write'));
+      }
+      this.drain(done);
     });
   }
 
-  #carryOn(pipe: Pipe, done: (error: Error | null) => void): void {
-    this.#carry ??= Buffer.allocUnsafeSlow(CARRY_SIZE);
-    const read = syscalls.read(pipe.readFd, this.#carry, Math.min(pipe.held, CARRY_SIZE));
+  #refuse(errno: number): void {
+    const { code } = new SyscallError(errno, 'splice');
+    this.refusal = `splice to a destination was refused by the kernel (${code})`;
+  }
+
+  #carryOn(pipe: Pipe, size: number, done: (error: Error | null) => void): void {
+    if (this.#carry === undefined || this.#carry.length < size) this.#carry = Buffer.allocUnsafeSlow(size);
+    const read = takeFromPipe(pipe, this.#carry, size);
     if (read <= 0) return done(new SyscallError(read === 0 ? EIO : read, 'read'));
-    pipe.held -= read;
     this.write(this.#carry.subarray(0, read), (error) => {
       if (error !== null) done(error);
-      else if (this.pipe === undefined)
-        done(null); // dropped meanwhile: nobody waits for the rest
+      else if (this.#stopped || this.pipe === undefined)
+        done(null); // nobody waits for the rest
       else this.drain(done);
     });
   }
@@ -184,9 +191,13 @@ interface TeeEngineOptions {
 
 class TeeEngine implements TransferEngine {
   readonly syscall = 'tee';
-  readonly reason: string | undefined;
   failed: 'source' | 'destination' | undefined;
   ended: boolean;
+  /** Bytes that were read from the source and are in no branch, nor to be had again. */
+  missing = 0;
+  readonly #branches: readonly Branch[];
+  /** Why everything is copied. */
+  #refusal: string | undefined;
   #live: Branch[];
   #head: Buffer;
   readonly #source: KernelSource;
@@ -197,8 +208,9 @@ class TeeEngine implements TransferEngine {
   inStream = 0;
 
   constructor({ source, branches, dropAfter, refused }: TeeEngineOptions) {
-    this.reason = refused;
+    this.#refusal = refused;
     this.#source = source;
+    this.#branches = branches;
     this.#live = [...branches];
     this.#head = source.head;
     this.ended = source.ended;
@@ -207,6 +219,10 @@ class TeeEngine implements TransferEngine {
 
   get method(): 'splice' | 'copy' {
     return this.reason === undefined ? 'splice' : 'copy';
+  }
+
+  get reason(): string | undefined {
+    return this.#refusal ?? this.#branches.find(({ refusal }) => refusal !== undefined)?.refusal;
   }
 
   /** Everything happens in `wait`: a piece is through when the last branch has it. */
@@ -220,7 +236,7 @@ class TeeEngine implements TransferEngine {
       this.#head = this.#head.subarray(part.length);
       this.#toAll(part.length, (branch, done) => branch.write(part, done), resume);
     } else if (this.ended) resume(null, SOURCE_ENDED);
-    else if (this.reason !== undefined || !this.#acquirePipes()) this.#copy(count, resume);
+    else if (this.#refusal !== undefined || !this.#acquirePipes()) this.#copy(count, resume);
     else this.#fill(count, resume);
   }
 
@@ -250,9 +266,7 @@ class TeeEngine implements TransferEngine {
     const pipe = first.pipe as Pipe;
     const fd = this.#source.descriptor();
     const result =
-      fd < 0
-        ? -constants.EBADF
-        : syscalls.splice(fd, null, pipe.writeFd, null, Math.min(count, PIECE_MAX), SPLICE_FLAGS);
+      fd < 0 ? -EBADF : syscalls.splice(fd, null, pipe.writeFd, null, Math.min(count, PIECE_MAX), SPLICE_FLAGS);
     if (result > 0) {
       this.#source.took(result);
       pipe.held = result;
@@ -263,6 +277,10 @@ class TeeEngine implements TransferEngine {
     } else if (result === -EINTR) resume(null, 0);
     else if (result === -EAGAIN) {
       this.#releasePipes(); // none is held while idle
+      this.#copy(1, resume); // the wake-up; what comes with it is spliced
+    } else if (SPLICE_REFUSALS.has(result)) {
+      this.#refusal = `splice from the source was refused by the kernel (${new SyscallError(result, 'splice').code})`;
+      this.#releasePipes();
       this.#copy(count, resume);
     } else {
       this.failed = 'source';
@@ -291,15 +309,36 @@ class TeeEngine implements TransferEngine {
   #tee(from: Pipe, bytes: number, resume: Resume): void {
     for (const branch of this.#live.slice(1)) {
       const pipe = branch.pipe as Pipe;
-      const result = syscalls.tee(from.readFd, pipe.writeFd, bytes, constants.SPLICE_F_NONBLOCK);
+      let result: number;
+      do result = syscalls.tee(from.readFd, pipe.writeFd, bytes, constants.SPLICE_F_NONBLOCK);
+      while (result === -EINTR);
       pipe.held = Math.max(0, result);
       if (result !== bytes) {
-        // Cannot be, with as many slots; but nobody must ever get only a part of a piece.
-        resume(new SyscallError(result < 0 ? result : EIO, 'tee'), 0);
+        // Nobody must ever get only a part of a piece.
+        if (result < 0) this.#refusal = `tee was refused by the kernel (${new SyscallError(result, 'tee').code})`;
+        this.#copyPiece(from, resume);
         return;
       }
     }
     this.#toAll(bytes, (branch, done) => branch.drain(done), resume);
+  }
+
+  /** What the first pipe holds goes to all by copying; what the others have got of it by tee(2) is thrown away. */
+  #copyPiece(from: Pipe, resume: Resume): void {
+    const piece = Buffer.allocUnsafe(from.held);
+    let taken = 0;
+    while (from.held > 0) {
+      const read = takeFromPipe(from, piece.subarray(taken), from.held);
+      if (read <= 0) {
+        this.missing = piece.length;
+        this.failed = 'source';
+        resume(new SyscallError(read === 0 ? EIO : read, 'read'), 0);
+        return;
+      }
+      taken += read;
+    }
+    this.#releasePipes();
+    this.#toAll(piece.length, (branch, done) => branch.write(piece, done), resume);
   }
 
   /** Lets the loop go on after a turn's share, however fast all ends are (rule 2). */
@@ -432,8 +471,14 @@ async function run(
     (from.socket === undefined ? 'the source is a file' : undefined) ??
     ends.find((end) => end.refused !== undefined)?.refused;
   const settled: (() => void)[] = [];
-  for (const end of ends) branches.push(await branchOf(end, refused !== undefined, settled, signal));
-  const source = refused === undefined ? from.take() : new StreamSource(from.stream());
+  let source: KernelSource;
+  try {
+    for (const end of ends) branches.push(await branchOf(end, refused !== undefined, settled, signal));
+    source = refused === undefined ? from.take() : new StreamSource(from.stream());
+  } catch (error) {
+    for (const settle of settled) settle(); // a turn that is held would hold up its socket for ever
+    throw transferError(error, 0);
+  }
   const engine = new TeeEngine({ source, branches, dropAfter: timeoutOf(dropAfter, 'dropAfter', 0), refused });
   return new Promise((resolve, reject) => {
     const transfer = new Transfer({
@@ -443,7 +488,7 @@ async function run(
       onProgress,
       onEnd(error, result) {
         from.socket?.off('close', onSourceClose);
-        source.giveBack(engine.close(), engine.ended);
+        source.giveBack(engine.close(), engine.ended, engine.missing);
         for (const settle of settled) settle();
         if (error === null) resolve({ ...result, destinations: resultsOf(branches) });
         else {
@@ -487,17 +532,18 @@ async function branchOf(
 
 function turnOf(socket: Socket, signal: AbortSignal | undefined): Promise<WriteTurn> {
   return new Promise((resolve, reject) => {
+    const settle = (done: () => void): void => {
+      signal?.removeEventListener('abort', onAbort);
+      done();
+    };
     const onAbort = (): void => {
       request.cancel();
-      reject(abortError(signal as AbortSignal, 0));
+      settle(() => reject(abortError(signal as AbortSignal, 0)));
     };
     const request = requestWriteTurn(socket, socket, {
-      begin(turn) {
-        signal?.removeEventListener('abort', onAbort);
-        resolve(turn);
-      },
-      dropped: () => reject(closed('destination')),
-      lost: (error) => reject(transferError(error ?? closed('destination'), 0)),
+      begin: (turn) => settle(() => resolve(turn)),
+      dropped: () => settle(() => reject(closed('destination'))),
+      lost: (error) => settle(() => reject(transferError(error ?? closed('destination'), 0))),
     });
     signal?.addEventListener('abort', onAbort);
   });

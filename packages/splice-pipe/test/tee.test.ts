@@ -1,5 +1,5 @@
 /** tee(): one source, several destinations, every byte to each. */
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Socket } from 'node:net';
@@ -192,6 +192,27 @@ kernelTest('aborted: it stops, and the streams stay', async (t) => {
     writer.write('more');
     t.is(String((await once(source, 'data'))[0]), 'more');
   });
+});
+
+kernelTest("aborted, or a destination lost, while turns are waited for: nobody's turn is kept", async (t) => {
+  for (const how of ['abort', 'destroy'] as const) {
+    await withTee(['tcp', 'tcp'], async ({ source, destinations, readers }) => {
+      const [free, busy] = destinations as [Socket, Socket];
+      busy.on('error', () => {});
+      readers[1]?.pause();
+      busy.write(Buffer.alloc(32 * MiB)); // its turn does not come: nobody reads
+      const received = gather(readers[0] as Socket);
+      const controller = new AbortController();
+      const result = tee(source, [free, busy], { signal: controller.signal });
+      await new Promise((resolve) => setImmediate(resolve));
+      if (how === 'abort') controller.abort();
+      else busy.destroy();
+      t.is((await failure(result)).code, how === 'abort' ? 'ABORT_ERR' : 'ERR_STREAM_DESTROYED');
+      t.is(getEventListeners(controller.signal, 'abort').length, 0);
+      free.write('|');
+      await until(() => received.bytes().length === 1);
+    });
+  }
 });
 
 kernelTest('with a stream that the kernel cannot reach everything is copied, and says so', async (t) => {
