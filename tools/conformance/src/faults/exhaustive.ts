@@ -41,7 +41,7 @@ export function mustArrive(call: string, fault: Fault): boolean {
 /** Calls of each traffic that are disturbed. */
 export const FIRST_CALLS = 20;
 
-/** Milliseconds after which a run counts as hanging. */
+/** Milliseconds after which a run counts as hanging, unless the caller says otherwise. */
 const PATIENCE = 10_000;
 
 export interface Trial {
@@ -59,13 +59,15 @@ export const describeFault = (fault: Fault): string =>
   fault.kind === 'short' ? 'a count of 1' : `${fault.code}${(fault.times ?? 1) > 1 ? ` × ${fault.times}` : ''}`;
 
 /** What is wrong with how one delivery ended, or undefined. */
-export function complaintOf({ received, error, bytes }: Delivery, content: Buffer): string | undefined {
+export function complaintOf(delivery: Delivery, whole: Buffer): string | undefined {
+  const { received, error, bytes, expected: content = whole, mayLose } = delivery;
   if (error === undefined) {
     if (!received.equals(content)) return `success was told, and ${received.length} bytes arrived, or wrong ones`;
     return bytes === content.length ? undefined : `success was told with ${bytes} of ${content.length} bytes`;
   }
   if (typeof error.code !== 'string' || error.message === '') return `an error that is not clear: ${error}`;
   if (!received.equals(content.subarray(0, received.length))) return 'what arrived is no beginning of what was sent';
+  if (mayLose !== undefined && received.length < bytes) return undefined;
   if (bytes !== received.length) return `${error.code} told ${bytes} bytes, and ${received.length} arrived`;
   return undefined;
 }
@@ -74,11 +76,12 @@ export function complaintOf({ received, error, bytes }: Delivery, content: Buffe
 async function runOnce(
   traffic: Traffic,
   content: Buffer,
+  patience: number,
   plan?: FaultPlan,
 ): Promise<{ readonly deliveries: readonly Delivery[]; readonly report: FaultReport; readonly thrown: unknown }> {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-fault-'));
   const setting = { directory, content };
-  let patience: NodeJS.Timeout | undefined;
+  let timer: NodeJS.Timeout | undefined;
   let thrown: unknown;
   try {
     traffic.prepare?.(setting);
@@ -86,7 +89,7 @@ async function runOnce(
       Promise.race([
         traffic.run(setting),
         new Promise<never>((_resolve, reject) => {
-          patience = setTimeout(() => reject(new Error(`it hung for ${PATIENCE} ms`)), PATIENCE);
+          timer = setTimeout(() => reject(new Error(`it hung for ${patience} ms`)), patience);
         }),
       ]).catch((error: unknown) => {
         thrown = error;
@@ -95,21 +98,21 @@ async function runOnce(
     );
     return { deliveries: value, report, thrown };
   } finally {
-    clearTimeout(patience);
+    clearTimeout(timer);
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
 const told = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
-async function attempt(traffic: Traffic, content: Buffer, plan: FaultPlan): Promise<Trial> {
+async function attempt(traffic: Traffic, content: Buffer, plan: FaultPlan, patience: number): Promise<Trial> {
   let stray: unknown;
   const onStray = (error: unknown): void => {
     stray ??= error;
   };
   process.on('uncaughtException', onStray);
   process.on('unhandledRejection', onStray);
-  const { deliveries, report, thrown } = await runOnce(traffic, content, plan);
+  const { deliveries, report, thrown } = await runOnce(traffic, content, patience, plan);
   await new Promise((resolve) => setImmediate(resolve));
   process.off('uncaughtException', onStray);
   process.off('unhandledRejection', onStray);
@@ -125,11 +128,26 @@ async function attempt(traffic: Traffic, content: Buffer, plan: FaultPlan): Prom
 
 const openDescriptors = (): number => readdirSync('/proc/self/fd').length;
 
+/** Turns of the loop in which what Node closes on its own threads may still be open. */
+const CLOSING_TURNS = 200;
+
+/** Descriptors that stay open, of those beyond `before`. */
+async function keptBeyond(before: number, pooled: () => number): Promise<number> {
+  let kept = openDescriptors() - pooled() - before;
+  for (let turn = 0; kept > 0 && turn < CLOSING_TURNS; turn++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    kept = openDescriptors() - pooled() - before;
+  }
+  return kept;
+}
+
 export interface ExhaustiveOptions {
   readonly content: Buffer;
   readonly faults?: readonly Fault[];
   /** Calls disturbed, from the first on. */
   readonly firstCalls?: number;
+  /** Milliseconds after which a run counts as hanging. */
+  readonly patience?: number;
   /** Descriptors that may be open afterwards without being a leak, such as those of idle pipes; asked then. */
   readonly pooled?: () => number;
   readonly onTrial?: (trial: Trial) => void;
@@ -137,10 +155,17 @@ export interface ExhaustiveOptions {
 
 /** All trials of one traffic. The first complaint about descriptors counts for the trial they were lost in. */
 export async function exhaust(traffic: Traffic, options: ExhaustiveOptions): Promise<readonly Trial[]> {
-  const { content, faults = FAULTS, firstCalls = FIRST_CALLS, pooled = () => 0, onTrial } = options;
+  const {
+    content,
+    faults = FAULTS,
+    firstCalls = FIRST_CALLS,
+    patience = PATIENCE,
+    pooled = () => 0,
+    onTrial,
+  } = options;
   // Twice: what is probed, bound and started once is not part of the traffic.
-  await runOnce(traffic, content);
-  const { report, deliveries, thrown } = await runOnce(traffic, content);
+  await runOnce(traffic, content, patience);
+  const { report, deliveries, thrown } = await runOnce(traffic, content, patience);
   if (thrown !== undefined) throw thrown;
   for (const delivery of deliveries) {
     const complaint = complaintOf(delivery, content) ?? delivery.error?.message;
@@ -150,8 +175,8 @@ export async function exhaust(traffic: Traffic, options: ExhaustiveOptions): Pro
   for (let at = 1; at <= Math.min(firstCalls, report.calls.length); at++) {
     for (const fault of faults) {
       const before = openDescriptors() - pooled();
-      let trial = await attempt(traffic, content, { at, fault });
-      const kept = openDescriptors() - pooled() - before;
+      let trial = await attempt(traffic, content, { at, fault }, patience);
+      const kept = await keptBeyond(before, pooled);
       if (kept > 0 && trial.complaint === undefined) trial = { ...trial, complaint: `${kept} descriptors stayed open` };
       trials.push(trial);
       onTrial?.(trial);

@@ -127,7 +127,8 @@ function disturbingNode(name: string, native: NodeCall, countIndex: number | und
     const fault = disturbance(`fs.${name}`);
     if (fault === undefined) return native(...args);
     if (fault.kind === 'errno') {
-      setImmediate(callback as (error: Error) => void, nodeError(fault.code, name));
+      // With what Node's callbacks bring besides: fs.WriteStream goes on with the buffer it is given back.
+      setImmediate(callback as (...results: unknown[]) => void, nodeError(fault.code, name), 0, args[1]);
       return;
     }
     const hasCount = countIndex !== undefined && typeof args[countIndex] === 'number';

@@ -12,6 +12,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     calls: { type: 'string', default: '20' },
     size: { type: 'string', default: '1000000' },
+    patience: { type: 'string', default: '10000' },
   },
 });
 const content = pattern(Number(values.size));
@@ -22,6 +23,7 @@ for (const traffic of allTraffic) {
   const trials = await exhaust(traffic, {
     content,
     firstCalls: Number(values.calls),
+    patience: Number(values.patience),
     pooled: () => 2 * pipePoolStats().idle,
     onTrial({ at, fault, call, complaint }) {
       if (complaint !== undefined)

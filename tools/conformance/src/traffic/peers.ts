@@ -52,8 +52,24 @@ export function arrival(stream: NodeJS.ReadableStream): Promise<Buffer> {
   const chunks: Buffer[] = [];
   return new Promise((resolve) => {
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    if ((stream as Socket).closed || (stream as Socket).readableEnded) resolve(Buffer.concat(chunks));
     for (const event of ['end', 'error', 'close']) stream.once(event, () => resolve(Buffer.concat(chunks)));
   });
+}
+
+/** Turns of the loop without a byte, after which a sender counts as having come to a halt. */
+const HALTED_TURNS = 10;
+
+/** {@link arrival}, of which nothing is read before the sender has come to a halt; `sent` tells how far it is. */
+export async function lateArrival(stream: NodeJS.ReadableStream, sent: () => number): Promise<Buffer> {
+  let before = -1;
+  for (let still = 0; still < HALTED_TURNS; still++) {
+    const now = sent();
+    if (now !== before) still = 0;
+    before = now;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  return arrival(stream);
 }
 
 export interface Answer {

@@ -18,6 +18,10 @@ export interface Delivery {
   readonly bytes: number;
   /** How, as the API says. */
   readonly method?: string | undefined;
+  /** What was to arrive here, if it is not the setting's content. */
+  readonly expected?: Buffer | undefined;
+  /** Why fewer bytes than have left may have arrived, where the kernel throws away what is on its way; never more may. */
+  readonly mayLose?: string | undefined;
 }
 
 export interface Traffic {
