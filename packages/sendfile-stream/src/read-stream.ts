@@ -12,7 +12,13 @@ import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import { constants, feature, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
-import { bodyFraming, isEndedByPipeline, isOutgoingMessage, OwnedDescriptor } from '@zerocopy/core-syscalls/internals';
+import {
+  bodyFraming,
+  isEndedByPipeline,
+  isOutgoingMessage,
+  OwnedDescriptor,
+  PipedDestination,
+} from '@zerocopy/core-syscalls/internals';
 import { cachedFs } from './cached-open.js';
 import {
   announce,
@@ -52,6 +58,7 @@ interface PipeOptions {
 interface Route {
   readonly destination: NodeJS.WritableStream;
   readonly options: PipeOptions | undefined;
+  piped?: PipedDestination;
   send?: Send;
 }
 
@@ -175,8 +182,12 @@ export class SendfileReadStream extends ReadStream {
     if (refused !== undefined) {
       return this.#fallBack(refused) ? super.pipe(destination, options) : destination;
     }
-    this.#route = { destination, options };
-    destination.emit('pipe', this as unknown as NodeJS.ReadableStream);
+    const route: Route = { destination, options };
+    this.#route = route;
+    route.piped = new PipedDestination(this, destination, () => {
+      // Once it sends, the transfer finds out, and waits for what is under way.
+      if (this.#route === route && route.send === undefined) this.#endRoute(() => {});
+    });
     if (this.#isOpen) process.nextTick(() => this.#begin());
     else this.#onOpen = () => this.#begin();
     return destination;
@@ -186,7 +197,7 @@ export class SendfileReadStream extends ReadStream {
     const route = this.#route;
     if (route !== undefined && (destination === undefined || destination === route.destination)) {
       this.#endRoute(() => {});
-      route.destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
+      route.piped?.unpipe();
       return this;
     }
     return super.unpipe(destination);
@@ -389,7 +400,7 @@ export class SendfileReadStream extends ReadStream {
         if (current && !this.destroyed) this.#finish(route);
         break;
       case 'destination-failed':
-        if (!this.destroyed) route.destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
+        if (!this.destroyed) route.piped?.unpipe();
         break;
       case 'failed':
         this.#settle = () => send?.settle('destroy');
@@ -411,13 +422,7 @@ export class SendfileReadStream extends ReadStream {
   /** All bytes are out: ends as an ordinary Readable whose last chunk has been consumed. */
   #finish(route: Route): void {
     const { destination } = route;
-    const emitUnpipe = (): void => {
-      destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
-    };
-    if (this.#endsDestination(route)) {
-      destination.once('finish', emitUnpipe);
-      this.once('end', () => destination.end());
-    } else this.once('end', emitUnpipe);
+    this.once('end', () => (this.#endsDestination(route) ? destination.end() : route.piped?.unpipe()));
     this.push(null);
     this.resume();
   }
@@ -439,8 +444,7 @@ export class SendfileReadStream extends ReadStream {
     if (!this.#fallBack(reason)) return;
     this.#endRoute(() => {
       if (this.destroyed) return;
-      route.destination.emit('unpipe', this as unknown as NodeJS.ReadableStream);
-      super.pipe(route.destination, route.options);
+      route.piped?.handOver(() => super.pipe(route.destination, route.options));
     });
   }
 

@@ -9,7 +9,7 @@
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { isSocket } from '@zerocopy/core-syscalls/internals';
+import { isSocket, PipedDestination } from '@zerocopy/core-syscalls/internals';
 import { refusalOfDestination } from './destination.js';
 import { unavailable } from './endpoint.js';
 import { invalidArgument } from './options.js';
@@ -24,6 +24,7 @@ interface Route {
   readonly destination: Socket;
   readonly options: PipeOptions | undefined;
   readonly relay: Relay;
+  piped?: PipedDestination;
 }
 
 export class SpliceReadStream extends Readable {
@@ -82,7 +83,7 @@ export class SpliceReadStream extends Readable {
     }
     this.#route = undefined;
     route.relay.stop(null);
-    route.destination.emit('unpipe', this);
+    route.piped?.unpipe();
     return this;
   }
 
@@ -170,7 +171,7 @@ export class SpliceReadStream extends Readable {
     const onClose = (): void => relay.lost(socket.errored ?? closed('source'), 'source');
     socket.on('close', onClose);
     this.#route = route;
-    destination.emit('pipe', this);
+    route.piped = new PipedDestination(this, destination, () => {}); // the relay finds out itself
     // As data does with Node's pipe, the bytes begin to flow in a later tick.
     process.nextTick(() => {
       if (this.#route === route) relay.start();
@@ -187,20 +188,14 @@ export class SpliceReadStream extends Readable {
     // A socket that its owner has destroyed is, as in any pipeline, a premature close.
     if (error !== null && failed !== 'destination')
       this.destroy(this.#socket.destroyed ? (this.#socket.errored ?? undefined) : cause);
-    else if (error !== null) route.destination.emit('unpipe', this);
+    else if (error !== null) route.piped?.unpipe();
     else if (current && ended && !this.destroyed) this.#finish(route);
     for (const then of this.#afterRelay.splice(0)) then();
   }
 
   /** Ends as an ordinary Readable whose last chunk has been consumed. */
-  #finish({ destination, options }: Route): void {
-    const emitUnpipe = (): void => {
-      destination.emit('unpipe', this);
-    };
-    if (options?.end !== false) {
-      destination.once('finish', emitUnpipe);
-      this.once('end', () => destination.end());
-    } else this.once('end', emitUnpipe);
+  #finish({ destination, options, piped }: Route): void {
+    this.once('end', () => (options?.end === false ? piped?.unpipe() : destination.end()));
     this.push(null);
     this.resume();
   }
@@ -211,8 +206,7 @@ export class SpliceReadStream extends Readable {
     this.#fallBack(reason);
     this.#afterRelay.push(() => {
       if (this.destroyed) return;
-      route.destination.emit('unpipe', this);
-      super.pipe(route.destination, route.options);
+      route.piped?.handOver(() => super.pipe(route.destination, route.options));
       if (this.#readHeldBack) this.push(''); // ends the read that was held back
       this.#readHeldBack = false;
     });
