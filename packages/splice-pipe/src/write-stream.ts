@@ -116,6 +116,12 @@ export class SpliceWriteStream extends WriteStream {
     };
   }
 
+  /** What is written to a corked stream waits, and the end uncorks it: nothing may go around that. */
+  override cork(): void {
+    this.#leave('the stream was corked');
+    super.cork();
+  }
+
   override _final(callback: WriteCallback): void {
     const own = (WriteStream.prototype as unknown as Finalizable)._final;
     this.#whenOrdinary('the stream was ended', () => (own === undefined ? callback() : own.call(this, callback)));
@@ -134,7 +140,9 @@ export class SpliceWriteStream extends WriteStream {
     if (this.destroyed || this.writableEnded) return;
     const own = this.#foreignFs
       ? 'the option fs is set'
-      : this.#running && 'it was piped into again before the kernel path had been left';
+      : this.writableCorked > 0
+        ? 'the stream is corked'
+        : this.#running && 'it was piped into again before the kernel path had been left';
     const refused = own ?? refusalOfPipe(source);
     if (refused !== undefined) this.#fallBack(refused);
     else if (isSocket(source)) this.#prepareSocket(source);
@@ -171,18 +179,27 @@ export class SpliceWriteStream extends WriteStream {
   }
 
   #newRoute(source: Readable, release: () => void): Route {
-    return {
+    const route: Route = {
       source,
       release,
       onNewListener: (event) => {
         if (event === 'data' || event === 'readable') this.#leave(`a '${event}' listener was added to the source`);
       },
-      onPause: () => this.#leave('the source was paused'),
-      onClose: () => {
-        const { relay } = this.#route ?? {};
-        relay?.lost(source.errored ?? new Error('the source was closed'), 'source');
+      onPause: () => {
+        // Node's pipe pauses, and resumes, a source that brings more than is written: that is not the user's doing.
+        if (!this.writableNeedDrain) this.#leave('the source was paused');
       },
+      onClose: () => route.relay?.lost(source.errored ?? new Error('the source was closed'), 'source'),
     };
+    source.on('newListener', route.onNewListener);
+    source.on('pause', route.onPause);
+    return route;
+  }
+
+  #stopListening({ source, onNewListener, onPause, onClose }: Route): void {
+    source.off('newListener', onNewListener);
+    source.off('pause', onPause);
+    source.off('close', onClose);
   }
 
   /** Once the file is open, and all that came before is in it. */
@@ -207,8 +224,6 @@ export class SpliceWriteStream extends WriteStream {
       this.#leave('the descriptor cannot be duplicated');
       return;
     }
-    route.source.on('newListener', route.onNewListener);
-    route.source.on('pause', route.onPause);
     route.source.on('close', route.onClose);
     const before = this.bytesWritten;
     let seen = 0;
@@ -238,9 +253,7 @@ export class SpliceWriteStream extends WriteStream {
 
   #onRelayEnd(route: Route, { error, result, failed }: RelayOutcome): void {
     const { source } = route;
-    source.off('newListener', route.onNewListener);
-    source.off('pause', route.onPause);
-    source.off('close', route.onClose);
+    this.#stopListening(route);
     if (this.#route === route) this.#route = undefined;
     this.#running = undefined;
     if (result.bytes > 0 || this.#method === undefined) this.#method = result.method;
@@ -274,8 +287,10 @@ export class SpliceWriteStream extends WriteStream {
     if (route === undefined) return;
     this.#route = undefined;
     if (reason !== undefined && !this.destroyed && !this.writableEnded) this.#fallBack(reason);
-    if (route.relay === undefined) route.release();
-    else route.relay.stop(null);
+    if (route.relay === undefined) {
+      this.#stopListening(route);
+      route.release();
+    } else route.relay.stop(null);
   }
 
   #fallBack(reason: string): void {
