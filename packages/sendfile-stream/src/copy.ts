@@ -17,8 +17,10 @@ export interface CopySource {
   release(): void;
   /** Of the first byte; null: the descriptor's own position. */
   readonly position: number | null;
-  /** Bytes promised; undefined: to the end, wherever that is. */
-  readonly length: number | undefined;
+  /** Bytes, at most. */
+  readonly length: number;
+  /** Fewer are an error: so many have been announced, or the file had them at the start. */
+  readonly promised: boolean;
 }
 
 export interface CopyOptions {
@@ -37,23 +39,24 @@ export async function copyToStream(
   fallbackReason: string,
 ): Promise<TransferResult> {
   const startedAt = performance.now();
-  const { length } = source;
+  const { length, promised } = source;
+  const total = promised ? length : undefined;
   let bytes = 0;
 
   async function* chunks(): AsyncGenerator<Buffer> {
-    while (length === undefined || bytes < length) {
-      const size = Math.min(CHUNK_SIZE, (length ?? Number.POSITIVE_INFINITY) - bytes);
+    while (bytes < length) {
+      const size = Math.min(CHUNK_SIZE, length - bytes);
       const position = source.position === null ? null : source.position + bytes;
       const buffer = Buffer.allocUnsafe(size);
       source.hold();
       const bytesRead = await readAsync(source.fd, buffer, size, position).finally(source.release);
       if (bytesRead === 0) {
-        if (length === undefined) return;
+        if (!promised) return;
         throw endedEarly(bytes, length);
       }
       yield buffer.subarray(0, bytesRead);
       bytes += bytesRead;
-      onProgress?.(bytes, length);
+      onProgress?.(bytes, total);
     }
   }
 

@@ -357,10 +357,11 @@ function withinPromise(message: OutgoingMessage, range: SendRange | undefined): 
 function copySource(file: OpenSource, range: SendRange | undefined, { start, end }: SendFileOptions): CopySource {
   const { fd } = file;
   const held = { hold: () => file.hold(), release: () => void file.release()?.catch(() => {}) };
-  if (range !== undefined) return { ...range, ...held };
+  if (range !== undefined) return { ...range, promised: true, ...held };
   const position = start ?? null;
-  // Of a file that cannot be sized, `end` is a bound and not a promise; such files are read to their end without one.
-  return { fd, position, length: end === undefined ? undefined : end + 1 - (start ?? 0), ...held };
+  // Of a file that cannot be sized, or is empty, `end` is a bound and not a promise.
+  const length = end === undefined ? Number.POSITIVE_INFINITY : end + 1 - (start ?? 0);
+  return { fd, position, length, promised: false, ...held };
 }
 
 /** Nothing of the message has been sent and nothing else is promised: the file is all of its body. */
