@@ -1,0 +1,111 @@
+/**
+ * Runs a program by both and compares.
+ *
+ * Where Node itself can end in several ways, by the moment at which its threads answer, ours may end in any of them: a
+ * difference counts only if repeated runs of Node never come to what ours came to. What is a violation counts at once.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { holdings, leaks } from './leaks.js';
+import { type Family, type Observation, type Outcome, Run, type Side, uncaught } from './run.js';
+import type { Workspace } from './workspace.js';
+
+export interface Verdict {
+  /** Empty: the same. */
+  readonly differences: readonly string[];
+  /** Runs of Node that it took to find one like ours. */
+  readonly runs: number;
+  readonly node?: Observation;
+  readonly ours?: Observation;
+  /** Of the first two runs. */
+  readonly first: readonly string[];
+}
+
+/** In milliseconds, of the first runs and of the repeated ones. */
+const PATIENCE = [30, 150, 600] as const;
+/** Those of Node's repeated runs, in turn. */
+const LATENCY = [0, 0.1, 0.3, 1, 10, 0.05, 3, 25, 0.2, 0.5, 0, 0.7] as const;
+const REPEATS = LATENCY.length;
+
+export async function observe<Program>(
+  family: Family<Program>,
+  program: Program,
+  side: Side,
+  workspace: Workspace,
+  patience: number = PATIENCE[0],
+  latency = 0,
+): Promise<Observation> {
+  const run = new Run(side, workspace, patience, latency);
+  const before = holdings();
+  uncaught.length = 0;
+  let observation: Observation;
+  try {
+    observation = await family.run(program, run);
+  } finally {
+    await run.clean();
+  }
+  const left = side === 'ours' ? await leaks(before) : [];
+  if (side === 'node') await leaks(before); // what comes later would count against ours
+  const violations = [
+    ...run.violations,
+    ...observation.violations,
+    ...left,
+    ...uncaught.map((error) => `uncaught: ${describe(error)}`),
+  ];
+  return { ...observation, waited: run.waited, violations };
+}
+
+export async function examine<Program>(
+  family: Family<Program>,
+  program: Program,
+  workspace: Workspace,
+): Promise<Verdict> {
+  let node = await observe(family, program, 'node', workspace);
+  let ours = await observe(family, program, 'ours', workspace);
+  const first = compare(family, program, node, ours);
+  for (let runs = 1; ; runs++) {
+    const differences = runs === 1 ? first : compare(family, program, node, ours);
+    const final = ours.violations.length > 0 || runs > REPEATS;
+    if (differences.length === 0 || final) return { differences, first, runs, node, ours };
+    const patience = runs < 3 ? PATIENCE[1] : PATIENCE[2];
+    // An outcome that was told by waiting alone may only have been slow.
+    if (ours.waited && runs < 4) ours = await observe(family, program, 'ours', workspace, patience);
+    node = await observe(family, program, 'node', workspace, patience, LATENCY[runs - 1]);
+  }
+}
+
+function compare<Program>(family: Family<Program>, program: Program, node: Observation, ours: Observation): string[] {
+  const expected = withoutRacingCodes(node.outcome);
+  const actual = withoutRacingCodes(ours.outcome);
+  family.reconcile?.(program, expected, actual);
+  return [
+    ...ours.violations.map((violation) => `ours: ${violation}`),
+    ...node.violations.map((violation) => `Node: ${violation}`),
+    ...differencesOf('', expected, actual),
+  ];
+}
+
+/** A copy without the difference between a write that met the connection's end and a read that did: both see it. */
+function withoutRacingCodes(outcome: Outcome): Outcome {
+  return JSON.parse(
+    JSON.stringify(outcome, (_name, value) => (value === undefined ? null : value)).replaceAll(
+      /\bEPIPE\b/g,
+      'ECONNRESET',
+    ),
+  );
+}
+
+function differencesOf(path: string, expected: unknown, actual: unknown): string[] {
+  if (isDeepStrictEqual(expected, actual)) return [];
+  if (isRecord(expected) && isRecord(actual)) {
+    const names = new Set([...Object.keys(expected), ...Object.keys(actual)]);
+    return [...names].flatMap((name) =>
+      differencesOf(path === '' ? name : `${path}.${name}`, expected[name], actual[name]),
+    );
+  }
+  return [`${path}: Node ${JSON.stringify(expected)}, ours ${JSON.stringify(actual)}`];
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+const describe = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));

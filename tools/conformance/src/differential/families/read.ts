@@ -1,0 +1,355 @@
+/** A file read in user space: `createMmapReadStream` and `createSendfileStream` against `fs.createReadStream`; `mapFile`. */
+import fs from 'node:fs';
+import { open } from 'node:fs/promises';
+import { PassThrough, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createMmapReadStream, mapFile } from '@zerocopy/mmap-buffer';
+import { createSendfileStream } from '@zerocopy/sendfile-stream';
+import fc from 'fast-check';
+import { compact, fileSpec, KiB, range, seldom } from '../arbitraries.js';
+import { content, difference, shareOf } from '../bytes.js';
+import { codeOf, Journal, type Step } from '../journal.js';
+import { closeStream, type Family, type Observation, type Outcome, type Run } from '../run.js';
+import { contentOf, type FileSpec } from '../workspace.js';
+
+export type ReadAction =
+  | { readonly do: 'destroy'; readonly error?: boolean | undefined }
+  | { readonly do: 'abort' | 'pause' | 'pause for a turn' | 'resume' | 'truncate' | 'unshift' };
+
+export interface ReadProgram {
+  readonly subject: 'mmap' | 'sendfile' | 'map';
+  readonly file: FileSpec | 'missing' | 'directory' | 'device' | 'procfs';
+  readonly by: 'path' | 'descriptor' | 'handle';
+  readonly options: {
+    readonly start?: number | undefined;
+    readonly end?: number | undefined;
+    readonly highWaterMark?: number | undefined;
+    readonly autoClose?: boolean | undefined;
+    readonly emitClose?: boolean | undefined;
+    readonly encoding?: 'latin1' | 'hex' | undefined;
+  };
+  readonly signal?: boolean | undefined;
+  readonly reader: 'data' | 'readable' | 'for await' | 'for await, until' | 'pipe' | 'pipeline';
+  /** Bytes of each read(), for 'readable'. */
+  readonly piece?: number | undefined;
+  readonly steps: readonly Step<ReadAction>[];
+}
+
+const EVENTS = ['open', 'ready', 'end', 'error', 'close'];
+
+async function run(program: ReadProgram, run: Run): Promise<Observation> {
+  if (program.subject === 'map') return runMap(program, run);
+  const { workspace } = run;
+  const truncates = program.steps.some(({ what }) => what.do === 'truncate');
+  const path =
+    typeof program.file === 'object'
+      ? truncates
+        ? workspace.copyOf(program.file)
+        : workspace.file(program.file)
+      : program.file === 'missing'
+        ? workspace.scratch()
+        : program.file === 'directory'
+          ? workspace.scratchDirectory()
+          : program.file === 'procfs'
+            ? '/proc/version'
+            : '/dev/null';
+  const controller = new AbortController();
+  const options: Record<string, unknown> = { ...program.options };
+  // README of mmap-buffer: "its chunks are views, of 256 KiB unless highWaterMark says otherwise".
+  if (program.subject === 'mmap' && run.side === 'node') options.highWaterMark ??= 256 * KiB;
+  if (program.signal === true) options.signal = controller.signal;
+  // Closed by the stream: destroyed it is in the end, whatever autoClose says.
+  if (program.by === 'descriptor') options.fd = fs.openSync(path, 'r');
+  if (program.by === 'handle') {
+    const handle = await open(path, 'r');
+    options.fd = handle;
+    run.defer(() => handle.close().catch(() => {}));
+  }
+  const chunks: Buffer[] = [];
+  let got = 0;
+  let largest = 0;
+  const take = (chunk: Buffer | string): void => {
+    const bytes = Buffer.from(chunk as string);
+    chunks.push(bytes);
+    got += bytes.length;
+    largest = Math.max(largest, bytes.length);
+    journal.level('read', got);
+  };
+  const perform = (action: ReadAction): void => {
+    switch (action.do) {
+      case 'destroy':
+        stream.destroy(action.error === true ? failure() : undefined);
+        break;
+      case 'abort':
+        controller.abort();
+        break;
+      case 'pause':
+        stream.pause();
+        break;
+      case 'pause for a turn':
+        stream.pause();
+        setImmediate(() => stream.resume());
+        break;
+      case 'resume':
+        stream.resume();
+        break;
+      case 'truncate':
+        fs.truncateSync(path, 0);
+        break;
+      case 'unshift':
+        if (!stream.readableEnded && !stream.destroyed) stream.unshift(Buffer.alloc(0));
+        break;
+    }
+  };
+  const journal = new Journal(program.steps, perform);
+  const ours = program.subject === 'mmap' ? createMmapReadStream : createSendfileStream;
+  const stream = run.pick(fs.createReadStream, ours)(path, options as never) as fs.ReadStream;
+  run.defer(() => closeStream(stream));
+  journal.watch('source', stream, EVENTS);
+  let reading = true;
+  read(program, stream, take)
+    .then(
+      () => journal.note('reader', 'done'),
+      (error) => journal.note('reader', `error ${codeOf(error)}`),
+    )
+    .finally(() => {
+      reading = false;
+    });
+  journal.cue('same tick');
+  process.nextTick(() => journal.cue('next tick'));
+  const keeps = program.options.autoClose === false;
+  const settled = await run.settle(
+    journal,
+    () =>
+      !reading && (stream.closed || (keeps && !stream.destroyed && (stream.readableEnded || stream.errored !== null))),
+  );
+
+  const bytes = Buffer.concat(chunks);
+  const expected = expectedOf(program);
+  const share = expected === undefined ? bytes.length : shareOf(bytes, expected);
+  if (share === undefined) run.violation(`of the file ${difference(bytes, expected as Buffer)}`);
+  const { highWaterMark } = program.options;
+  const most = (highWaterMark ?? 256 * KiB) * (program.options.encoding === 'hex' ? 2 : 1);
+  if (program.reader !== 'readable' && program.options.encoding !== 'latin1' && largest > most)
+    run.violation(`a chunk of ${largest} bytes`);
+  const whole = share === 'all' || share === 'empty';
+  return {
+    violations: [],
+    outcome: {
+      ended: settled,
+      events: journal.entries(),
+      source: {
+        destroyed: stream.destroyed,
+        closed: stream.closed,
+        errored: stream.errored && codeOf(stream.errored),
+        readableEnded: stream.readableEnded,
+        readableFlowing: stream.readableFlowing,
+        readableDidRead: stream.readableDidRead,
+        pending: stream.pending,
+        ...(whole ? { bytesRead: stream.bytesRead } : {}),
+      },
+      share,
+    },
+  };
+}
+
+async function read(
+  program: ReadProgram,
+  stream: fs.ReadStream,
+  take: (chunk: Buffer | string) => void,
+): Promise<void> {
+  switch (program.reader) {
+    case 'data':
+      stream.on('data', take);
+      return finished(stream);
+    case 'readable':
+      stream.on('readable', () => {
+        const { piece } = program;
+        for (let chunk = stream.read(piece); chunk !== null; chunk = stream.read(piece)) take(chunk);
+      });
+      return finished(stream);
+    case 'for await':
+      for await (const chunk of stream) take(chunk as Buffer);
+      return;
+    case 'for await, until':
+      for await (const chunk of stream) {
+        take(chunk as Buffer);
+        break;
+      }
+      return;
+    case 'pipe': {
+      const target = new PassThrough().on('data', take);
+      stream.pipe(target);
+      return finished(stream);
+    }
+    case 'pipeline':
+      await pipeline(
+        stream,
+        new Writable({
+          decodeStrings: false,
+          write(chunk, _encoding, done) {
+            take(chunk);
+            setImmediate(done);
+          },
+        }),
+      );
+  }
+}
+
+const finished = (stream: fs.ReadStream): Promise<void> =>
+  new Promise((resolve, reject) => {
+    stream.once('end', resolve).once('error', reject).once('close', resolve);
+  });
+
+async function runMap(program: ReadProgram, run: Run): Promise<Observation> {
+  const { workspace } = run;
+  const spec = typeof program.file === 'object' ? program.file : undefined;
+  const path =
+    spec !== undefined
+      ? workspace.file(spec)
+      : program.file === 'directory'
+        ? workspace.scratchDirectory()
+        : workspace.scratch();
+  const offset = program.options.start ?? 0;
+  const length = program.options.end === undefined ? undefined : program.options.end - offset + 1;
+  const fits = spec !== undefined && offset + (length ?? 0) <= spec.size;
+  let outcome: Record<string, unknown>;
+  try {
+    let bytes: Buffer;
+    if (run.side === 'node') {
+      const all = fs.readFileSync(path);
+      // README of mmap-buffer: more than the file holds is an error.
+      if (!fits) throw Object.assign(new RangeError(), { code: 'ERR_OUT_OF_RANGE' });
+      bytes = all.subarray(offset, length === undefined ? undefined : offset + length);
+    } else {
+      const mapped = await mapFile(path, length === undefined ? { offset } : { offset, length });
+      bytes = Buffer.from(mapped.buffer);
+      if (mapped.length !== bytes.length) run.violation(`length is ${mapped.length}, the buffer's ${bytes.length}`);
+      await mapped.close();
+    }
+    const expected = contentOf(spec as FileSpec, offset, length === undefined ? undefined : offset + length);
+    if (!bytes.equals(expected)) run.violation(`mapped ${difference(bytes, expected)}`);
+    outcome = { length: bytes.length };
+  } catch (error) {
+    outcome = { error: codeOf(error) };
+  }
+  return { violations: [], outcome };
+}
+
+function expectedOf({ file, options: { start, end, encoding } }: ReadProgram): Buffer | undefined {
+  if (file === 'procfs') return undefined;
+  const bytes =
+    typeof file === 'object' ? contentOf(file, start, (end ?? Number.POSITIVE_INFINITY) + 1) : content(0, 0);
+  return encoding === undefined ? bytes : Buffer.from(bytes.toString(encoding));
+}
+
+const failure = (): Error => Object.assign(new Error('by the program'), { code: 'E_PROGRAM' });
+
+function reconcile(program: ReadProgram, node: Outcome, ours: Outcome): void {
+  // README of mmap-buffer: "If the file is cut short meanwhile, the stream fails with ERR_FILE_TRUNCATED; Node's own
+  // would end as if nothing were missing."
+  const truncated = program.steps.some(({ what }) => what.do === 'truncate');
+  if (
+    truncated &&
+    program.subject === 'mmap' &&
+    ours.source?.errored === 'ERR_FILE_TRUNCATED' &&
+    ours.share !== 'all'
+  ) {
+    Object.assign(node, ours);
+  }
+}
+
+function steps(program: Omit<ReadProgram, 'steps'>, bytes: number): fc.Arbitrary<Step<ReadAction>[]> {
+  const when = fc.constantFrom('same tick', 'next tick', 'source open', 'source ready', 'source end');
+  const what: fc.Arbitrary<ReadAction> = fc.oneof(
+    fc.record({ do: fc.constant('destroy' as const), error: fc.boolean() }),
+    fc.constantFrom(
+      { do: 'abort' as const },
+      { do: 'pause for a turn' as const },
+      { do: 'resume' as const },
+      { do: 'unshift' as const },
+    ),
+  );
+  // A source that is destroyed at its end may or may not be in time to fail the pipeline: its last write may be out.
+  const early =
+    program.reader === 'pipeline'
+      ? fc.record({ when: when.filter((one) => one !== 'source end'), what })
+      : fc.record({ when, what });
+  const flowing = program.reader === 'data';
+  const level = fc.record({
+    when: fc.constant('read'),
+    bytes: fc.integer({ min: 1, max: Math.max(1, bytes) }),
+    what: flowing ? what : fc.constant({ do: 'unshift' as const }),
+  });
+  const truncation = fc.record({
+    when: fc.constantFrom('source open', 'source ready'),
+    what: fc.constant({ do: 'truncate' as const }),
+  });
+  const stall = fc.tuple(
+    fc.record({ when: fc.constant('same tick'), what: fc.constant({ do: 'pause' as const }) }),
+    fc.record({
+      when: fc.constant('stalled'),
+      what: fc.constantFrom({ do: 'resume' as const }, { do: 'destroy' as const }),
+    }),
+  );
+  return fc.oneof(
+    { weight: 3, arbitrary: fc.constant<Step<ReadAction>[]>([]) },
+    { weight: 4, arbitrary: fc.array(fc.oneof(early, level), { maxLength: 2 }) },
+    { weight: 1, arbitrary: fc.array(truncation, { minLength: 1, maxLength: 1 }) },
+    {
+      weight: 1,
+      arbitrary: flowing ? stall.map((both): Step<ReadAction>[] => [...both]) : fc.constant<Step<ReadAction>[]>([]),
+    },
+  );
+}
+
+const programs: fc.Arbitrary<ReadProgram> = fc
+  .record({
+    subject: fc.constantFrom('mmap' as const, 'mmap' as const, 'sendfile' as const, 'map' as const),
+    file: fc.oneof(
+      { weight: 12, arbitrary: fileSpec },
+      {
+        weight: 1,
+        arbitrary: fc.constantFrom('missing' as const, 'directory' as const, 'device' as const, 'procfs' as const),
+      },
+    ),
+    by: fc.constantFrom('path' as const, 'path' as const, 'descriptor' as const, 'handle' as const),
+    signal: seldom(4, fc.constant(true)),
+    reader: fc.constantFrom(
+      'data' as const,
+      'data' as const,
+      'readable' as const,
+      'for await' as const,
+      'for await, until' as const,
+      'pipe' as const,
+      'pipeline' as const,
+    ),
+    piece: seldom(3, fc.integer({ min: 1000, max: 70_000 })),
+  })
+  .chain((rest) => {
+    const bytes = typeof rest.file === 'object' ? rest.file.size : 0;
+    const { subject } = rest;
+    const by = rest.file === 'missing' || subject === 'map' ? ('path' as const) : rest.by;
+    const file =
+      subject === 'map' && (rest.file === 'device' || rest.file === 'procfs') ? ('missing' as const) : rest.file;
+    return fc
+      .record({
+        ranged: range(bytes),
+        highWaterMark: seldom(3, fc.integer({ min: 900, max: 400_000 })),
+        autoClose: seldom(5, fc.boolean()),
+        emitClose: seldom(6, fc.boolean()),
+        encoding: seldom(8, fc.constantFrom('latin1' as const, 'hex' as const)),
+      })
+      .chain(({ ranged, ...other }) => {
+        const program: Omit<ReadProgram, 'steps'> = compact({
+          ...rest,
+          file,
+          by,
+          options: compact({ ...ranged, ...other }),
+        });
+        const none = fc.constant<Step<ReadAction>[]>([]);
+        return (subject === 'map' ? none : steps(program, bytes)).map((list) => ({ ...program, steps: list }));
+      });
+  });
+
+export const reading: Family<ReadProgram> = { name: 'read', programs, run, reconcile };

@@ -1,0 +1,458 @@
+/** A socket or an HTTP upload into a file: `createSpliceWriteStream` against `fs.createWriteStream`. */
+import fs, { readFileSync, readlinkSync, statSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { PassThrough, type Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createSpliceWriteStream } from '@zerocopy/splice-pipe';
+import fc from 'fast-check';
+import { compact, KiB, MiB, seldom, size } from '../arbitraries.js';
+import { content, difference, marks, separate, shareOf } from '../bytes.js';
+import { allowListeners } from '../documented.js';
+import { codeOf, Journal, type Step } from '../journal.js';
+import { closeStream, type Family, listeners, type Observation, type Outcome, type Run } from '../run.js';
+
+export type UploadAction =
+  | { readonly do: 'destroy'; readonly of: 'source' | 'destination' | 'client'; readonly error?: boolean | undefined }
+  | { readonly do: 'write'; readonly bytes: number }
+  | {
+      readonly do:
+        | 'abort'
+        | 'reset client'
+        | 'listen for data'
+        | 'listen for readable'
+        | 'unpipe'
+        | 'pipe again'
+        | 'pause source'
+        | 'resume source'
+        | 'pipe elsewhere'
+        | 'pipe another'
+        | 'end destination'
+        | 'cork'
+        | 'uncork';
+    };
+
+export interface UploadProgram {
+  readonly from: 'tcp' | 'unix' | 'http' | 'chunked';
+  readonly body: number;
+  /** The client sends so many bytes, and the rest when they are in the file and the steps of that moment are done. */
+  readonly first?: number | undefined;
+  /** What the file holds before. */
+  readonly present?: number | undefined;
+  readonly by: 'path' | 'descriptor' | 'handle' | 'directory' | 'nowhere';
+  readonly options: {
+    readonly flags?: 'w' | 'r+' | 'a' | 'wx' | 'w+' | undefined;
+    readonly start?: number | undefined;
+    readonly autoClose?: boolean | undefined;
+    readonly emitClose?: boolean | undefined;
+    readonly highWaterMark?: number | undefined;
+    readonly mode?: number | undefined;
+  };
+  readonly signal?: 'stream' | 'pipeline' | undefined;
+  readonly join: 'pipe' | 'pipe without end' | 'pipeline';
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+  readonly steps: readonly Step<UploadAction>[];
+}
+
+const SOURCE_EVENTS = ['end', 'error', 'close', 'aborted'];
+const DESTINATION_EVENTS = ['pipe', 'unpipe', 'finish', 'error', 'close'];
+/** Bytes that a second source brings. */
+const ANOTHER = 700;
+const LISTENERS = ['data', 'readable', 'end', 'error', 'close', 'pause', 'resume', 'newListener', 'drain', 'finish'];
+
+interface Connected {
+  readonly source: Readable;
+  /** The client's side: where the body is written. */
+  readonly client: Socket | http.ClientRequest;
+  answer?(): void;
+}
+
+async function connect(program: UploadProgram, run: Run, journal: Journal<UploadAction>): Promise<Connected> {
+  const { from, body } = program;
+  if (from === 'tcp' || from === 'unix') {
+    const { server, client } = await run.workspace.pair(from, {}, {});
+    client.resume();
+    run.defer(() => {
+      client.destroy();
+      server.destroy();
+    });
+    return { source: server, client };
+  }
+  let arrive: (both: [IncomingMessage, ServerResponse]) => void = () => {};
+  const arrived = new Promise<[IncomingMessage, ServerResponse]>((resolve) => {
+    arrive = resolve;
+  });
+  const { port } = run.workspace.serve((request, response) => arrive([request, response]));
+  const headers = from === 'http' ? { 'Content-Length': body } : { 'Transfer-Encoding': 'chunked' };
+  const client = http.request({ port, host: '127.0.0.1', method: 'PUT', agent: false, headers });
+  client.flushHeaders();
+  client.on('response', (response) => {
+    journal.note('client', `status ${response.statusCode}`);
+    response.resume();
+  });
+  const [request, response] = await arrived;
+  const incoming = request.socket; // Node forgets it when the request is destroyed
+  run.defer(() => {
+    client.destroy();
+    incoming.destroy();
+  });
+  return { source: request, client, answer: () => response.writeHead(201).end('done') };
+}
+
+async function run(program: UploadProgram, run: Run): Promise<Observation> {
+  const { workspace } = run;
+  const path =
+    program.by === 'nowhere'
+      ? `${workspace.scratch()}/file`
+      : program.by === 'directory'
+        ? workspace.scratchDirectory()
+        : workspace.scratch();
+  if (program.present !== undefined && path.includes('/file') === false && program.by !== 'directory') {
+    fs.writeFileSync(path, marks(program.present, 5));
+  }
+  let answered = false;
+  let written = Buffer.alloc(0);
+  let moved = false;
+  let heard: number | undefined;
+  const elsewhere = new PassThrough().resume();
+  const another = new PassThrough();
+  const write = (bytes: number): void => {
+    if (destination.destroyed || destination.writableEnded) return;
+    const chunk = marks(bytes, written.length);
+    written = Buffer.concat([written, chunk]);
+    destination.write(chunk);
+  };
+  const controller = new AbortController();
+  const perform = (action: UploadAction): void => {
+    switch (action.do) {
+      case 'destroy':
+        if (action.of === 'client') run.asPeer(() => client.destroy());
+        else ({ source, destination })[action.of].destroy(action.error === true ? failure() : undefined);
+        break;
+      case 'write':
+        moved = true;
+        write(action.bytes);
+        break;
+      case 'abort':
+        controller.abort();
+        break;
+      case 'reset client': {
+        const socket = (client as http.ClientRequest).socket ?? (client as Socket);
+        run.asPeer(() => socket.resetAndDestroy());
+        break;
+      }
+      case 'listen for data':
+        heard ??= 0;
+        source.on('data', (chunk: Buffer) => {
+          heard = (heard ?? 0) + chunk.length;
+        });
+        break;
+      case 'listen for readable':
+        source.on('readable', () => {});
+        break;
+      case 'unpipe':
+        source.unpipe(destination);
+        break;
+      case 'pipe again':
+        if (!journal.happened('destination', 'pipe')) break;
+        source.unpipe(destination);
+        source.pipe(destination, { end: program.join !== 'pipe without end' });
+        break;
+      case 'pause source':
+        source.pause();
+        break;
+      case 'resume source':
+        source.resume();
+        break;
+      case 'pipe elsewhere':
+        source.pipe(elsewhere);
+        break;
+      case 'pipe another':
+        if (another.writableEnded) break;
+        another.end(marks(ANOTHER, 0));
+        another.pipe(destination, { end: false });
+        break;
+      case 'end destination':
+        destination.end();
+        break;
+      case 'cork':
+        destination.cork();
+        break;
+      case 'uncork':
+        destination.uncork();
+        break;
+    }
+  };
+  const journal = new Journal(program.steps, perform);
+  const { source, client, answer } = await connect(program, run, journal);
+
+  const options: Record<string, unknown> = { ...program.options };
+  if (program.signal === 'stream') options.signal = controller.signal;
+  let fd: number | undefined;
+  const opened = program.options.flags ?? 'w';
+  if (program.by === 'descriptor') options.fd = fd = fs.openSync(path, opened);
+  if (program.by === 'handle') {
+    const handle = await open(path, opened);
+    options.fd = handle;
+    fd = handle.fd;
+    run.defer(() => handle.close().catch(() => {}));
+  }
+  const holdsFile = (): boolean => fd !== undefined && linkOf(fd) === path;
+  if (program.by === 'descriptor') run.defer(() => holdsFile() && fs.closeSync(fd as number));
+
+  journal.watch('source', source, SOURCE_EVENTS);
+  client.on('error', (error) => journal.note('client', `error ${codeOf(error)}`));
+  client.on('close', () => journal.note('client', 'close'));
+  const destination = run.pick(fs.createWriteStream, createSpliceWriteStream)(path, options as never) as fs.WriteStream;
+  journal.watch('destination', destination, DESTINATION_EVENTS);
+  // Apart: the file is opened while the body is on its way, and either may be first.
+  journal.watch('file', destination, ['open', 'ready']);
+  run.defer(() => closeStream(destination));
+  if (answer !== undefined) {
+    destination.on('finish', () => {
+      answered = true;
+      answer();
+    });
+  }
+
+  for (const bytes of program.before) write(bytes);
+  journal.cue('join');
+  if (program.join === 'pipeline') {
+    pipeline(source, destination, program.signal === 'pipeline' ? { signal: controller.signal } : {}).then(
+      () => journal.note('pipeline', 'done'),
+      (error) => journal.note('pipeline', `error ${codeOf(error)}`),
+    );
+  } else source.pipe(destination, { end: program.join !== 'pipe without end' });
+  for (const bytes of program.after) write(bytes);
+  journal.cue('same tick');
+  process.nextTick(() => journal.cue('next tick'));
+
+  // Where a step waits for the file to be open, so does the client: else either could be first.
+  if (program.steps.some(({ when }) => when.startsWith('file '))) {
+    await run.settle(journal, () => journal.happened('file', 'ready') || destination.destroyed);
+  }
+  // The body, the second part of it when the first is in the file.
+  const first = program.first ?? program.body;
+  const body = content(0, program.body);
+  if (first > 0) run.asPeer(() => client.write(body.subarray(0, first)));
+  if (first < program.body) {
+    const target = first;
+    const look = (): void => {
+      if (destination.destroyed || source.destroyed || client.destroyed) return;
+      // Those of the program's own writes that are in the file by now are counted as well.
+      if (destination.bytesWritten < target + (moved ? 0 : written.length)) {
+        setImmediate(look);
+        return;
+      }
+      journal.cue('half');
+      if (!client.destroyed) client.end(body.subarray(first));
+    };
+    look();
+    run.defer(() => client.destroy());
+  } else run.asPeer(() => client.end());
+
+  const keeps = program.options.autoClose === false;
+  const settled = await run.settle(
+    journal,
+    () =>
+      (client.destroyed || (answered && journal.happened('client', 'close'))) &&
+      (destination.closed || (keeps && destination.writableFinished)) &&
+      (source.closed || source.readableEnded),
+  );
+
+  const { file, shares } = look(program, run, path, written, moved, another.writableEnded);
+  const stopped = destination.closed || destination.writableFinished;
+  const all = shares.file === 'all' || shares.file === 'empty';
+  const most = program.body + written.length + (another.writableEnded ? ANOTHER : 0);
+  if (destination.bytesWritten > most) {
+    run.violation(`bytesWritten is ${destination.bytesWritten}, of ${program.body} and ${written.length}`);
+  }
+  const request = source as Partial<IncomingMessage>;
+  return {
+    violations: [],
+    outcome: {
+      ended: settled,
+      events: journal.entries(),
+      source: {
+        destroyed: source.destroyed,
+        errored: source.errored && codeOf(source.errored),
+        readableEnded: source.readableEnded,
+        complete: request.complete,
+        ...(stopped ? { listeners: listeners(source, LISTENERS) } : {}),
+      },
+      destination: {
+        destroyed: destination.destroyed,
+        closed: destination.closed,
+        errored: destination.errored && codeOf(destination.errored),
+        writableEnded: destination.writableEnded,
+        writableFinished: destination.writableFinished,
+        pending: destination.pending,
+        ...(all && stopped ? { bytesWritten: destination.bytesWritten, heard } : {}),
+        holdsFile: fd === undefined ? undefined : holdsFile(),
+      },
+      file: { ...file, ...shares },
+    },
+  };
+}
+
+/** What is in the file afterwards, as far as its place is known. */
+function look(
+  program: UploadProgram,
+  run: Run,
+  path: string,
+  written: Buffer,
+  moved: boolean,
+  joined: boolean,
+): { file: Record<string, unknown>; shares: Record<string, unknown> } {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    return { file: { missing: codeOf(error) }, shares: {} };
+  }
+  const expected = content(0, program.body);
+  const { flags, start } = program.options;
+  const given = program.by === 'descriptor' || program.by === 'handle';
+  // Into a file that held something, or from a start of its own: its place tells.
+  const present = program.present ?? 0;
+  const appends = flags === 'a';
+  const from = appends ? present : (start ?? 0);
+  const kept = bytes.subarray(0, Math.min(from, bytes.length));
+  const shares: Record<string, unknown> = {
+    kept: kept.toString('base64').length > 40 ? kept.length : kept.toString('base64'),
+    given,
+  };
+  // What was behind the place where the writing ended is still there with 'r+'.
+  const got = separate(bytes.subarray(from));
+  const rest = flags === 'r+' ? present : 0;
+  const file = shareOf(got.file, expected);
+  if (file === undefined) run.violation(`in the file ${difference(got.file, expected)}`);
+  const own = rest > 0 ? 'behind old bytes' : joined ? 'with others' : shareOf(got.marks, written);
+  if (own === undefined) run.violation(`of the writes ${difference(got.marks, written)}`);
+  const whole = file === 'all' || file === 'empty';
+  return {
+    file: { mode: statSync(path).mode, ...(whole ? { size: bytes.length } : {}) },
+    shares: { ...shares, file, own, ...(moved || joined || !whole ? {} : { runs: got.runs }) },
+  };
+}
+
+function linkOf(fd: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined;
+  }
+}
+
+const failure = (): Error => Object.assign(new Error('by the program'), { code: 'E_PROGRAM' });
+
+function reconcile(_program: UploadProgram, node: Outcome, ours: Outcome): void {
+  allowListeners(node.source, ours.source);
+}
+
+function steps(program: Omit<UploadProgram, 'steps'>): fc.Arbitrary<Step<UploadAction>[]> {
+  const error = fc.boolean();
+  const simple = (...names: string[]): fc.Arbitrary<UploadAction> =>
+    fc.constantFrom(...names).map((name) => ({ do: name }) as UploadAction);
+  const half = program.first !== undefined;
+  const destroy = fc.record({
+    do: fc.constant('destroy' as const),
+    of: fc.constantFrom(
+      'source' as const,
+      'destination' as const,
+      half ? ('client' as const) : ('destination' as const),
+    ),
+    error,
+  });
+  const write = fc.record({ do: fc.constant('write' as const), bytes: fc.integer({ min: 1, max: 2000 }) });
+  const anytime = fc.oneof(
+    destroy,
+    write,
+    simple(
+      'abort',
+      'listen for data',
+      'listen for readable',
+      'unpipe',
+      'pipe again',
+      'pause source',
+      'resume source',
+      'pipe elsewhere',
+    ),
+    simple('pipe another', 'end destination', 'cork', 'uncork'),
+  );
+  const when = half
+    ? fc.constantFrom('join', 'same tick', 'half', 'half', 'half', 'half', 'stalled')
+    : fc.constantFrom('join', 'same tick', 'next tick', 'file open', 'file ready', 'stalled');
+  const step = fc.record({
+    when,
+    what: half
+      ? fc.oneof(
+          { weight: 6, arbitrary: anytime },
+          { weight: 1, arbitrary: simple(program.from === 'unix' ? 'abort' : 'reset client') },
+        )
+      : anytime,
+  });
+  return fc.array(step, { minLength: half ? 1 : 0, maxLength: 2 });
+}
+
+const programs: fc.Arbitrary<UploadProgram> = fc
+  .record({
+    from: fc.constantFrom('tcp' as const, 'unix' as const, 'http' as const, 'http' as const, 'chunked' as const),
+    body: fc.oneof(
+      { weight: 2, arbitrary: size },
+      { weight: 2, arbitrary: fc.integer({ min: 256 * KiB - 2, max: 256 * KiB + 2 }) },
+      { weight: 2, arbitrary: fc.integer({ min: 256 * KiB, max: 2 * MiB }) },
+    ),
+    part: seldom(2, fc.integer({ min: 1, max: 99 })),
+    present: seldom(3, fc.oneof(fc.integer({ min: 0, max: 5000 }), fc.constant(400_000))),
+    by: fc.constantFrom(
+      'path' as const,
+      'path' as const,
+      'path' as const,
+      'descriptor' as const,
+      'handle' as const,
+      'path' as const,
+      'path' as const,
+      'path' as const,
+      'directory' as const,
+      'nowhere' as const,
+    ),
+    options: fc.record({
+      flags: seldom(2, fc.constantFrom('w' as const, 'r+' as const, 'a' as const, 'wx' as const, 'w+' as const)),
+      start: seldom(4, fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 6000 }))),
+      autoClose: seldom(6, fc.boolean()),
+      emitClose: seldom(6, fc.boolean()),
+      highWaterMark: seldom(6, fc.integer({ min: 1, max: 100_000 })),
+      mode: seldom(6, fc.constantFrom(0o600, 0o640, 0o666)),
+    }),
+    signal: seldom(5, fc.constantFrom('stream' as const, 'pipeline' as const)),
+    join: fc.constantFrom('pipe' as const, 'pipe without end' as const, 'pipeline' as const, 'pipeline' as const),
+    before: fc.array(fc.constantFrom(0, 1, 30, 20_000), { maxLength: 1 }),
+    after: fc.oneof(
+      { weight: 4, arbitrary: fc.constant<number[]>([]) },
+      { weight: 1, arbitrary: fc.array(fc.constantFrom(1, 30, 20_000), { maxLength: 1 }) },
+    ),
+  })
+  .chain(({ part, options, ...rest }) => {
+    const { body, by } = rest;
+    const cut = part === undefined ? undefined : Math.floor((body * part) / 100);
+    const flags = options.flags;
+    const given = by === 'descriptor' || by === 'handle';
+    // A descriptor has to be open before there is anything to compare.
+    const present =
+      flags === 'r+' && given ? (rest.present ?? 100) : flags === 'wx' && given ? undefined : rest.present;
+    const program = compact({
+      ...rest,
+      present,
+      first: cut === undefined || cut === 0 ? undefined : cut,
+      options: compact({ ...options, ...(flags === 'a' ? { start: undefined } : {}) }),
+    });
+    return steps(program).map((list) => ({
+      ...program,
+      steps: list.map((one) => ({ ...one, what: compact(one.what) })),
+    }));
+  });
+
+export const upload: Family<UploadProgram> = { name: 'upload', programs, run, reconcile };
