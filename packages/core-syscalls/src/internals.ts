@@ -27,6 +27,7 @@ export {
   type TurnRequest,
   type WriteTurn,
 } from './streams/write-turn.js';
+export { uninterrupted, uninterruptedAsync, untilMoved } from './syscalls/uninterrupted.js';
 export { type OffThreadCall, runOffThread } from './transfer/off-thread.js';
 export { activeTransfers, pieceSize, quantumSize } from './transfer/quantum.js';
 export { type ReadCallback, readRetrying } from './transfer/read-retrying.js';

@@ -1,11 +1,12 @@
 /** What can be done with one path: it depends on the filesystem it is on. */
-import { closeSync, constants as fs, openSync, statfsSync } from 'node:fs';
+import { constants as fs, openSync, statfsSync } from 'node:fs';
 import { constants } from '../constants.js';
 import { SyscallError } from '../errors.js';
 import { libcStatus } from '../libc.js';
 import * as syscalls from '../syscalls/index.js';
 import type { Feature } from './feature-names.js';
 import { feature } from './report.js';
+import { close } from './try-features.js';
 
 export interface DirectIo extends Feature {
   /** Alignment of memory, in bytes; 4096 is assumed where the kernel does not tell. */
@@ -74,11 +75,14 @@ export function probePath(path: string): PathReport {
   } catch (error) {
     return nothing(path, (error as Error).message);
   }
+  let report: PathReport;
   try {
-    return examine(path, fd);
-  } finally {
-    closeSync(fd);
+    report = examine(path, fd);
+  } catch (error) {
+    report = nothing(path, (error as Error).message);
   }
+  close(fd);
+  return report;
 }
 
 function nothing(path: string, reason: string): PathReport {

@@ -30,7 +30,11 @@ class Cleanup {
   }
 
   run(): void {
-    for (const step of this.#steps.reverse()) step();
+    for (const step of this.#steps.reverse()) {
+      try {
+        step();
+      } catch {} // removing a temporary file: not what is asked about, and the other steps are still to come
+    }
   }
 }
 
@@ -56,15 +60,15 @@ function temporaryFile(
   cleanup.add(() => rmSync(directory, { recursive: true, force: true }));
   const path = join(directory, 'file');
   const fd = openSync(path, fs.O_RDWR | fs.O_CREAT, 0o600);
-  if (state === 'closed') closeSync(fd);
-  else cleanup.add(() => closeSync(fd));
+  if (state === 'closed') close(fd);
+  else cleanup.add(() => close(fd));
   return { path, fd };
 }
 
 /** A file on a disk that this process can certainly read: its own executable. */
 function executable(cleanup: Cleanup, flags = 0): number {
   const fd = openSync(process.execPath, fs.O_RDONLY | flags);
-  cleanup.add(() => closeSync(fd));
+  cleanup.add(() => close(fd));
   return fd;
 }
 
@@ -139,7 +143,7 @@ const tries: Readonly<Record<FeatureName, Try>> = {
   lease(cleanup) {
     const { path } = temporaryFile(cleanup, 'closed'); // a read lease needs a file that nobody has open for writing
     const fd = openSync(path, fs.O_RDONLY);
-    cleanup.add(() => closeSync(fd));
+    cleanup.add(() => close(fd));
     const result = syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK);
     // EAGAIN: another thread was starting a child, which had the file open for writing until its exec.
     if (result === -constants.EAGAIN) return undefined;
@@ -168,7 +172,7 @@ const tries: Readonly<Record<FeatureName, Try>> = {
 
   openat2Cached(cleanup) {
     const path = process.execPath;
-    closeSync(openSync(path, 'r')); // so that its directory entries are cached
+    close(openSync(path, 'r')); // so that its directory entries are cached
     cleanup.descriptor(
       check(syscalls.openat2(constants.AT_FDCWD, path, O_CLOEXEC, 0, constants.RESOLVE_CACHED), 'openat2'),
     );
@@ -263,6 +267,13 @@ export function readKernelFile(path: string): string | undefined {
   } catch {
     return undefined; // sysfs answers EINVAL for what an interface does not have
   } finally {
-    closeSync(fd);
+    close(fd);
   }
+}
+
+/** Closes what was only looked at: what close(2) says is about writes. */
+export function close(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch {}
 }
