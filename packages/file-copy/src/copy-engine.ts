@@ -18,7 +18,7 @@ import {
 } from '@zerocopy/core-syscalls/internals';
 import { type Extent, extentAt } from './extents.js';
 
-const { EACCES, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
+const { EACCES, EAGAIN, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
 const { F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
 const MiB = 1024 * 1024;
 /** Bytes that one copy_file_range is asked for: some milliseconds, which is how soon an abort is obeyed. */
@@ -27,7 +27,10 @@ const RANGE_SIZE = 16 * MiB;
 const PIPE_SIZE = MiB;
 
 /** Says that it cannot be done this way, and not that it cannot be done (rule 25). */
-const REFUSALS: readonly number[] = [EXDEV, EINVAL, EIO, EOPNOTSUPP, EPERM, EACCES, ENOSYS];
+const REFUSALS: readonly number[] = [EAGAIN, EXDEV, EINVAL, EIO, EOPNOTSUPP, EPERM, EACCES, ENOSYS];
+
+/** How often in a row a splice may say EAGAIN, which files have no reason for, before it is taken for a refusal. */
+const PATIENCE = 64;
 
 export interface CopyEngineOptions {
   readonly source: number;
@@ -59,6 +62,8 @@ export class CopyEngine implements TransferEngine {
   readonly #cellOut = syscalls.createOffsetCell();
   #pipe: Pipe | undefined;
   #buffer: Buffer | undefined;
+  /** EAGAINs in a row. */
+  #refusedForNow = 0;
 
   constructor(options: CopyEngineOptions) {
     this.#options = options;
@@ -178,7 +183,7 @@ export class CopyEngine implements TransferEngine {
         if (result > 0) {
           pipe.held = result;
           this.#drain(pipe, 0, resume);
-        } else if (result === -EINTR) resume(null, 0);
+        } else if (this.#mayTryAgain(result)) setImmediate(resume, null, 0);
         else if (result === 0 && this.#position > 0) resume(null, SOURCE_ENDED);
         else if (result === 0) this.#readInstead('splice: it moved nothing', resume);
         else if (REFUSALS.includes(-result)) {
@@ -195,10 +200,11 @@ export class CopyEngine implements TransferEngine {
       (done) => syscalls.spliceAsync(pipe.readEnd.fd, null, destination, this.#cellOut, pipe.held, SPLICE_F_MOVE, done),
       (result) => {
         if (result > 0) {
+          this.#refusedForNow = 0;
           pipe.held -= result;
           if (pipe.held > 0) this.#drain(pipe, drained + result, resume);
           else this.#moved(drained + result, resume);
-        } else if (result === -EINTR) this.#drain(pipe, drained, resume);
+        } else if (this.#mayTryAgain(result)) setImmediate(() => this.#drain(pipe, drained, resume));
         else if (REFUSALS.includes(-result)) {
           this.close(); // what it holds is read again
           this.#position += drained;
@@ -209,6 +215,12 @@ export class CopyEngine implements TransferEngine {
         }
       },
     );
+  }
+
+  #mayTryAgain(result: number): boolean {
+    if (result !== -EAGAIN) return result === -EINTR;
+    this.#refusedForNow++;
+    return this.#refusedForNow <= PATIENCE;
   }
 
   #readInstead(why: string, resume: Resume): void {

@@ -3,7 +3,13 @@ import { close, closeSync, fchmod, fstatSync, ftruncate, open, type Stats, unlin
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { constants, feature, SyscallError, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, runOffThread, Transfer, transferError } from '@zerocopy/core-syscalls/internals';
+import {
+  abortError,
+  runOffThread,
+  Transfer,
+  transferError,
+  uninterruptedAsync,
+} from '@zerocopy/core-syscalls/internals';
 import { CopyEngine } from './copy-engine.js';
 import { validateCopyArguments } from './options.js';
 
@@ -57,20 +63,40 @@ export async function copyFile(
     const stat = fstatSync(from);
     if (!stat.isFile()) throw new SyscallError(stat.isDirectory() ? EISDIR : EINVAL, 'copyfile', context);
     const to = await openAsync(destination, O_WRONLY | O_CREAT | (options.exclusive === true ? O_EXCL : 0), stat.mode);
-    let result: TransferResult;
     try {
-      result = await copyOpen(from, stat, to, options);
+      return await copyAndClose(from, stat, to, options);
     } catch (error) {
-      // What went wrong first is what is told; whatever fails now comes of it.
-      await closeAsync(to).catch(() => {});
-      await unlinkAsync(destination).catch(() => {});
+      await unlinkAsync(destination).catch(({ code }: NodeJS.ErrnoException) => {
+        if (code !== 'ENOENT') (error as Error).message += `; what there is of the copy could not be removed (${code})`;
+      });
       throw error;
     }
-    await closeAsync(to); // some filesystems say only now that there was no room
-    return result;
   } finally {
-    closeSync(from); // it was only read: there is nothing to wait for
+    closeRead(from);
   }
+}
+
+/** It was only read: there is nothing to wait for, and nothing that an error could be about. */
+function closeRead(fd: number): void {
+  try {
+    closeSync(fd);
+  } catch {}
+}
+
+async function copyAndClose(from: number, stat: Stats, to: number, options: CopyFileOptions): Promise<TransferResult> {
+  let result: TransferResult;
+  try {
+    result = await copyOpen(from, stat, to, options);
+  } catch (error) {
+    await closeAsync(to).catch(() => {}); // whatever fails now comes of it
+    throw error;
+  }
+  try {
+    await closeAsync(to); // some filesystems say only now that there was no room
+  } catch (error) {
+    throw transferError(error, result.bytes);
+  }
+  return result;
 }
 
 /** So many bytes are copied sooner than a reflink and copy_file_range across devices are refused. */
@@ -79,7 +105,12 @@ const SMALL = 256 * 1024;
 async function copyOpen(from: number, stat: Stats, to: number, options: CopyFileOptions): Promise<TransferResult> {
   const { reflink = 'auto', onProgress, signal } = options;
   const startedAt = performance.now();
-  const target = fstatSync(to);
+  let target: Stats;
+  try {
+    target = fstatSync(to);
+  } catch (error) {
+    throw transferError(error, 0);
+  }
   // Before anything is cut off (rule 26).
   if (target.dev === stat.dev && target.ino === stat.ino) {
     const fallbackReason = 'source and destination are the same file';
@@ -119,12 +150,17 @@ async function copyOpen(from: number, stat: Stats, to: number, options: CopyFile
       },
     }).start();
   });
-  if (sparse) await truncateAsync(to, result.bytes);
+  try {
+    if (sparse) await truncateAsync(to, result.bytes);
+  } catch (error) {
+    throw transferError(error, result.bytes);
+  }
   return result;
 }
 
 /** 0, or a negative errno. Where copy_file_range is turned off reflinks are too: it makes them as well. */
 function clone(to: number, from: number): Promise<number> {
   if (!feature('copyFileRange').available) return Promise.resolve(-constants.ENOSYS);
-  return new Promise((resolve) => runOffThread((done) => syscalls.ioctlAsync(to, FICLONE, from, done), resolve));
+  const ficlone = (done: (result: number) => void): void => syscalls.ioctlAsync(to, FICLONE, from, done);
+  return new Promise((resolve) => runOffThread((done) => uninterruptedAsync(ficlone, done), resolve));
 }
