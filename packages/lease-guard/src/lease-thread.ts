@@ -10,6 +10,8 @@ export interface Watcher {
   onBreak(downgradeTo: 'read' | 'none', deadline: number): void;
   /** The thread has given the lease up. */
   onReleased(): void;
+  /** The thread is gone, and nobody answers for the lease any more. */
+  onLost(): void;
 }
 
 class LeaseThread {
@@ -33,6 +35,7 @@ class LeaseThread {
       this.#worker.once('error', (error) => {
         onEnd();
         reject(error);
+        for (const watcher of [...this.#watchers.values()]) watcher.onLost();
       });
       port1.on('message', (message: FromThread) => {
         if (message.kind === 'ready') {
@@ -89,12 +92,17 @@ let lingering: NodeJS.Timeout | undefined;
 // A worker thread that is waited for at exit would make the exit wait for its slice.
 const stopAtExit = (): void => current?.stop();
 
+function noThread(): void {
+  process.off('exit', stopAtExit);
+  current = undefined;
+}
+
 /** The thread, running. Follow it up, in the same turn, with a watch, or with {@link leaveThread}. */
 export async function leaseThread(): Promise<LeaseThread> {
   clearTimeout(lingering);
   if (current === undefined) {
     const thread = new LeaseThread(() => {
-      if (current === thread) current = undefined;
+      if (current === thread) noThread();
     });
     current = thread;
     process.on('exit', stopAtExit);
@@ -111,8 +119,7 @@ export function leaveThread(): void {
   if (current?.isIdle !== true) return;
   lingering = setTimeout(() => {
     if (current?.isIdle !== true) return;
-    process.off('exit', stopAtExit);
     current.stop();
-    current = undefined;
+    noThread();
   }, LINGER).unref();
 }

@@ -6,17 +6,17 @@
  */
 import { readFileSync } from 'node:fs';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import {
   BREAKING,
   DETACHED,
   exclusively,
   type FromThread,
+  GENERATION,
   giveUp,
   HELD,
   LEASE_SIGNAL,
   LISTENERS,
-  type Mapping,
   type ToThread,
   type Watch,
 } from './shared.js';
@@ -25,6 +25,8 @@ import { detachMapping } from './snapshot.js';
 const { F_GETLEASE, F_RDLCK, SIG_BLOCK, SIGIO } = constants;
 /** How long a stop that nobody wakes us for may take, in milliseconds. */
 const SLICE = 250;
+/** Seconds: the kernel's own default of /proc/sys/fs/lease-break-time. */
+const DEFAULT_BREAK_TIME = 45;
 /** si_code of a signal that a thread has sent: a wake-up of ours, not a break. */
 const SI_TKILL = -6;
 
@@ -38,10 +40,11 @@ for (const signal of [LEASE_SIGNAL, SIGIO]) {
   const bit = signal - 1;
   signals[bit >> 3] = (signals[bit >> 3] as number) | (1 << (bit & 7));
 }
-syscalls.pthreadSigmask(SIG_BLOCK, signals, null);
+// A signal that is not blocked here would end the process.
+check(syscalls.pthreadSigmask(SIG_BLOCK, signals, null), 'pthread_sigmask');
 
 const tell = (message: FromThread): void => port.postMessage(message);
-tell({ kind: 'ready', threadId: syscalls.gettid() });
+tell({ kind: 'ready', threadId: check(syscalls.gettid(), 'gettid') });
 
 const information = Buffer.alloc(syscalls.SIGINFO_SIZE);
 const timeout = new BigInt64Array(2);
@@ -66,7 +69,7 @@ for (let running = true; running; ) {
   const now = performance.now();
   for (const [id, deadline] of deadlines) {
     const lease = leases.get(id);
-    if (deadline <= now && lease !== undefined) release(lease);
+    if (lease !== undefined && (deadline <= now || (lease.mapping !== undefined && detach(lease)))) release(lease);
   }
 }
 port.close();
@@ -86,21 +89,32 @@ function forget(id: number): void {
 
 function release(lease: Watch): void {
   forget(lease.id);
-  if (giveUp(lease.words, lease.fd)) tell({ kind: 'released', id: lease.id });
+  if (giveUp(lease.words, lease.fd) !== undefined) tell({ kind: 'released', id: lease.id });
 }
 
 /** Milliseconds that the kernel gives the holder of a lease; Infinity: for ever (a break time of 0). */
 function breakTime(): number {
-  const seconds = Number(readFileSync('/proc/sys/fs/lease-break-time', 'utf8'));
+  let seconds = DEFAULT_BREAK_TIME;
+  try {
+    seconds = Number(readFileSync('/proc/sys/fs/lease-break-time', 'utf8'));
+  } catch {} // no descriptor left, or no /proc: a break is answered all the same
   return seconds > 0 ? seconds * 1000 : Number.POSITIVE_INFINITY;
 }
 
-/** Whoever is waiting will change the file; if there is no memory for a copy, the trap is what remains. */
-function detach({ words }: Watch, mapping: Mapping): void {
-  try {
-    detachMapping(mapping);
-    Atomics.store(words, DETACHED, 1);
-  } catch {}
+/** Whether the mapping is a copy now, or gone, and the file may be changed. */
+function detach({ words, mapping, generation }: Watch): boolean {
+  let detached = true;
+  exclusively(words, (state) => {
+    if (mapping === undefined || Atomics.load(words, GENERATION) !== generation) return state; // the next message says so
+    try {
+      detachMapping(mapping);
+      Atomics.store(words, DETACHED, 1);
+    } catch {
+      detached = false; // no memory for it at the moment
+    }
+    return state;
+  });
+  return detached;
 }
 
 /** Whether `lease` is being broken, and what follows. */
@@ -112,12 +126,13 @@ function look(lease: Watch): void {
     return target === lease.type ? HELD : BREAKING;
   });
   if (!held || target === lease.type) return;
-  if (lease.mapping !== undefined) detach(lease, lease.mapping);
-  if (lease.mapping !== undefined || (lease.autoRelease && Atomics.load(lease.words, LISTENERS) === 0)) {
+  if (lease.mapping === undefined ? lease.autoRelease && Atomics.load(lease.words, LISTENERS) === 0 : detach(lease)) {
     release(lease);
     return;
   }
   const deadline = breakTime();
   deadlines.set(lease.id, performance.now() + Math.max(0, deadline - lease.releaseBefore));
-  tell({ kind: 'break', id: lease.id, downgradeTo: target === F_RDLCK ? 'read' : 'none', deadline });
+  // A copy that could not be made is tried again after each wait, until then; after that the trap is what remains.
+  if (lease.mapping === undefined)
+    tell({ kind: 'break', id: lease.id, downgradeTo: target === F_RDLCK ? 'read' : 'none', deadline });
 }

@@ -9,6 +9,7 @@ import {
   BREAKING,
   DETACHED,
   exclusively,
+  GENERATION,
   giveUp,
   HELD,
   LEASE_SIGNAL,
@@ -81,6 +82,8 @@ function refusal(errno: number, type: LeaseType, path: string | undefined): Sysc
 
 /** What a lease tells whoever keeps its file and its watch. */
 interface LeaseOwner {
+  /** Whether the file is the lease's own, and is closed with it. */
+  readonly ownsFile: boolean;
   forget(): void;
   /** Its type, or what it protects, has changed. */
   changed(type: LeaseType, mapping: Mapping | undefined): void;
@@ -125,11 +128,17 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     return STATES[stateOf(this.#words) as keyof typeof STATES];
   }
 
-  /** Gives the lease up; whoever waits for the file goes on before this resolves. Any number of times. */
+  /**
+   * Gives the lease up; whoever waits for the file goes on before this resolves. Any number of times.
+   * @throws {SyscallError} if the kernel does not take it back: then it lasts until the descriptor is closed.
+   */
   release(): Promise<void> {
     if (this.#released === undefined) {
-      giveUp(this.#words, this.fd);
+      const result = giveUp(this.#words, this.fd) ?? 0;
       this.gone();
+      if (result < 0 && !this.#owner.ownsFile) {
+        this.#released = Promise.reject(new SyscallError(result, 'fcntl(F_SETLEASE)'));
+      }
     }
     return this.#released as unknown as Promise<void>;
   }
@@ -141,12 +150,13 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
   downgrade(type: 'read' = 'read'): void {
     if (type !== 'read') throw new TypeError(`a lease can only be downgraded to 'read'; got '${String(type)}'`);
     let result = 0;
-    const done = exclusively(this.#words, () => {
+    const done = exclusively(this.#words, (state) => {
       // Unlocked, as the kernel sees it: broken by a writer. Or its descriptor was closed, and what has the number now is
       // to get no lease (rule 40).
       const gone = syscalls.fcntl(this.fd, F_GETLEASE) === F_UNLCK;
       result = gone ? -EAGAIN : syscalls.fcntl(this.fd, F_SETLEASE, F_RDLCK);
-      return result < 0 ? BREAKING : HELD;
+      if (result >= 0) return HELD;
+      return result === -EAGAIN ? BREAKING : state;
     });
     if (!done) throw new Error('the lease has been released');
     if (result < 0) throw refusal(result, 'read', undefined);
@@ -161,6 +171,11 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
   /** @internal The mapping that a break of this lease makes independent of the file, before it is given up. */
   protect(mapping: Mapping | undefined): void {
     this.#mapping = mapping;
+    // Locked: the lease thread may be copying what was there, and its address is somebody else's afterwards.
+    exclusively(this.#words, (state) => {
+      Atomics.add(this.#words, GENERATION, 1);
+      return state;
+    });
     if (this.#released === undefined) this.#owner.changed(this.#type, mapping);
   }
 
@@ -188,7 +203,7 @@ const held = new Map<number, Lease>();
  */
 function releaseLostLease(fd: number): void {
   const earlier = held.get(fd);
-  if (earlier !== undefined && syscalls.fcntl(fd, F_GETLEASE) === F_UNLCK) void earlier.release();
+  if (earlier !== undefined && syscalls.fcntl(fd, F_GETLEASE) === F_UNLCK) earlier.release().catch(() => {});
 }
 
 export type LeaseTarget = string | Buffer | URL | FileHandle | number;
@@ -207,7 +222,8 @@ async function openTarget(target: LeaseTarget): Promise<OpenTarget> {
   if (isHandle(target)) return { fd: target.fd, path: undefined, close: async () => {} };
   // O_NONBLOCK: somebody else's lease answers EAGAIN at once, instead of holding up a thread of the pool.
   const handle = await open(target, fs.O_RDONLY | fs.O_NONBLOCK);
-  return { fd: handle.fd, path: String(target), close: () => handle.close() };
+  // It was only read: what close(2) says is about writes.
+  return { fd: handle.fd, path: String(target), close: () => handle.close().catch(() => {}) };
 }
 
 /**
@@ -229,14 +245,18 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, options
     throw Object.assign(new Error(`file leases are not available: ${reason}`), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
   }
   const file = await openTarget(target);
-  const thread = await leaseThread();
+  const thread = await leaseThread().catch(async (error) => {
+    await file.close();
+    throw error;
+  });
   const words = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT));
   const { fd } = file;
   let lease: Lease | undefined;
-  const watch = { fd, type: TYPES[type], words, autoRelease, releaseBefore: releaseBeforeMs };
+  const watch = { fd, type: TYPES[type], words, autoRelease, releaseBefore: releaseBeforeMs, generation: 0 };
   const id = thread.watch(watch, {
     onBreak: (downgradeTo, deadlineMs) => lease?.emit('break', { downgradeTo, deadlineMs }),
     onReleased: () => lease?.gone(),
+    onLost: () => void lease?.release().catch(() => {}),
   });
   const forget = (): void => {
     if (held.get(fd) === lease) held.delete(fd);
@@ -245,7 +265,7 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, options
     thread.forget(id);
     leaveThread();
   };
-  const onAbort = (): void => void lease?.release();
+  const onAbort = (): void => void lease?.release().catch(() => {});
   const onHandleClosed = (): void => {
     // The kernel has dropped the lease with the descriptor, whose number may be somebody else's by now.
     exclusively(words, () => RELEASED);
@@ -262,8 +282,10 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, options
     throw refusal(result, type, file.path);
   }
   lease = new Lease(fd, type, words, {
+    ownsFile: typeof target !== 'number' && !isHandle(target),
     forget,
-    changed: (now, mapping) => thread.watchAgain(id, { ...watch, type: TYPES[now], mapping }),
+    changed: (now, mapping) =>
+      thread.watchAgain(id, { ...watch, type: TYPES[now], mapping, generation: Atomics.load(words, GENERATION) }),
     close: () => file.close(),
   });
   held.set(fd, lease);

@@ -2,7 +2,7 @@
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import type { Mapping } from './shared.js';
 
-const { EFAULT, MAP_ANONYMOUS, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } = constants;
+const { EFAULT, EINTR, MAP_ANONYMOUS, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } = constants;
 
 const span = (address: number, length: number): BigUint64Array => BigUint64Array.of(BigInt(address), BigInt(length));
 
@@ -22,15 +22,18 @@ export function detachMapping({ address, length }: Mapping): void {
 }
 
 /**
- * By the kernel, which answers EFAULT beyond the end of the file where a load would raise SIGBUS; a page at a time then,
- * so that what can be read is read. The rest stays zero, as in the last page of any mapping.
+ * By the kernel, which answers EFAULT beyond the end of the file where a load would raise SIGBUS, or less than was asked
+ * for. What cannot be read stays zero, as in the last page of any mapping.
  */
 function copyMapped(from: number, to: number, length: number): void {
-  const read = (at: number, bytes: number): number => {
-    const result = syscalls.processVmReadv(process.pid, span(to + at, bytes), span(from + at, bytes));
-    return result === -EFAULT ? 0 : check(result, 'process_vm_readv');
-  };
   const page = syscalls.getpagesize();
-  const whole = read(0, length);
-  for (let at = whole - (whole % page); at < length; at += page) read(at, page);
+  let size = length;
+  for (let at = 0; at < length; ) {
+    const asked = Math.min(size, length - at);
+    const result = syscalls.processVmReadv(process.pid, span(to + at, asked), span(from + at, asked));
+    if (result > 0) at += result;
+    else if (result !== -EINTR && result !== 0 && result !== -EFAULT) check(result, 'process_vm_readv');
+    else if (result !== -EINTR && size > page) size = page;
+    else if (result !== -EINTR) at += page - (at % page);
+  }
 }

@@ -6,7 +6,7 @@
  * guarded ranges in a table next to it, which all threads, and all copies of this package in the process, share.
  */
 import { check, constants, feature, syscalls } from '@zerocopy/core-syscalls';
-import { memoryAt } from '@zerocopy/core-syscalls/internals';
+import { memoryAt, untilMoved } from '@zerocopy/core-syscalls/internals';
 import { machineCode } from './machine-code.js';
 
 const { MAP_ANONYMOUS, MAP_PRIVATE, MFD_CLOEXEC, PROT_EXEC, PROT_READ, PROT_WRITE } = constants;
@@ -77,15 +77,31 @@ function recognise(address: number, code: Buffer): Trap | undefined {
 function create(code: Buffer): Trap {
   const anonymous = MAP_PRIVATE | MAP_ANONYMOUS;
   const tableAddress = check(syscalls.mmap(null, TABLE_SIZE, PROT_READ | PROT_WRITE, anonymous, -1, 0), 'mmap');
-  const table = new BigInt64Array(memoryAt(tableAddress, TABLE_SIZE));
-  table[0] = MAGIC;
   code.writeBigUInt64LE(BigInt(tableAddress), code.length - 8);
+  try {
+    const address = mapCode(code);
+    const table = new BigInt64Array(memoryAt(tableAddress, TABLE_SIZE));
+    table[0] = MAGIC;
+    return { address, table };
+  } catch (error) {
+    syscalls.munmap(tableAddress, TABLE_SIZE);
+    throw error;
+  }
+}
+
+/** @returns the address of the handler. */
+function mapCode(code: Buffer): number {
   const file = check(syscalls.memfdCreate('zerocopy-sigbus', MFD_CLOEXEC), 'memfd_create');
   try {
-    check(syscalls.write(file, code, code.length), 'write');
-    const size = syscalls.getpagesize();
-    const address = check(syscalls.mmap(null, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0), 'mmap(PROT_EXEC)');
-    return { address, table };
+    // All of it: half of it must never run.
+    check(
+      untilMoved(code.length, (done) => syscalls.write(file, code.subarray(done), code.length - done)),
+      'write',
+    );
+    return check(
+      syscalls.mmap(null, syscalls.getpagesize(), PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0),
+      'mmap(PROT_EXEC)',
+    );
   } finally {
     syscalls.close(file);
   }
