@@ -3,13 +3,15 @@
  * one while this one is being used, so that nobody waits for a disk on the event loop. A window stays mapped for as long
  * as anybody holds a view of it.
  */
-import { fstatSync, read } from 'node:fs';
-import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { OwnedDescriptor, runOffThread } from '@zerocopy/core-syscalls/internals';
+import { fstatSync } from 'node:fs';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { OwnedDescriptor, readRetrying, runOffThread, uninterruptedAsync } from '@zerocopy/core-syscalls/internals';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
 import { Region } from './region.js';
 
-const { EFAULT, EINVAL, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
+const { EACCES, EFAULT, ENODEV, ENOSYS, EPERM, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
+/** Says that this file is not mapped here: sysfs, some FUSE, a sandbox. */
+const CANNOT_MAP: readonly number[] = [ENODEV, EACCES, EPERM, ENOSYS];
 const MiB = 1024 * 1024;
 /** Bytes. Large enough for the hop to another thread not to matter, small enough not to keep much when a view is kept. */
 const WINDOW = 2 * MiB;
@@ -39,15 +41,19 @@ export class FileWindows {
   /** Of the windows that somebody may still look at. */
   readonly #guards = new Set<MappingGuard>();
 
+  readonly #onRefused: (code: string) => void;
+
   /**
    * @param lent `fd` is somebody else's. @param position, end in bytes; the end is exclusive.
+   * @param onRefused called when a window cannot be mapped, and is read instead unless it throws.
    * @throws {SyscallError} EMFILE, EBADF of a descriptor that was lent.
    */
-  constructor(fd: number, lent: boolean, position: number, end: number) {
+  constructor(fd: number, lent: boolean, position: number, end: number, onRefused: (code: string) => void) {
     this.#own = lent ? OwnedDescriptor.duplicate(fd) : undefined;
     this.#fd = this.#own?.fd ?? fd;
     this.#position = position;
     this.#end = end;
+    this.#onRefused = onRefused;
   }
 
   /** Calls back with up to `size` bytes, or null at the end of the file; after it has returned. */
@@ -114,7 +120,7 @@ export class FileWindows {
       readiness.settle(error);
     };
     const readOn = (at: number): void =>
-      read(this.#fd, bytes, at, bytes.length - at, from + at, (error, count) => {
+      readRetrying(this.#fd, bytes.subarray(at), bytes.length - at, from + at, (error, count) => {
         if (error !== null) settle(error);
         else if (count === 0) settle(cutShort());
         else if (at + count < bytes.length && !this.#closed) readOn(at + count);
@@ -124,24 +130,30 @@ export class FileWindows {
     return { bytes, whenReady: readiness.when };
   }
 
-  /** Undefined if the process has too many mappings, or guards of them: those that nobody holds go with the garbage. */
+  /**
+   * Undefined if the process has too many mappings, or guards of them, of which those that nobody holds go with the
+   * garbage; or if the file is not mapped here.
+   */
   #map(from: number, to: number): Window | undefined {
     const lead = from % syscalls.getpagesize();
+    const guards = this.#guards; // a region must not hold on to these windows, nor so to its own views
     let guard: MappingGuard | undefined;
     let region: Region | undefined;
     try {
       region = new Region(lead + to - from, () => {
         guard?.release();
-        if (guard !== undefined) this.#guards.delete(guard);
+        if (guard !== undefined) guards.delete(guard);
       });
       region.placeFile(0, lead + to - from, { fd: this.#fd, offset: from - lead, sharing: MAP_PRIVATE });
       guard = guardMapping(region.address, region.size, { writable: true });
-      this.#guards.add(guard);
+      guards.add(guard);
       return { bytes: region.view(lead, to - from), whenReady: populated(region) };
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
+      const { code, errno } = error as NodeJS.ErrnoException;
       if (code === 'ENOMEM' || code === 'ERR_ZEROCOPY_TOO_MANY_GUARDS') return undefined;
-      throw error;
+      if (!CANNOT_MAP.includes(-(errno ?? 0))) throw error;
+      this.#onRefused(code as string);
+      return undefined;
     } finally {
       region?.disown(); // its views keep it
     }
@@ -170,14 +182,15 @@ const cutShort = (): Error =>
 function populated(region: Region): Window['whenReady'] {
   const readiness = new Readiness();
   region.retain();
+  const populate = (done: (result: number) => void): void =>
+    syscalls.madviseAsync(region.address, region.size, MADV_POPULATE_READ, done);
   runOffThread(
-    (done) => syscalls.madviseAsync(region.address, region.size, MADV_POPULATE_READ, done),
+    (done) => uninterruptedAsync(populate, done),
     (result) => {
-      if (result === -EINVAL) syscalls.madvise(region.address, region.size, MADV_WILLNEED); // before Linux 5.14
-      const failed = result < 0 && result !== -EINVAL;
+      // It is there to be touched all the same: EINVAL before Linux 5.14, ENOMEM, a sandbox that knows no such advice.
+      if (result < 0 && result !== -EFAULT) syscalls.madvise(region.address, region.size, MADV_WILLNEED);
       region.release();
-      if (!failed) readiness.settle(null);
-      else readiness.settle(result === -EFAULT ? cutShort() : new SyscallError(result, 'madvise'));
+      readiness.settle(result === -EFAULT ? cutShort() : null);
     },
   );
   return readiness.when;

@@ -27,7 +27,7 @@ export class HolderLocks {
   }
 
   release(holder: number): void {
-    this.#lock(holder + 1, F_UNLCK);
+    this.#unlock(holder + 1);
   }
 
   /** Whether nobody holds it; for holders other than oneself. */
@@ -47,7 +47,7 @@ export class HolderLocks {
     try {
       return work();
     } finally {
-      this.#lock(POOL, F_UNLCK);
+      this.#unlock(POOL);
     }
   }
 
@@ -66,6 +66,13 @@ export class HolderLocks {
     if (result === -EAGAIN || result === -EACCES) return false;
     if (result < 0) throw new SyscallError(result, 'fcntl(F_OFD_SETLK)');
     return true;
+  }
+
+  /** Nobody else's lock can be in its way: if it fails, that is not what it says. */
+  #unlock(byte: number): void {
+    this.#describe(byte, F_UNLCK);
+    const result = syscalls.fcntl(this.#fd, F_OFD_SETLK, this.#flock);
+    if (result < 0) throw new SyscallError(result, 'fcntl(F_OFD_SETLK)');
   }
 
   #describe(byte: number, type: number): void {

@@ -3,12 +3,13 @@ import { EventEmitter } from 'node:events';
 import { ftruncate } from 'node:fs';
 import { promisify } from 'node:util';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { runOffThread } from '@zerocopy/core-syscalls/internals';
+import { runOffThread, uninterrupted, uninterruptedAsync } from '@zerocopy/core-syscalls/internals';
 import { type MapAccess, type MapOptions, planOf } from './map-options.js';
 import { Mapping } from './mapping.js';
 import { type Copied, openMapping, openMappingSync } from './open.js';
 import { type ByteRange, resolveRange, validateChoice, validateCount } from './options.js';
 import { reserveBlocks } from './reserve-blocks.js';
+import { tellAlso } from './tell-also.js';
 import { unwatchTruncation, watchTruncation } from './truncation-watch.js';
 import { bufferTooLarge, MAX_VIEW } from './view.js';
 
@@ -158,7 +159,10 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     validateChoice(advice, 'advice', Object.keys(ADVICE) as MapAdvice[]);
     const pages = this.#pagesOf(range);
     if (pages === undefined) return;
-    check(syscalls.madvise(pages.address, pages.length, ADVICE[advice]), 'madvise');
+    check(
+      uninterrupted(() => syscalls.madvise(pages.address, pages.length, ADVICE[advice])),
+      'madvise',
+    );
   }
 
   /**
@@ -219,7 +223,10 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
   flush(range: ByteRange = {}): void {
     const pages = this.#storedPages(range);
     if (pages === undefined) return;
-    check(syscalls.msync(pages.address, pages.length, MS_SYNC), 'msync');
+    check(
+      uninterrupted(() => syscalls.msync(pages.address, pages.length, MS_SYNC)),
+      'msync',
+    );
     if (this.truncated) throw this.#truncatedError();
   }
 
@@ -261,41 +268,68 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     if (length === before) return;
     const letGo = mapping.holdDescriptor();
     try {
-      if (length > before) await reserveBlocks(mapping.fd, end, length - before, mapping.path);
-      else mapping.shrink(length);
-      await truncateAsync(mapping.fd, mapping.offset + length);
-    } catch (error) {
-      if (length < before && !mapping.closed) mapping.unshrink(before);
-      throw error;
+      if (length > before) await this.#extend(mapping, length);
+      else await this.#cut(mapping, length);
     } finally {
       this.#buffer = undefined;
       letGo();
     }
+  }
+
+  async #extend(mapping: Mapping, length: number): Promise<void> {
+    const end = mapping.offset + mapping.length;
+    await reserveBlocks(mapping.fd, end, length - mapping.length, mapping.path);
+    try {
+      await truncateAsync(mapping.fd, mapping.offset + length);
+      if (mapping.closed) throw closedError();
+      mapping.grow(length);
+    } catch (error) {
+      await truncateAsync(mapping.fd, end).catch(tellAlso(error, 'the file could not be cut back'));
+      throw error;
+    }
+  }
+
+  async #cut(mapping: Mapping, length: number): Promise<void> {
+    const before = mapping.length;
+    try {
+      mapping.shrink(length);
+      await truncateAsync(mapping.fd, mapping.offset + length);
+    } catch (error) {
+      try {
+        if (!mapping.closed) mapping.unshrink(before);
+      } catch (second) {
+        tellAlso(error, `the mapping has become ${mapping.length} bytes, the file has not`)(second);
+      }
+      throw error;
+    }
     if (mapping.closed) throw closedError();
-    if (length > before) mapping.grow(length);
-    this.#buffer = undefined;
   }
 
   /**
    * Ends it: all views show zeros from now on. The address space goes back when they have been collected. Any number of
    * times; what is under way on other threads is not disturbed.
+   * @throws {SyscallError} ENOMEM where there is none for that, once: views stay what they are then, guarded, and all of it
+   * goes back with the last of them.
    */
-  close(): Promise<void> {
-    if (!this.#closed) {
-      this.#closed = true;
-      if (this.#mapping === undefined) this.#buffer?.fill(0);
-      else {
-        forgotten.unregister(this);
-        unwatchTruncation(this.#mapping);
-        this.#mapping.close();
-      }
-      this.#buffer = undefined;
-    }
-    return Promise.resolve();
+  async close(): Promise<void> {
+    this.#end();
   }
 
   [Symbol.dispose](): void {
-    void this.close();
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const buffer = this.#buffer;
+    this.#buffer = undefined;
+    if (this.#mapping === undefined) buffer?.fill(0);
+    else {
+      forgotten.unregister(this);
+      unwatchTruncation(this.#mapping);
+      this.#mapping.close();
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -351,7 +385,7 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     const region = (this.#mapping as Mapping).region;
     region?.retain();
     try {
-      return await new Promise<number>((resolve) => runOffThread(call, resolve));
+      return await new Promise<number>((resolve) => runOffThread((done) => uninterruptedAsync(call, done), resolve));
     } finally {
       region?.release();
     }
@@ -393,7 +427,7 @@ export function mapFileSync(path: string | Buffer | URL, options: MapOptions = {
   const source = openMappingSync(plan);
   if (plan.populate && source instanceof Mapping) {
     const { address, length } = source.pagesOf(0, source.length);
-    const result = length === 0 ? 0 : syscalls.madvise(address, length, MADV_POPULATE_READ);
+    const result = length === 0 ? 0 : uninterrupted(() => syscalls.madvise(address, length, MADV_POPULATE_READ));
     if (result < 0 && result !== -EINVAL) {
       source.close();
       throw new SyscallError(result, 'madvise', { path: source.path });

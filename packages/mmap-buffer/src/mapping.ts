@@ -7,9 +7,10 @@
  * Growing beyond the address space that was reserved moves the mapping to a new region. Views of the old one stay what
  * they are: a shared mapping shows the same pages wherever it is.
  */
-import { closeSync, fstatSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { guardMapping, type Lease, type MappingGuard } from '@zerocopy/lease-guard';
+import { closeDescriptor } from './close-descriptor.js';
 import { Region, wholePages } from './region.js';
 
 const { MADV_HUGEPAGE, MAP_PRIVATE, MAP_SHARED } = constants;
@@ -24,8 +25,9 @@ export interface HeldLease {
 }
 
 export function endLease({ lease, fd }: HeldLease): void {
-  void lease.release(); // at once; what it promises is that its file is closed, and that is ours
-  closeSync(fd);
+  // At once. What it promises is that its file is closed, and that is ours; with it ends a lease that could not be given up.
+  lease.release().catch(() => {});
+  closeDescriptor(fd);
 }
 
 export interface MappingOptions {
@@ -120,10 +122,10 @@ export class Mapping {
     }
     const from = Math.min(wholePages(this.lead + this.length), region.used);
     region.placeFile(from, this.lead + length, this.#placement());
+    const guard = this.#guard(region);
     this.length = length;
-    const old = this.#regions.get(region);
-    this.#regions.set(region, this.#guard(region));
-    old?.release();
+    this.#regions.get(region)?.release();
+    this.#regions.set(region, guard);
   }
 
   /** The file is about to be cut short: views beyond `length` show zeros from now on. */
@@ -141,19 +143,35 @@ export class Mapping {
     this.length = length;
   }
 
-  /** Any number of times. */
+  /**
+   * Any number of times.
+   * @throws {SyscallError} ENOMEM where zeros cannot be put in the place of what is seen: then it is forgotten instead, and
+   * views stay what they are, guarded.
+   */
   close(): void {
     if (this.closed) return;
-    void this.truncated; // for whoever asks later
+    this.#rememberTruncation();
+    try {
+      for (const region of this.#regions.keys()) if (region.isSeen) region.placeZeros(0);
+    } catch (error) {
+      this.forget();
+      throw error;
+    }
     this.closed = true;
     for (const [region, guard] of [...this.#regions]) {
-      if (region.isSeen) region.placeZeros(0);
       this.#regions.set(region, undefined);
       guard?.release();
       region.disown();
     }
     this.#region = undefined;
     this.#end();
+  }
+
+  /** For whoever asks when it is closed. */
+  #rememberTruncation(): void {
+    try {
+      void this.truncated;
+    } catch {} // the file does not tell its size any more
   }
 
   /** Nobody can close it any more. */
@@ -171,7 +189,7 @@ export class Mapping {
   }
 
   #letGo(): void {
-    if (--this.#descriptorHolds === 0) closeSync(this.fd);
+    if (--this.#descriptorHolds === 0) closeDescriptor(this.fd);
   }
 
   #end(): void {

@@ -1,18 +1,19 @@
 /** From a path to a mapping, or to a copy where there can be none. */
-import { closeSync, fstatSync, open, openSync, read, readSync } from 'node:fs';
+import { fstatSync, open, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { constants, feature, SyscallError } from '@zerocopy/core-syscalls';
+import { readRetrying } from '@zerocopy/core-syscalls/internals';
 import { acquireLease } from '@zerocopy/lease-guard';
+import { closeDescriptor } from './close-descriptor.js';
 import type { MapPlan } from './map-options.js';
 import { endLease, type HeldLease, Mapping } from './mapping.js';
 import { outOfRange } from './options.js';
 import { bufferTooLarge, MAX_VIEW } from './view.js';
 
-const { EACCES, EISDIR, ENODEV, EPERM } = constants;
-const CANNOT_MAP: readonly number[] = [ENODEV, EACCES, EPERM];
+const { EACCES, EISDIR, ENODEV, ENOSYS, EPERM } = constants;
+const CANNOT_MAP: readonly number[] = [ENODEV, EACCES, EPERM, ENOSYS];
 const openAsync = promisify(open);
-const readAsync = promisify(read);
 const CHUNK_MIN = 4096;
 
 export interface Copied {
@@ -69,9 +70,25 @@ function mapOpen(plan: MapPlan, fd: number, lease: HeldLease | undefined): Mappi
       snapshotLimit: trap ? 0 : Number.POSITIVE_INFINITY,
     });
   } catch (error) {
-    // Not every filesystem maps its files: sysfs, some FUSE.
+    // Not every filesystem maps its files: sysfs, some FUSE; and not every sandbox lets it.
     if (!(error instanceof SyscallError) || !CANNOT_MAP.includes(-error.errno)) throw error;
-    return `its filesystem does not map files (${error.code})`;
+    return `its filesystem, or a sandbox, does not let it be mapped (${error.code})`;
+  }
+}
+
+const readAsync = (fd: number, buffer: Buffer, position: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    readRetrying(fd, buffer, buffer.length, position, (error, bytes) => (error ? reject(error) : resolve(bytes)));
+  });
+
+/** As {@link readRetrying}, at once. */
+function readUninterrupted(fd: number, buffer: Buffer, position: number): number {
+  for (;;) {
+    try {
+      return readSync(fd, buffer, 0, buffer.length, position);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EINTR') throw error;
+    }
   }
 }
 
@@ -112,7 +129,7 @@ async function takeLease(fd: number): Promise<HeldLease> {
   try {
     return { lease: await acquireLease(own, 'read'), fd: own };
   } catch (error) {
-    closeSync(own);
+    closeDescriptor(own);
     throw error;
   }
 }
@@ -143,13 +160,13 @@ export async function openMapping(plan: MapPlan): Promise<Mapping | Copied> {
     let step = reads.next(0);
     while (step.done !== true) {
       const { buffer, position } = step.value;
-      step = reads.next((await readAsync(fd, buffer, 0, buffer.length, position)).bytesRead);
+      step = reads.next(await readAsync(fd, buffer, position));
     }
     return step.value;
   } finally {
     if (!(mapped instanceof Mapping)) {
       if (lease !== undefined) endLease(lease);
-      closeSync(fd);
+      closeDescriptor(fd);
     }
   }
 }
@@ -165,10 +182,10 @@ export function openMappingSync(plan: MapPlan): Mapping | Copied {
     let step = reads.next(0);
     while (step.done !== true) {
       const { buffer, position } = step.value;
-      step = reads.next(readSync(fd, buffer, 0, buffer.length, position));
+      step = reads.next(readUninterrupted(fd, buffer, position));
     }
     return step.value;
   } finally {
-    if (!(mapped instanceof Mapping)) closeSync(fd);
+    if (!(mapped instanceof Mapping)) closeDescriptor(fd);
   }
 }

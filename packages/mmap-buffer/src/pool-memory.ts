@@ -6,8 +6,10 @@
  * A buffer is free if all its counts are zero; nothing else says so, and no step leaves the books in a state that a crash
  * could make permanent: a reference always belongs to a holder, and a holder that is gone loses what it had.
  */
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { fstatSync, openSync } from 'node:fs';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { uninterrupted, untilMoved } from '@zerocopy/core-syscalls/internals';
+import { closeDescriptor } from './close-descriptor.js';
 import { HolderLocks } from './holder-locks.js';
 import { Region, wholePages } from './region.js';
 
@@ -91,14 +93,21 @@ export class PoolMemory {
   static create(shape: PoolShape): PoolMemory {
     const made = check(syscalls.memfdCreate('zerocopy-pool', MFD_CLOEXEC | MFD_ALLOW_SEALING), 'memfd_create');
     try {
-      check(syscalls.ftruncate(made, totalSize(shape)), 'ftruncate');
+      check(
+        uninterrupted(() => syscalls.ftruncate(made, totalSize(shape))),
+        'ftruncate',
+      );
       check(syscalls.fcntl(made, F_ADD_SEALS, SEALS), 'fcntl(F_ADD_SEALS)');
       const header = new Int32Array(HEADER_WORDS);
       header.set([MAGIC, VERSION, syscalls.getpagesize(), shape.count]);
       header[SIZE_LOW] = shape.bufferSize % TWO_32;
       header[SIZE_HIGH] = Math.floor(shape.bufferSize / TWO_32);
       crypto.getRandomValues(header.subarray(ID_LOW, ID_HIGH + 1));
-      check(syscalls.pwrite(made, header, header.byteLength, 0), 'pwrite');
+      const bytes = new Uint8Array(header.buffer);
+      check(
+        untilMoved(bytes.length, (done) => syscalls.pwrite(made, bytes.subarray(done), bytes.length - done, done)),
+        'pwrite',
+      );
       return new PoolMemory(made);
     } finally {
       syscalls.close(made);
@@ -109,12 +118,15 @@ export class PoolMemory {
   constructor(given: number) {
     this.shape = inspect(given);
     const { count } = this.shape;
-    this.fd = reopen(given);
-    this.#lockFd = reopen(given);
-    this.#locks = new HolderLocks(this.#lockFd);
     const size = totalSize(this.shape);
     this.#region = new Region(size, () => {});
+    const opened: number[] = [];
     try {
+      this.fd = reopen(given);
+      opened.push(this.fd);
+      this.#lockFd = reopen(given);
+      opened.push(this.#lockFd);
+      this.#locks = new HolderLocks(this.#lockFd);
       this.#region.placeFile(0, size, { fd: this.fd, offset: 0, sharing: MAP_SHARED });
       const books = this.#region.view(0, booksSize(count));
       this.#words = new Int32Array(books.buffer, books.byteOffset, books.length / 4);
@@ -122,8 +134,7 @@ export class PoolMemory {
       this.#holder = this.#attach();
     } catch (error) {
       this.#region.disown();
-      closeSync(this.#lockFd);
-      closeSync(this.fd);
+      for (const fd of opened) closeDescriptor(fd);
       throw error;
     }
   }
@@ -221,7 +232,7 @@ export class PoolMemory {
     return this.#buffers[index];
   }
 
-  /** Gives up all references; views show zeros from now on. */
+  /** Gives up all references; views show zeros from now on. @throws {SyscallError} ENOMEM: then they stay what they are. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -230,10 +241,13 @@ export class PoolMemory {
     } finally {
       // Whatever happens, the kernel gives up the lock, and with it what was held.
       this.#buffers.length = 0;
-      closeSync(this.#lockFd);
-      closeSync(this.fd);
-      this.#region.placeZeros(0);
-      this.#region.disown();
+      closeDescriptor(this.#lockFd);
+      closeDescriptor(this.fd);
+      try {
+        this.#region.placeZeros(0);
+      } finally {
+        this.#region.disown();
+      }
     }
   }
 
@@ -292,7 +306,11 @@ function inspect(fd: number): PoolShape {
   if (seals < 0) throw invalid(`it is not a memory file (${new SyscallError(seals, 'fcntl').code})`);
   if ((seals & SEALS) !== SEALS) throw invalid('it is not sealed: somebody could shrink it under us');
   const header = new Int32Array(HEADER_WORDS);
-  const read = syscalls.pread(fd, header, header.byteLength, 0);
+  const bytes = new Uint8Array(header.buffer);
+  const read = check(
+    untilMoved(bytes.length, (done) => syscalls.pread(fd, bytes.subarray(done), bytes.length - done, done)),
+    'pread',
+  );
   if (read !== header.byteLength || header[0] !== MAGIC || header[1] !== VERSION)
     throw invalid('its header is another');
   if (header[PAGE_SIZE] !== syscalls.getpagesize()) throw invalid('it was made for another page size');

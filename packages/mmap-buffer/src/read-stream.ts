@@ -110,18 +110,28 @@ export class MmapReadStream extends ReadStream {
     const reason = this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? this.#refusalOfFile();
     if (reason === undefined) {
       this.#method = 'mmap';
+      const onRefused = (code: string): void =>
+        this.#copyInstead(`its filesystem, or a sandbox, does not let it be mapped (${code})`);
       try {
-        this.#windows = new FileWindows(this.fd as number, this.#isLent, this.pos ?? 0, this.end + 1);
+        this.#windows = new FileWindows(this.fd as number, this.#isLent, this.pos ?? 0, this.end + 1, onRefused);
       } catch (error) {
         this.destroy(error as Error);
       }
       return;
     }
+    try {
+      this.#copyInstead(reason);
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+
+  /** @throws {UnavailableError} if that is not wanted. */
+  #copyInstead(reason: string): void {
     this.#method = 'copy';
     this.#fallbackReason = reason;
-    if (this.#neverFallBack) {
-      this.destroy(new UnavailableError(`the file cannot be mapped: ${reason} (fallback is 'never')`));
-    }
+    if (!this.#neverFallBack) return;
+    throw new UnavailableError(`the file cannot be mapped: ${reason} (fallback is 'never')`);
   }
 
   #refusalOfFile(): string | undefined {

@@ -2,9 +2,10 @@
 import { ftruncate, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { runOffThread } from '@zerocopy/core-syscalls/internals';
+import { runOffThread, uninterruptedAsync } from '@zerocopy/core-syscalls/internals';
+import { tellAlso } from './tell-also.js';
 
-const { EINTR, ENOSYS, EOPNOTSUPP, FALLOC_FL_KEEP_SIZE } = constants;
+const { ENOSYS, EOPNOTSUPP, FALLOC_FL_KEEP_SIZE } = constants;
 const writeAsync = promisify(write);
 const truncateAsync = promisify(ftruncate);
 const MiB = 1024 * 1024;
@@ -15,16 +16,17 @@ const MiB = 1024 * 1024;
  */
 export async function reserveBlocks(fd: number, end: number, length: number, path: string): Promise<void> {
   try {
-    for (;;) {
-      const result = await new Promise<number>((resolve) =>
-        runOffThread((done) => syscalls.fallocateAsync(fd, FALLOC_FL_KEEP_SIZE, end, length, done), resolve),
-      );
-      if (result >= 0) return;
-      if (result === -EOPNOTSUPP || result === -ENOSYS) return await writeZeros(fd, end, length);
-      if (result !== -EINTR) throw new SyscallError(result, 'fallocate', { path });
-    }
+    const fallocate = (done: (result: number) => void): void =>
+      syscalls.fallocateAsync(fd, FALLOC_FL_KEEP_SIZE, end, length, done);
+    const result = await new Promise<number>((resolve) =>
+      runOffThread((done) => uninterruptedAsync(fallocate, done), resolve),
+    );
+    if (result >= 0) return;
+    if (result !== -EOPNOTSUPP && result !== -ENOSYS) throw new SyscallError(result, 'fallocate', { path });
+    await writeZeros(fd, end, length);
   } catch (error) {
-    await truncateAsync(fd, end); // gives back what was reserved beyond the end
+    // Gives back what was reserved beyond the end.
+    await truncateAsync(fd, end).catch(tellAlso(error, 'the file could not be cut back'));
     throw error;
   }
 }
