@@ -46,7 +46,7 @@ const COUNT_ARGUMENT: Readonly<Record<string, number>> = {
 };
 
 /** Calls that free something even where they fail (close(2)): they are made, and then say that they failed. */
-export const MADE_ANYWAY: ReadonlySet<string> = new Set(['close', 'munmap']);
+export const MADE_ANYWAY: ReadonlySet<string> = new Set(['close', 'munmap', 'rm']);
 
 /** The name of the call a prototype stands for; of a call through syscall(2) by its first argument. */
 export function callName(prototype: string, firstArgument: unknown): string {

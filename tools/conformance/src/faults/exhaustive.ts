@@ -2,10 +2,11 @@
  * Every fault at every one of the first calls of a traffic: each run ends with the same bytes, or with a clear error and
  * the exact count of what has arrived; and holds nothing afterwards.
  */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Delivery, Traffic } from '../traffic/traffic.js';
+import { collectGarbage, describeKept, type Holdings, holdings, TRIAL_PREFIX } from './holdings.js';
 import { type Fault, type FaultPlan, type FaultReport, withFaults } from './injection.js';
 
 /** The issue's list. EAGAIN comes as a storm: more than one in a row. */
@@ -27,8 +28,13 @@ const REPLACEABLE: ReadonlySet<string> = new Set(
 );
 /** Calls for which EAGAIN means to wait, or to ask somebody else. */
 const AWAITABLE: ReadonlySet<string> = new Set('sendfile splice tee openat2 preadv2'.split(' '));
-/** Calls that no signal interrupts: fcntl(F_DUPFD_CLOEXEC, F_SETLEASE), and those of libuv's that it repeats itself. */
-const isUninterrupted = (call: string): boolean => call === 'fcntl' || (call.startsWith('fs.') && call !== 'fs.read');
+/** Calls that no signal interrupts: fcntl(F_DUPFD_CLOEXEC, F_SETLEASE), and what only looks into the process's own books. */
+const UNINTERRUPTED: ReadonlySet<string> = new Set(
+  'fcntl mmap munmap mremap mincore munlock sigaction memfd_create pipe2 close process_vm_readv'.split(' '),
+);
+/** Those, and what libuv repeats itself. */
+const isUninterrupted = (call: string): boolean =>
+  UNINTERRUPTED.has(call) || (call.startsWith('fs.') && call !== 'fs.read');
 
 /** Whether all must arrive in spite of it; of other faults an error may come. */
 export function mustArrive(call: string, fault: Fault): boolean {
@@ -79,22 +85,25 @@ async function runOnce(
   patience: number,
   plan?: FaultPlan,
 ): Promise<{ readonly deliveries: readonly Delivery[]; readonly report: FaultReport; readonly thrown: unknown }> {
-  const directory = mkdtempSync(join(tmpdir(), 'zerocopy-fault-'));
+  const directory = mkdtempSync(join(tmpdir(), TRIAL_PREFIX));
   const setting = { directory, content };
   let timer: NodeJS.Timeout | undefined;
   let thrown: unknown;
   try {
     traffic.prepare?.(setting);
-    const { value, report } = await withFaults(plan, () =>
-      Promise.race([
-        traffic.run(setting),
-        new Promise<never>((_resolve, reject) => {
-          timer = setTimeout(() => reject(new Error(`it hung for ${patience} ms`)), patience);
+    const { value, report } = await withFaults(
+      plan,
+      () =>
+        Promise.race([
+          traffic.run(setting),
+          new Promise<never>((_resolve, reject) => {
+            timer = setTimeout(() => reject(new Error(`it hung for ${patience} ms`)), patience);
+          }),
+        ]).catch((error: unknown) => {
+          thrown = error;
+          return [];
         }),
-      ]).catch((error: unknown) => {
-        thrown = error;
-        return [];
-      }),
+      traffic.background,
     );
     return { deliveries: value, report, thrown };
   } finally {
@@ -105,7 +114,7 @@ async function runOnce(
 
 const told = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
-async function attempt(traffic: Traffic, content: Buffer, plan: FaultPlan, patience: number): Promise<Trial> {
+async function disturb(traffic: Traffic, content: Buffer, plan: FaultPlan, patience: number): Promise<Trial> {
   let stray: unknown;
   const onStray = (error: unknown): void => {
     stray ??= error;
@@ -121,48 +130,58 @@ async function attempt(traffic: Traffic, content: Buffer, plan: FaultPlan, patie
   for (const delivery of deliveries) {
     complaint ??= complaintOf(delivery, content);
     if (must && delivery.error !== undefined) complaint ??= `it did not go on: ${told(delivery.error)}`;
+    // An error that has not been looked at holds on to the receivers of its stack, and by them to what they have mapped.
+    void delivery.error?.stack;
   }
   if (stray !== undefined) complaint ??= `nobody caught: ${told(stray)}`;
   return { traffic: traffic.name, at: plan.at, fault: plan.fault, call: report.hit, deliveries, complaint };
 }
 
-const openDescriptors = (): number => readdirSync('/proc/self/fd').length;
-
 /** Turns of the loop in which what Node closes on its own threads may still be open. */
 const CLOSING_TURNS = 200;
 
-/** Descriptors that stay open, of those beyond `before`. */
-async function keptBeyond(before: number, pooled: () => number): Promise<number> {
-  let kept = openDescriptors() - pooled() - before;
-  for (let turn = 0; kept > 0 && turn < CLOSING_TURNS; turn++) {
-    await new Promise((resolve) => setImmediate(resolve));
-    kept = openDescriptors() - pooled() - before;
-  }
-  return kept;
+/** What is held more than before, in words. What only waits for the garbage collector does not count. */
+async function keptSince(before: Holdings, pooled: () => number): Promise<string | undefined> {
+  const closing = (): boolean => holdings(pooled()).descriptors > before.descriptors;
+  for (let turn = 0; turn < CLOSING_TURNS && closing(); turn++) await new Promise((resolve) => setImmediate(resolve));
+  const kept = (): string | undefined => describeKept(before, holdings(pooled()));
+  await collectGarbage(() => kept() === undefined);
+  return kept();
 }
 
-export interface ExhaustiveOptions {
-  readonly content: Buffer;
-  readonly faults?: readonly Fault[];
-  /** Calls disturbed, from the first on. */
-  readonly firstCalls?: number;
+export interface AttemptOptions {
   /** Milliseconds after which a run counts as hanging. */
   readonly patience?: number;
   /** Descriptors that may be open afterwards without being a leak, such as those of idle pipes; asked then. */
   readonly pooled?: () => number;
+}
+
+/** One trial: the traffic with one fault, and what is held afterwards. */
+export async function attempt(
+  traffic: Traffic,
+  content: Buffer,
+  plan: FaultPlan,
+  { patience = PATIENCE, pooled = () => 0 }: AttemptOptions = {},
+): Promise<Trial> {
+  const before = holdings(pooled());
+  const trial = await disturb(traffic, content, plan, patience);
+  const kept = await keptSince(before, pooled);
+  return kept === undefined || trial.complaint !== undefined ? trial : { ...trial, complaint: kept };
+}
+
+export interface ExhaustiveOptions extends AttemptOptions {
+  readonly content: Buffer;
+  readonly faults?: readonly Fault[];
+  /** Calls disturbed, from the first on. */
+  readonly firstCalls?: number;
+  /** Picks some of all trials; default: all. */
+  readonly choose?: (plans: readonly FaultPlan[]) => readonly FaultPlan[];
   readonly onTrial?: (trial: Trial) => void;
 }
 
-/** All trials of one traffic. The first complaint about descriptors counts for the trial they were lost in. */
+/** All trials of one traffic. What is kept counts for the trial it was lost in. */
 export async function exhaust(traffic: Traffic, options: ExhaustiveOptions): Promise<readonly Trial[]> {
-  const {
-    content,
-    faults = FAULTS,
-    firstCalls = FIRST_CALLS,
-    patience = PATIENCE,
-    pooled = () => 0,
-    onTrial,
-  } = options;
+  const { content, faults = FAULTS, firstCalls = FIRST_CALLS, patience = PATIENCE, choose, onTrial } = options;
   // Twice: what is probed, bound and started once is not part of the traffic.
   await runOnce(traffic, content, patience);
   const { report, deliveries, thrown } = await runOnce(traffic, content, patience);
@@ -171,16 +190,15 @@ export async function exhaust(traffic: Traffic, options: ExhaustiveOptions): Pro
     const complaint = complaintOf(delivery, content) ?? delivery.error?.message;
     if (complaint !== undefined) throw new Error(`${traffic.name} fails undisturbed: ${complaint}`);
   }
-  const trials: Trial[] = [];
+  const plans: FaultPlan[] = [];
   for (let at = 1; at <= Math.min(firstCalls, report.calls.length); at++) {
-    for (const fault of faults) {
-      const before = openDescriptors() - pooled();
-      let trial = await attempt(traffic, content, { at, fault }, patience);
-      const kept = await keptBeyond(before, pooled);
-      if (kept > 0 && trial.complaint === undefined) trial = { ...trial, complaint: `${kept} descriptors stayed open` };
-      trials.push(trial);
-      onTrial?.(trial);
-    }
+    for (const fault of faults) plans.push({ at, fault });
+  }
+  const trials: Trial[] = [];
+  for (const plan of choose?.(plans) ?? plans) {
+    const trial = await attempt(traffic, content, plan, options);
+    trials.push(trial);
+    onTrial?.(trial);
   }
   return trials;
 }

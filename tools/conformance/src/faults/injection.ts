@@ -1,15 +1,17 @@
 /**
  * Faults put in front of the system calls of this thread, at the nth of them.
  *
- * Two doors: the C functions that core-syscalls binds, through its seam for tests, and the functions of node:fs, which
- * the packages copy with. To be imported before any package of the project: what has been bound, or taken out of
- * node:fs, before is not seen.
+ * Three doors: the C functions that core-syscalls binds, through its seam for tests; the functions of node:fs that call
+ * back, which the packages copy with; and, where a plan asks for them, those calls of node:fs that a package makes
+ * itself. To be imported before any package of the project: what has been bound, or taken out of node:fs, before is not
+ * seen.
  */
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { constants as os } from 'node:os';
 import { type NativeFunction, wrapBindings } from '@zerocopy/core-syscalls/internals';
 import koffi from 'koffi';
+import { calledByPackage } from './caller.js';
 import { callName, countArgument, MADE_ANYWAY } from './calls.js';
 
 export type Fault =
@@ -24,6 +26,18 @@ export interface FaultPlan {
   readonly fault: Fault;
   /** Only calls of these names are counted; undefined: all. */
   readonly only?: readonly string[] | undefined;
+  /** Told of every call that counts. */
+  readonly onCall?: (() => void) | undefined;
+  /** Told the name of the call that the fault meets, when it does. */
+  readonly onHit?: ((name: string) => void) | undefined;
+}
+
+/** What the faults of a plan happen on. */
+export interface Background {
+  /** Calls that answer ENOSYS throughout, as on a kernel without them; they are not counted. */
+  readonly absent?: readonly string[] | undefined;
+  /** Whether the calls of node:fs count that a package makes itself: the synchronous ones, and a few more. */
+  readonly direct?: boolean | undefined;
 }
 
 /** What was called while a plan was armed. */
@@ -38,6 +52,7 @@ const KEPT = 1000;
 
 interface Armed {
   readonly plan: FaultPlan | undefined;
+  readonly background: Background;
   readonly calls: string[];
   counted: number;
   hit: string | undefined;
@@ -46,17 +61,21 @@ interface Armed {
 }
 
 let armed: Armed | undefined;
+const ABSENT: Fault = { kind: 'errno', code: 'ENOSYS' };
 
 /** Whether this call is to be disturbed, and how. */
 function disturbance(name: string): Fault | undefined {
   if (armed === undefined) return undefined;
-  const { plan } = armed;
+  const { plan, background } = armed;
+  if (background.absent?.includes(name)) return ABSENT;
   if (plan?.only !== undefined && !plan.only.includes(name)) return undefined;
   armed.counted++;
+  plan?.onCall?.();
   if (armed.calls.length < KEPT) armed.calls.push(name);
   if (plan === undefined) return undefined;
   if (armed.counted === plan.at) {
     armed.hit = name;
+    plan.onHit?.(name);
     armed.left = plan.fault.kind === 'errno' ? (plan.fault.times ?? 1) : 1;
   }
   if (armed.hit !== name || armed.left === 0) return undefined;
@@ -113,11 +132,31 @@ const NODE_CALLS: Readonly<Record<string, number | undefined>> = {
   fchmod: undefined,
 };
 
+/** The same, where a package calls them itself: see {@link Background.direct}. */
+const DIRECT_CALLS: Readonly<Record<string, number | undefined>> = {
+  openSync: undefined,
+  closeSync: undefined,
+  readSync: 3,
+  writeSync: undefined,
+  fstatSync: undefined,
+  statfsSync: undefined,
+  mkdtempSync: undefined,
+  rmSync: undefined,
+  readdirSync: undefined,
+  readFileSync: undefined,
+  close: undefined,
+  unlink: undefined,
+};
+
 /** In the shape of Node's own, and no SyscallError: that is the packages' word for their own calls. */
 const nodeError = (code: string, syscall: string): NodeJS.ErrnoException =>
   Object.assign(new Error(`${code}: made to fail, ${syscall}`), { code, errno: -errnoOf(code), syscall });
 
 type NodeCall = (...args: unknown[]) => void;
+
+/** libuv makes such a call again by itself, or takes it for done (close): only from a read does EINTR come through. */
+const isHidden = (fault: Fault, name: string): boolean =>
+  fault.kind === 'errno' && fault.code === 'EINTR' && name !== 'read';
 
 /** As Node's binding answers: by a callback in a later turn. */
 function disturbingNode(name: string, native: NodeCall, countIndex: number | undefined): NodeCall {
@@ -125,10 +164,10 @@ function disturbingNode(name: string, native: NodeCall, countIndex: number | und
     const callback = args.at(-1);
     if (typeof callback !== 'function') return native(...args);
     const fault = disturbance(`fs.${name}`);
-    if (fault === undefined) return native(...args);
+    if (fault === undefined || isHidden(fault, name)) return native(...args);
     if (fault.kind === 'errno') {
       // With what Node's callbacks bring besides: fs.WriteStream goes on with the buffer it is given back.
-      setImmediate(callback as (...results: unknown[]) => void, nodeError(fault.code, name), 0, args[1]);
+      setImmediate(callback as NodeCall, nodeError(fault.code, name), 0, args[1]);
       return;
     }
     const hasCount = countIndex !== undefined && typeof args[countIndex] === 'number';
@@ -136,11 +175,34 @@ function disturbingNode(name: string, native: NodeCall, countIndex: number | und
   };
 }
 
+/** Of a call that a package makes itself; synchronous, or not. */
+function disturbingDirect(name: string, native: NodeCall, countIndex: number | undefined): NodeCall {
+  const call = name.replace(/Sync$/, '');
+  return (...args) => {
+    if (armed?.background.direct !== true || !calledByPackage()) return native(...args);
+    const fault = disturbance(`fs.${name}`);
+    if (fault === undefined || isHidden(fault, call)) return native(...args);
+    if (fault.kind === 'short') {
+      const hasCount = countIndex !== undefined && typeof args[countIndex] === 'number';
+      return native(...(hasCount ? args.with(countIndex, Math.min(1, args[countIndex] as number)) : args));
+    }
+    const error = nodeError(fault.code, call);
+    const callback = args.at(-1);
+    if (typeof callback === 'function') {
+      if (MADE_ANYWAY.has(call)) return native(...args.with(-1, () => callback(error)));
+      setImmediate(callback as NodeCall, error);
+      return;
+    }
+    if (MADE_ANYWAY.has(call)) native(...args);
+    throw error;
+  };
+}
+
 /** fs.promises.open, the one function of node:fs/promises that the packages call. */
 function disturbingOpen(native: typeof fs.promises.open): typeof fs.promises.open {
   return async (...args) => {
     const fault = disturbance('fs.promises.open');
-    if (fault?.kind !== 'errno') return native(...args);
+    if (fault?.kind !== 'errno' || isHidden(fault, 'open')) return native(...args);
     throw nodeError(fault.code, 'open');
   };
 }
@@ -155,14 +217,17 @@ export function installFaults(): void {
     (native, prototype) => disturbing(native as never, prototype) as unknown as NativeFunction<never> as never,
   );
   const functions = fs as unknown as Record<string, NodeCall>;
-  for (const [name, countIndex] of Object.entries(NODE_CALLS)) {
+  const replace = (name: string, wrap: (native: NodeCall) => NodeCall): void => {
     const native = functions[name] as NodeCall;
     // With what util.promisify looks for, which is not enumerable.
     const { length: _length, name: _name, ...others } = Object.getOwnPropertyDescriptors(native);
-    functions[name] = Object.defineProperties(
-      disturbingNode(name, native, countIndex),
-      others as PropertyDescriptorMap,
-    );
+    functions[name] = Object.defineProperties(wrap(native), others as PropertyDescriptorMap);
+  };
+  for (const [name, countIndex] of Object.entries(NODE_CALLS)) {
+    replace(name, (native) => disturbingNode(name, native, countIndex));
+  }
+  for (const [name, countIndex] of Object.entries(DIRECT_CALLS)) {
+    replace(name, (native) => disturbingDirect(name, native, countIndex));
   }
   fs.promises.open = disturbingOpen(fs.promises.open);
   syncBuiltinESMExports();
@@ -172,9 +237,10 @@ export function installFaults(): void {
 export async function withFaults<T>(
   plan: FaultPlan | undefined,
   use: () => Promise<T>,
+  background: Background = {},
 ): Promise<{ readonly value: T; readonly report: FaultReport }> {
   if (armed !== undefined) throw new Error('another plan is armed');
-  armed = { plan, calls: [], counted: 0, hit: undefined, left: 0 };
+  armed = { plan, background, calls: [], counted: 0, hit: undefined, left: 0 };
   const mine = armed;
   try {
     const value = await use();

@@ -11,9 +11,11 @@ import { createSendfileStream, type SendFileDestination, sendFile } from '@zeroc
 import { arrival, type Kind, request, withPair } from './peers.js';
 import type { Delivery, Setting, Traffic } from './traffic.js';
 
-const sourceOf = ({ directory }: Setting): string => join(directory, 'source');
+/** Where the content is as a file. */
+export const sourceOf = ({ directory }: Setting): string => join(directory, 'source');
 
-function prepare(setting: Setting): void {
+/** Makes that file. */
+export function prepare(setting: Setting): void {
   writeFileSync(sourceOf(setting), setting.content);
 }
 
@@ -46,10 +48,10 @@ const rangeOf = ({ content }: Setting): { start: number; end: number } => ({
   end: AROUND.length + content.length - 1,
 });
 
-type Told = Omit<Delivery, 'received'>;
+export type Told = Omit<Delivery, 'received'>;
 
 /** `sendFile`, and what it told. */
-async function told(transfer: Promise<TransferResult>): Promise<Told> {
+export async function told(transfer: Promise<TransferResult>): Promise<Told> {
   try {
     const { bytes, method } = await transfer;
     return { bytes, method };

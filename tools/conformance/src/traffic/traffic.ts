@@ -1,4 +1,5 @@
 /** One way of moving known bytes by the public API, and what came of it. What disturbs it is somebody else's matter. */
+import type { Background } from '../faults/injection.js';
 
 export interface Setting {
   /** A directory of this run's own, empty at first. */
@@ -26,6 +27,8 @@ export interface Delivery {
 
 export interface Traffic {
   readonly name: string;
+  /** What has to be different about the system for it to go the way its name says. */
+  readonly background?: Background;
   /** What has to be there before, and is not disturbed: makes the source, for instance. */
   prepare?(setting: Setting): void;
   /** Resolves when everything it has opened is closed. One delivery for each destination. */

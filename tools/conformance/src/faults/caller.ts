@@ -1,0 +1,17 @@
+/** Who called: a package of the project, or the traffic around it, which does its own reading and writing. */
+const packages = new URL('../../', import.meta.resolve('@zerocopy/core-syscalls')).href;
+const sources = packages.replace('file://', '');
+
+/** These files themselves, and util.promisify. */
+const BETWEEN = /\/faults\/|^node:internal\/util/;
+
+/** Whether the caller of what is put in front of a call is one of the project's packages, and not Node itself. */
+export function calledByPackage(): boolean {
+  const { prepareStackTrace, stackTraceLimit } = Error;
+  Error.stackTraceLimit = 12;
+  Error.prepareStackTrace = (_error, sites) =>
+    sites.map((site) => site.getFileName() ?? '').find((file) => file !== '' && !BETWEEN.test(file)) ?? '';
+  const caller = new Error('').stack as string;
+  Object.assign(Error, { prepareStackTrace, stackTraceLimit });
+  return caller.startsWith(packages) || caller.startsWith(sources);
+}

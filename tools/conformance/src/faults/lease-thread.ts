@@ -1,0 +1,163 @@
+/**
+ * The thread that answers for leases, disturbed: whoever wants the file gets it soon all the same, and what was mapped
+ * stays what it was; or there is no lease, and an error says so.
+ */
+import {
+  closeSync,
+  constants as fs,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire, syncBuiltinESMExports } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Worker, WorkerOptions } from 'node:worker_threads';
+import { acquireLease } from '@zerocopy/lease-guard';
+import { mapFile } from '@zerocopy/mmap-buffer';
+import { describeKept, holdings, TRIAL_PREFIX } from './holdings.js';
+import type { Fault } from './injection.js';
+
+/** What the thread gets besides its own data. */
+export interface ThreadFaults {
+  readonly plan: { readonly at: number; readonly fault: Fault } | undefined;
+  /** How many calls there were; and then the name of the one that was disturbed. */
+  readonly calls: Int32Array;
+  readonly hit: Uint8Array;
+}
+
+let next: ThreadFaults | undefined;
+
+/** Lease threads that start from now on are disturbed, if there is something to disturb them with. */
+function preloadLeaseThreads(): void {
+  const threads = createRequire(import.meta.url)('node:worker_threads') as { Worker: typeof Worker };
+  const native = threads.Worker;
+  const preload = new URL('./lease-thread.preload.js', import.meta.url).href;
+  threads.Worker = class extends native {
+    constructor(file: string | URL, options: WorkerOptions = {}) {
+      const faults = String(file).endsWith('/lease-thread.worker.js') ? next : undefined;
+      if (faults === undefined) super(file, options);
+      else super(file, { ...options, execArgv: ['--import', preload], workerData: { ...options.workerData, faults } });
+    }
+  };
+  syncBuiltinESMExports();
+}
+
+/** Milliseconds that somebody else may have to wait. The kernel would let them wait for 45 s. */
+const PATIENCE = 15_000;
+
+async function until(condition: () => boolean): Promise<boolean> {
+  const deadline = performance.now() + PATIENCE;
+  while (!condition()) {
+    if (performance.now() > deadline) return false;
+    await delay(5);
+  }
+  return true;
+}
+
+/** Wants to write to the file: starts a break of its lease, if there is one. Whether it may. */
+function mayWrite(path: string): boolean {
+  try {
+    closeSync(openSync(path, fs.O_RDWR | fs.O_NONBLOCK));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const LATE = `the file could not be written to for ${PATIENCE} ms`;
+
+/** What is wrong, or undefined. Throws where the lease cannot be had. */
+type Scene = (path: string, content: Buffer) => Promise<string | undefined>;
+
+export type LeaseScene = 'released' | 'copied';
+
+const scenes: Readonly<Record<LeaseScene, Scene>> = {
+  async released(path) {
+    const lease = await acquireLease(path, 'read');
+    mayWrite(path);
+    const gone = await until(() => lease.state === 'released');
+    if (!gone || !mayWrite(path)) return LATE;
+    await lease.release();
+    return undefined;
+  },
+  async copied(path, content) {
+    const file = await mapFile(path, { guard: 'lease' });
+    if (!(await until(() => mayWrite(path)))) return LATE;
+    truncateSync(path);
+    const same = file.buffer.equals(content);
+    await file.close();
+    return same ? undefined : 'the mapping does not show what it did before the file was cut';
+  },
+};
+
+export interface ThreadTrial {
+  readonly at: number;
+  readonly fault: Fault | undefined;
+  readonly call: string | undefined;
+  readonly calls: number;
+  /** What the one who wanted the lease was told. */
+  readonly error: NodeJS.ErrnoException | undefined;
+  readonly complaint: string | undefined;
+}
+
+const threads = (): number => readdirSync('/proc/self/task').length;
+let preloaded = false;
+
+/** @param fault undefined: it only counts. Nobody else may have a lease in this thread meanwhile. */
+export async function leaseThreadUnder(
+  scene: LeaseScene,
+  content: Buffer,
+  at: number,
+  fault: Fault | undefined,
+): Promise<ThreadTrial> {
+  if (!preloaded) preloadLeaseThreads();
+  preloaded = true;
+  const shared = new SharedArrayBuffer(4 + 64);
+  const calls = new Int32Array(shared, 0, 1);
+  const hit = new Uint8Array(shared, 4);
+  next = { plan: fault === undefined ? undefined : { at, fault }, calls, hit };
+  const directory = mkdtempSync(join(tmpdir(), TRIAL_PREFIX));
+  const path = join(directory, 'file');
+  writeFileSync(path, content);
+  const before = holdings(0);
+  const threadsBefore = threads();
+  let error: NodeJS.ErrnoException | undefined;
+  let complaint: string | undefined;
+  try {
+    complaint = await scenes[scene](path, content);
+  } catch (failure) {
+    error = failure as NodeJS.ErrnoException;
+    if (typeof error.code !== 'string') complaint = `an error that is not clear: ${error.stack}`;
+  } finally {
+    next = undefined;
+    rmSync(directory, { recursive: true, force: true });
+  }
+  if (!(await until(() => threads() <= threadsBefore))) complaint ??= 'the thread does not end';
+  complaint ??= describeKept({ ...before, regions: Number.POSITIVE_INFINITY }, holdings(0));
+  const call = Buffer.from(hit).toString('latin1').replace(/\0+$/, '');
+  return { at, fault, call: call === '' ? undefined : call, calls: Atomics.load(calls, 0), error, complaint };
+}
+
+/** All trials of the first calls, or those that `choose` takes. Rejects if there is a complaint undisturbed. */
+export async function exhaustLeaseThread(
+  scene: LeaseScene,
+  content: Buffer,
+  faults: readonly Fault[],
+  firstCalls: number,
+  choose: (at: number, fault: Fault) => boolean = () => true,
+): Promise<readonly ThreadTrial[]> {
+  // Twice: a thread pool, for instance, starts with the first of them.
+  await leaseThreadUnder(scene, content, 0, undefined);
+  const { calls, complaint, error } = await leaseThreadUnder(scene, content, 0, undefined);
+  if (complaint !== undefined || error !== undefined) throw new Error(`undisturbed: ${complaint ?? error?.message}`);
+  const trials: ThreadTrial[] = [];
+  for (let at = 1; at <= Math.min(calls, firstCalls); at++) {
+    for (const fault of faults) if (choose(at, fault)) trials.push(await leaseThreadUnder(scene, content, at, fault));
+  }
+  return trials;
+}
