@@ -245,9 +245,9 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, options
     throw Object.assign(new Error(`file leases are not available: ${reason}`), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
   }
   const file = await openTarget(target);
-  const thread = await leaseThread().catch(async (error) => {
+  const thread = await leaseThread().catch(async (error: unknown) => {
     await file.close();
-    throw error;
+    throw error; // no thread can be started: out of descriptors, or of memory
   });
   const words = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT));
   const { fd } = file;

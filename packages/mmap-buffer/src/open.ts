@@ -142,8 +142,9 @@ async function leaseFor({ guard, access }: MapPlan, fd: number): Promise<HeldLea
   try {
     return await takeLease(fd);
   } catch (error) {
-    // Somebody writes to it, or it is another user's; or there is no /proc.
-    if (error instanceof SyscallError || (error as NodeJS.ErrnoException).syscall === 'open') return undefined;
+    // Somebody writes to it, or it is another user's; or there is no /proc, or no thread to answer for a lease.
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (error instanceof SyscallError || syscall === 'open' || code?.startsWith('ERR_WORKER_')) return undefined;
     throw error;
   }
 }
