@@ -22,10 +22,10 @@ export interface Mark {
   moving(): boolean;
   /** Lets the transfer go on, where the other side has been kept waiting; called once the numbers are in use again. */
   goOn(): void;
-  /** When nothing of it is under way any more, whatever came of it. */
+  /** When nothing of it is under way any more: with its error, if it has failed. */
   readonly over: Promise<unknown>;
-  /** What is wrong with what has arrived; undefined: nothing. It may be short. */
-  complaint(): string | undefined;
+  /** What is wrong with what has arrived; undefined: nothing. It may be short, unless `whole`. */
+  complaint(whole?: boolean): string | undefined;
   /** Closes everything else. */
   dispose(): Promise<void>;
 }
@@ -52,11 +52,11 @@ const turn = (): Promise<void> =>
     setImmediate(resolve);
   });
 
-async function until(condition: () => boolean): Promise<boolean> {
+export async function until(condition: () => boolean): Promise<boolean> {
   const deadline = Date.now() + PATIENCE;
-  while (!condition()) {
+  for (let looks = 0; !condition(); looks++) {
     if (Date.now() > deadline) return false;
-    await turn();
+    await (looks < 50 ? turn() : new Promise((resolve) => setTimeout(resolve, 2)));
   }
   return true;
 }
@@ -72,7 +72,7 @@ function occupyPool(): Promise<unknown> {
 }
 
 /** Descriptors, by what they are open on; pipes that are kept for the next transfer do not count. */
-function descriptors(): number {
+export function descriptors(): number {
   const open = readdirSync('/proc/self/fd').filter((fd) => {
     try {
       return /^(\/(?!proc\/|dev\/)|socket:|pipe:|\/memfd:)/.test(readlinkSync(`/proc/self/fd/${fd}`));

@@ -180,17 +180,20 @@ class Scene {
       over: transfer.then(
         () => {
           over = true;
+          return undefined;
         },
-        () => {
+        (error: unknown) => {
           over = true;
+          return error;
         },
       ),
-      complaint: () => {
+      complaint: (whole = false) => {
         for (const receiver of this.#receivers) {
           const bytes = receiver.bytes();
           const canary = canaryByteIn(bytes);
           if (canary >= 0) return `at byte ${canary} of what has arrived is somebody else's`;
           if (!bytes.equals(CONTENT.subarray(0, bytes.length))) return 'what has arrived is not what was sent';
+          if (whole && bytes.length < CONTENT.length) return `only ${bytes.length} bytes have arrived`;
         }
         return undefined;
       },
