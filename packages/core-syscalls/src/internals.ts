@@ -3,6 +3,7 @@
 export { type BindingWrapper, memoryAt, type NativeFunction, wrapBindings } from './libc.js';
 export { systemLimits } from './probe/report.js';
 export { descriptorOf, OwnedDescriptor } from './streams/descriptor.js';
+export { socketOver } from './streams/owned-socket.js';
 export { PipedDestination } from './streams/piped-destination.js';
 export { type TakenSocket, takeSocketForReading } from './streams/read-takeover.js';
 export {

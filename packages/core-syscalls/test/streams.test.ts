@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createReadStream, openSync, readdirSync, writeFileSync } from 'node:fs';
+import { closeSync, createReadStream, openSync, readdirSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import http from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -109,7 +109,7 @@ onLinux('an owned duplicate is close-on-exec, survives the original and closes o
   const fd = openSync(process.execPath, 'r');
   const own = OwnedDescriptor.duplicate(fd);
   t.is(syscalls.fcntl(own.fd, constants.F_GETFD), 1);
-  syscalls.close(fd);
+  closeSync(fd);
   t.is(syscalls.read(own.fd, Buffer.alloc(4), 4), 4);
   const number = own.fd;
   own.close();
@@ -118,7 +118,7 @@ onLinux('an owned duplicate is close-on-exec, survives the original and closes o
   const reused = openSync(process.execPath, 'r');
   own.close();
   t.is(syscalls.read(reused, Buffer.alloc(4), 4), 4, 'a second close must not hit a reused number');
-  syscalls.close(reused);
+  closeSync(reused);
   t.throws(() => OwnedDescriptor.duplicate(-1), { code: 'EBADF' });
 });
 

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import nodeFs, { createWriteStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { OutgoingMessage } from 'node:http';
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { promisify } from 'node:util';
@@ -14,6 +14,7 @@ import {
   isOutgoingMessage,
   isSocket,
   OwnedDescriptor,
+  socketOver,
   TransferError,
   transferError,
 } from '@zerocopy/core-syscalls/internals';
@@ -491,11 +492,10 @@ async function sendToSocketDescriptor(
 ): Promise<TransferResult> {
   let socket: Socket;
   try {
-    socket = new Socket({ fd: own.fd, readable: false, writable: true });
+    socket = socketOver(own, { readable: false, writable: true });
   } catch (error) {
     throw transferError(error, 0); // a kind of socket that libuv does not open
   }
-  own.release();
   try {
     return await send(socket, file, options);
   } finally {

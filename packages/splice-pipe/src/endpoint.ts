@@ -1,10 +1,10 @@
 /** The two ends of a splice, as callers name them: what the kernel can take, and the plain stream where it cannot. */
-import { createReadStream, createWriteStream } from 'node:fs';
+import nodeFs, { createReadStream, createWriteStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { Readable, Writable } from 'node:stream';
 import { descriptorOf, feature, libcStatus } from '@zerocopy/core-syscalls';
-import { isSocket, OwnedDescriptor, transferError } from '@zerocopy/core-syscalls/internals';
+import { isSocket, OwnedDescriptor, socketOver, transferError } from '@zerocopy/core-syscalls/internals';
 import { isAppending, kindOf } from './descriptor-kind.js';
 import { FileDestination, type KernelDestination, refusalOfDestination } from './destination.js';
 import { invalidArgument } from './options.js';
@@ -80,22 +80,27 @@ function duplicate(fd: number): OwnedDescriptor | undefined {
 function wrap(own: OwnedDescriptor, options: { readable: boolean; writable: boolean }): Socket {
   let socket: Socket;
   try {
-    socket = new Socket({ fd: own.fd, allowHalfOpen: true, ...options });
+    socket = socketOver(own, { allowHalfOpen: true, ...options });
   } catch (error) {
-    own.close(); // a kind that libuv does not open
-    throw transferError(error, 0);
+    throw transferError(error, 0); // a kind that libuv does not open
   }
-  own.release();
   socket.on('error', ignore); // reported by the transfer
   return socket;
 }
 
+/** For the `fs` option of Node's file streams, which close their descriptor when destroyed, whatever autoClose says. */
+const leavingOpen = { ...nodeFs, close: (_fd: number, done: (error?: Error | null) => void): void => done(null) };
+
 function fileStream<Stream extends Readable | Writable>(
   fd: number,
   own: OwnedDescriptor | undefined,
-  create: (options: { fd: number; autoClose: boolean }) => Stream,
+  create: (options: { fd: number; autoClose: boolean; fs?: typeof nodeFs }) => Stream,
 ): Stream {
-  const stream = create(own === undefined ? { fd, autoClose: false } : { fd: own.release(), autoClose: true });
+  const stream = create(
+    own === undefined
+      ? { fd, autoClose: false, fs: leavingOpen as typeof nodeFs }
+      : { fd: own.release(), autoClose: true },
+  );
   stream.on('error', ignore); // reported by the transfer
   return stream;
 }
@@ -149,7 +154,7 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
   return {
     refused: unavailable() ?? (kind === 'file' ? undefined : `of the source: ${(kind as { refused: string }).refused}`),
     socket: undefined,
-    take: () => new FileSource(OwnedDescriptor.adopt((own as OwnedDescriptor).release()), length),
+    take: () => new FileSource((own as OwnedDescriptor).moved(), length),
     stream: () => {
       stream ??= fileStream(fd, own, (options) => createReadStream('', { ...options, ...end }));
       return stream;

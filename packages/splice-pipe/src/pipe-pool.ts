@@ -5,7 +5,7 @@
  *                 └──dirty──► closed ◄──a second without use──┘
  */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { pieceSize, systemLimits } from '@zerocopy/core-syscalls/internals';
+import { OwnedDescriptor, pieceSize, systemLimits } from '@zerocopy/core-syscalls/internals';
 
 const KiB = 1024;
 /** What a pipe holds unless more is asked for: sixteen pages. */
@@ -49,7 +49,7 @@ export interface PipePoolStats {
 }
 
 const idle: Pipe[] = [];
-const open = new Set<Pipe>();
+const open = new Map<Pipe, readonly OwnedDescriptor[]>();
 const fds = new Int32Array(2);
 let created = 0;
 let refused = 0;
@@ -69,7 +69,8 @@ function wantedCapacity(): number {
 
 function make(): Pipe | null {
   if (open.size >= OPEN_MAX || syscalls.pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) return null;
-  const [readFd, writeFd] = fds as unknown as [number, number];
+  const [readEnd, writeEnd] = Array.from(fds, (fd) => OwnedDescriptor.adopt(fd)) as [OwnedDescriptor, OwnedDescriptor];
+  const [readFd, writeFd] = [readEnd.fd, writeEnd.fd];
   let capacity = -1;
   const wanted = wantedCapacity();
   if (wanted > DEFAULT_CAPACITY && !growthRefused) {
@@ -83,15 +84,16 @@ function make(): Pipe | null {
     return null;
   }
   const pipe: Pipe = { readFd, writeFd, capacity, held: 0 };
-  open.add(pipe);
+  open.set(pipe, [readEnd, writeEnd]);
   created++;
   return pipe;
 }
 
 function close(pipe: Pipe): void {
-  if (!open.delete(pipe)) return;
-  syscalls.close(pipe.readFd);
-  syscalls.close(pipe.writeFd);
+  const ends = open.get(pipe);
+  if (ends === undefined) return;
+  open.delete(pipe);
+  for (const end of ends) end.close();
   growthRefused = false;
 }
 
@@ -135,7 +137,7 @@ export function takeFromPipe(pipe: Pipe, buffer: Uint8Array, size: number): numb
 export function pipePoolStats(): PipePoolStats {
   let small = 0;
   let capacity = 0;
-  for (const pipe of open) {
+  for (const pipe of open.keys()) {
     capacity += pipe.capacity;
     if (pipe.capacity < DEFAULT_CAPACITY) small++;
   }

@@ -7,9 +7,9 @@
  * Its end is looked at twice: libuv reports one when a read that comes up short and a hang-up arrive together, even if
  * the connection was reset, and even if there is more to read. So what follows is read by hand.
  */
-import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
+import type { OnReadOpts, Socket, SocketConstructorOpts } from 'node:net';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { OwnedDescriptor } from '@zerocopy/core-syscalls/internals';
+import { OwnedDescriptor, socketOver } from '@zerocopy/core-syscalls/internals';
 
 /** The most one wake-up brings, in bytes. */
 export const WATCH_SIZE_MAX: number = 64 * 1024;
@@ -44,21 +44,13 @@ export class ReadWatcher {
    */
   constructor(descriptor: () => number) {
     this.#descriptor = descriptor;
-    const own = OwnedDescriptor.duplicate(descriptor());
-    try {
-      const options: SocketConstructorOpts & { onread: OnReadOpts } = {
-        fd: own.fd,
-        readable: true,
-        writable: false,
-        allowHalfOpen: true,
-        onread: { buffer: () => this.#buffer(), callback: (bytes, buffer) => this.#onBytes(bytes, buffer) },
-      };
-      this.#socket = new Socket(options);
-    } catch (error) {
-      own.close();
-      throw error;
-    }
-    own.release();
+    const options: Omit<SocketConstructorOpts, 'fd'> & { onread: OnReadOpts } = {
+      readable: true,
+      writable: false,
+      allowHalfOpen: true,
+      onread: { buffer: () => this.#buffer(), callback: (bytes, buffer) => this.#onBytes(bytes, buffer) },
+    };
+    this.#socket = socketOver(OwnedDescriptor.duplicate(descriptor()), options);
     this.#socket.on('end', () => {
       this.#over ??= { error: null };
       this.#afterEnd();
@@ -75,6 +67,11 @@ export class ReadWatcher {
     this.#callback = callback;
     if (this.#over !== undefined) process.nextTick(() => this.#afterEnd());
     else if (!this.#inCallback) this.#socket.resume();
+  }
+
+  /** What waits. */
+  get socket(): Socket {
+    return this.#socket;
   }
 
   destroy(): void {

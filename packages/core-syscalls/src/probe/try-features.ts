@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { supportedAbi } from '../abi.js';
 import { constants } from '../constants.js';
 import { check } from '../errors.js';
+import { OwnedDescriptor } from '../streams/descriptor.js';
 import * as syscalls from '../syscalls/index.js';
 import type { FeatureName } from './feature-names.js';
 
@@ -24,9 +25,11 @@ class Cleanup {
     this.#steps.push(step);
   }
 
+  /** @returns the number to use; a worker that is terminated here leaves none behind. */
   descriptor(fd: number): number {
-    this.add(() => syscalls.close(fd));
-    return fd;
+    const own = OwnedDescriptor.adopt(fd);
+    this.add(() => own.close());
+    return own.fd;
   }
 
   run(): void {

@@ -1,6 +1,9 @@
 /** Descriptors: finding the one under a stream, and owning a duplicate. */
+import { closeSync, openSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
 import { constants } from '../constants.js';
 import { SyscallError } from '../errors.js';
+import { dup3 } from '../syscalls/dup3.js';
 import { fcntl } from '../syscalls/fcntl.js';
 import { close } from '../syscalls/file.js';
 import { isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from './socket-internals.js';
@@ -33,32 +36,64 @@ export function descriptorOf(thing: unknown): number | null {
 }
 
 /**
- * A duplicate that belongs to whoever made it (F_DUPFD_CLOEXEC): the original may be closed, and its number used
- * again, without the duplicate noticing. Closed exactly once.
+ * A number that Node closes when this worker thread ends, however it ends: Node keeps account of what node:fs has opened
+ * in a worker, and of nothing else. -1 on the main thread, whose descriptors end with the process, and where none can
+ * be had: then the descriptor is only ever closed by its owner.
+ */
+function reserveNumber(): number {
+  if (isMainThread) return -1;
+  try {
+    return openSync('/dev/null', 'r');
+  } catch {
+    return -1;
+  }
+}
+
+/**
+ * A duplicate that belongs to whoever made it (close-on-exec): the original may be closed, and its number used
+ * again, without the duplicate noticing. Closed exactly once; by Node, if it was made in a worker thread that ends before.
  */
 export class OwnedDescriptor {
   #fd: number;
+  /** Whether Node has it in its account of this thread: then only Node may close it, or it would do so once more. */
+  #accounted: boolean;
 
-  private constructor(fd: number) {
+  private constructor(fd: number, accounted: boolean) {
     this.#fd = fd;
+    this.#accounted = accounted;
   }
 
   /** @throws {SyscallError} EBADF if `fd` is not open, EMFILE if the process has too many. */
   static duplicate(fd: number): OwnedDescriptor {
-    const result = fcntl(fd, constants.F_DUPFD_CLOEXEC, 0);
-    if (result < 0) throw new SyscallError(result, 'fcntl');
-    return new OwnedDescriptor(result);
+    const own = OwnedDescriptor.#duplicate(fd);
+    if (typeof own === 'number') throw new SyscallError(own, 'fcntl');
+    return own;
   }
 
   /** {@link duplicate}, but null where it cannot be done. */
   static tryDuplicate(fd: number): OwnedDescriptor | null {
-    const result = fcntl(fd, constants.F_DUPFD_CLOEXEC, 0);
-    return result < 0 ? null : new OwnedDescriptor(result);
+    const own = OwnedDescriptor.#duplicate(fd);
+    return typeof own === 'number' ? null : own;
   }
 
-  /** Takes over a descriptor that the caller has opened and from now on must not close. */
+  /** Takes over a descriptor that the caller has opened and from now on must not use: {@link fd} may be another. */
   static adopt(fd: number): OwnedDescriptor {
-    return new OwnedDescriptor(fd);
+    const reserved = reserveNumber();
+    if (reserved < 0) return new OwnedDescriptor(fd, false);
+    if (dup3(fd, reserved, constants.O_CLOEXEC) < 0) {
+      closeSync(reserved);
+      return new OwnedDescriptor(fd, false);
+    }
+    close(fd);
+    return new OwnedDescriptor(reserved, true);
+  }
+
+  static #duplicate(fd: number): OwnedDescriptor | number {
+    const reserved = reserveNumber();
+    const result = reserved < 0 ? fcntl(fd, constants.F_DUPFD_CLOEXEC, 0) : dup3(fd, reserved, constants.O_CLOEXEC);
+    if (result >= 0) return new OwnedDescriptor(result, reserved >= 0);
+    if (reserved >= 0) closeSync(reserved);
+    return result;
   }
 
   /** The number; -1 once closed. */
@@ -66,16 +101,39 @@ export class OwnedDescriptor {
     return this.#fd;
   }
 
+  /** Whatever close(2) says: the number is free then. */
   close(): void {
-    if (this.#fd < 0) return;
-    close(this.#fd);
-    this.#fd = -1;
+    const fd = this.release();
+    if (fd < 0) return;
+    if (!this.#accounted) close(fd);
+    else {
+      try {
+        closeSync(fd);
+      } catch {}
+    }
   }
 
-  /** The number, for somebody else to own and close. */
+  /** The number, for somebody else to own and close: node:fs. */
   release(): number {
     const fd = this.#fd;
     this.#fd = -1;
     return fd;
+  }
+
+  /**
+   * {@link release} for libuv, that is net.Socket: it closes what it owns by itself, and so it must be in no account of
+   * Node's. The number may be another than {@link fd}. @throws {SyscallError} EMFILE; it is still owned then.
+   */
+  releaseToLibuv(): number {
+    if (!this.#accounted) return this.release();
+    const free = fcntl(this.#fd, constants.F_DUPFD_CLOEXEC, 0);
+    if (free < 0) throw new SyscallError(free, 'fcntl');
+    this.close();
+    return free;
+  }
+
+  /** The same descriptor, for another owner. */
+  moved(): OwnedDescriptor {
+    return new OwnedDescriptor(this.release(), this.#accounted);
   }
 }

@@ -3,6 +3,7 @@
  * No policy, no retry, no Error object; see `check` for exceptions.
  */
 export { copyFileRange, copyFileRangeAsync } from './copy-file-range.js';
+export { dup3 } from './dup3.js';
 export { fcntl } from './fcntl.js';
 export {
   cachestat,

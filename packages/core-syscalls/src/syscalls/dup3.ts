@@ -1,0 +1,14 @@
+/** dup3(2). */
+import { bind, kernelResult, type NativeFunction } from '../libc.js';
+
+let native: NativeFunction<[number, number, number]> | undefined;
+
+/**
+ * `int dup3(int oldfd, int newfd, int flags)`: what `newfd` was is closed in the same step.
+ * @returns `newfd` or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/dup.2.html
+ */
+export function dup3(from: number, to: number, flags: number): number {
+  native ??= bind('int dup3(int oldfd, int newfd, int flags)');
+  return kernelResult(native(from, to, flags));
+}
