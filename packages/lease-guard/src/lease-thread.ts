@@ -1,7 +1,7 @@
 /** The side of the lease thread that its owner sees: started with the first lease, ended with the last. */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { syscalls } from '@zerocopy/core-syscalls';
-import { type FromThread, LEASE_SIGNAL, type ToThread, type Watch } from './shared.js';
+import { type FromThread, giveUp, LEASE_SIGNAL, type ToThread, type Watch } from './shared.js';
 
 /** Milliseconds that the thread outlives its last lease: starting one costs about 20. */
 const LINGER = 100;
@@ -14,8 +14,11 @@ export interface Watcher {
   onLost(): void;
 }
 
+type Watched = Omit<Watch, 'kind' | 'id'>;
+
 class LeaseThread {
   readonly #watchers = new Map<number, Watcher>();
+  readonly #watched = new Map<number, Watched>();
   readonly #worker: Worker;
   readonly #port: MessageChannel['port1'];
   readonly ready: Promise<void>;
@@ -60,19 +63,31 @@ class LeaseThread {
   }
 
   /** From now on the thread answers. To be called before the lease is taken. */
-  watch(watch: Omit<Watch, 'kind' | 'id'>, watcher: Watcher): number {
+  watch(watch: Watched, watcher: Watcher): number {
     const id = this.#nextId++;
     this.#watchers.set(id, watcher);
+    this.#watched.set(id, watch);
     this.#send({ kind: 'watch', id, ...watch });
     return id;
   }
 
-  watchAgain(id: number, watch: Omit<Watch, 'kind' | 'id'>): void {
-    if (this.#watchers.has(id)) this.#send({ kind: 'watch', id, ...watch });
+  watchAgain(id: number, watch: Watched): void {
+    if (!this.#watchers.has(id)) return;
+    this.#watched.set(id, watch);
+    this.#send({ kind: 'watch', id, ...watch });
   }
 
   forget(id: number): void {
+    this.#watched.delete(id);
     if (this.#watchers.delete(id)) this.#send({ kind: 'forget', id });
+  }
+
+  /**
+   * Gives up what nobody will answer for any more, without asking. Not what keeps a mapping readable: somebody may look
+   * at it until the very end.
+   */
+  giveUpAll(): void {
+    for (const { words, fd, mapping } of this.#watched.values()) if (mapping === undefined) giveUp(words, fd);
   }
 
   /** Ends the thread at once, in whatever it waits. */
@@ -89,8 +104,12 @@ class LeaseThread {
 let current: LeaseThread | undefined;
 let lingering: NodeJS.Timeout | undefined;
 
-// A worker thread that is waited for at exit would make the exit wait for its slice.
-const stopAtExit = (): void => current?.stop();
+// A worker thread that is waited for at exit would make the exit wait for its slice. And so would this process's own
+// thread pool: an open() there that waits for a lease of this process waits until the kernel takes it away (45 s).
+const stopAtExit = (): void => {
+  current?.giveUpAll();
+  current?.stop();
+};
 
 function noThread(): void {
   process.off('exit', stopAtExit);
