@@ -103,12 +103,18 @@ export class SocketSource implements KernelSource {
 
   onReadable(size: number, callback: ReadableCallback): void {
     try {
-      this.#watcher ??= new ReadWatcher(() => this.#taken.descriptor());
+      this.#watcher ??= this.#watch();
     } catch (error) {
       callback(error as Error, null);
       return;
     }
     this.#watcher.wait(size, callback);
+  }
+
+  #watch(): ReadWatcher {
+    const watcher = new ReadWatcher(() => this.#taken.descriptor());
+    this.#taken.follow(watcher.socket);
+    return watcher;
   }
 
   took(bytes: number): void {

@@ -20,6 +20,11 @@ for (const how of ['terminate', 'worker-exit', 'main-exit']) {
   });
 }
 
+kernelTest('unref() and ref() of a socket hold for whatever waits in its place', async (t) => {
+  const { stdout } = await run(process.execPath, [fixture('unreferenced')], { timeout: 30_000 });
+  t.is(stdout, 'they kept it alive, and no longer do\n');
+});
+
 kernelTest('a full disk: the error of fs.createWriteStream, and the bytes that are in the file', async (t) => {
   const limit = 600 * 1024; // of 4 MiB; sh counts in blocks of 512 bytes
   const command = `ulimit -f ${limit / 512}; exec "$0" "$@"`;
@@ -126,6 +131,32 @@ test('ZEROCOPY_DISABLE turns it off, whole or by name: the same bytes, copied, w
       inUse: 0,
     });
   }
+});
+
+test('on another platform a descriptor of the caller is used, and left open', async (t) => {
+  const code = `
+    Object.defineProperty(process, 'platform', { value: 'darwin' });
+    import('${module}').then(async ({ splice, tee }) => {
+      const fs = require('node:fs');
+      const { once } = require('node:events');
+      const net = require('node:net');
+      const path = ${JSON.stringify(join(directory, 'elsewhere'))};
+      const server = net.createServer((socket) => socket.end('content')).listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const connected = () => net.connect(server.address().port, '127.0.0.1');
+      const fd = fs.openSync(path, 'w');
+      await splice(connected(), fd);
+      const file = await fs.promises.open(path + '-2', 'w');
+      await tee(connected(), [file]);
+      const from = fs.openSync(path, 'r');
+      await splice(from, fd);
+      server.close();
+      const sizes = [fs.fstatSync(fd).size, (await file.stat()).size, fs.fstatSync(from).size];
+      await file.close();
+      console.log(sizes.join());
+    });`;
+  const { stdout } = await run(process.execPath, ['-e', code]);
+  t.is(stdout, '14,7,14\n');
 });
 
 kernelTest('in a worker thread as on the main one', async (t) => {

@@ -4,7 +4,7 @@
  *   Node reads ──take──► ours ──giveBack──► Node reads (and sees the end of the stream itself)
  */
 import type { Socket } from 'node:net';
-import { hasSeenEnd, isReading, socketDescriptor, stopReading } from './socket-internals.js';
+import { hasSeenEnd, isReading, isReferenced, socketDescriptor, stopReading } from './socket-internals.js';
 
 export interface TakenSocket {
   /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */
@@ -15,6 +15,8 @@ export interface TakenSocket {
   descriptor(): number;
   /** Counts bytes read below Node: for `bytesRead`, and as a sign of life for the idle timer. */
   moved(bytes: number): void;
+  /** From now on `watcher` keeps the event loop alive if the socket would have: it waits in its place. */
+  follow(watcher: Socket): void;
   /** Lets Node read again. `unread` goes first, if there is any. Flows if it did before, unless told otherwise. */
   giveBack(options?: { readonly unread?: Buffer; readonly resume?: boolean }): void;
 }
@@ -65,6 +67,7 @@ export function takeSocketForReading(socket: Socket): TakenSocket | null {
     if (!observed) chunks.push(chunk);
   }
   const counter = countReads(socket);
+  const replaced = ['_read'];
   let given = false;
   return {
     head: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks),
@@ -74,10 +77,21 @@ export function takeSocketForReading(socket: Socket): TakenSocket | null {
       counter.moved += bytes;
       if (socket.timeout) socket.setTimeout(socket.timeout);
     },
+    follow(watcher) {
+      if (!isReferenced(socket)) watcher.unref();
+      for (const method of ['ref', 'unref'] as const) {
+        if (Object.hasOwn(socket, method)) continue; // somebody's own
+        replaced.push(method);
+        socket[method] = function (this: Socket) {
+          if (!watcher.destroyed) watcher[method]();
+          return Reflect.apply(Reflect.get(Object.getPrototypeOf(this), method) as () => Socket, this, []);
+        };
+      }
+    },
     giveBack({ unread, resume = wasFlowing !== false } = {}) {
       if (given) return;
       given = true;
-      Reflect.deleteProperty(socket, '_read');
+      for (const own of replaced) Reflect.deleteProperty(socket, own);
       if (socket.destroyed) return;
       if (unread !== undefined && unread.length > 0) socket.unshift(unread);
       if (resume) socket.resume();

@@ -22,6 +22,7 @@ interface Handle {
   readonly fd?: unknown;
   reading?: boolean;
   readStop?(): number;
+  hasRef?(): boolean;
 }
 
 interface SocketInternals {
@@ -69,6 +70,11 @@ export function stopReading(socket: Socket): void {
 /** Whether libuv reads this socket into user space right now. */
 export function isReading(socket: Socket): boolean {
   return handleOf(socket)?.reading === true;
+}
+
+/** Whether it keeps the event loop alive while it is read: not after unref(). */
+export function isReferenced(socket: Socket): boolean {
+  return handleOf(socket)?.hasRef?.() !== false;
 }
 
 /** Whether Node's HTTP server has stopped reading requests, because responses pile up; it must be given no data then. */
