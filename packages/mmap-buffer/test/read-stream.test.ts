@@ -167,8 +167,11 @@ mapTest('in pipelines: into a response, a gzip, a slow Writable, for await', asy
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const response = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-  t.is(sha256(Buffer.from(await response.arrayBuffer())), sha256(content));
+  const request = http.get({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', agent: false });
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+  const body: Buffer[] = [];
+  for await (const chunk of response) body.push(chunk as Buffer);
+  t.is(sha256(Buffer.concat(body)), sha256(content));
   server.close();
 
   const zipped: Buffer[] = [];
