@@ -5,4 +5,6 @@ export default {
   timeout: '60s',
   workerThreads: false,
   nodeArguments: ['--enable-source-maps', '--expose-gc'],
+  // In worker threads (a row of the matrix) this one has to be given to the process.
+  filterNodeArgumentsForWorkerThreads: (argument) => argument !== '--expose-gc',
 };

@@ -35,7 +35,7 @@ parser.on('extra', (text) => process.stdout.write(text));
 
 mkdirSync('test-results', { recursive: true });
 rmSync(join('test-results', 'summary.json'), { force: true });
-const child = spawn(process.execPath, [ava, '--tap', ...process.argv.slice(2)], {
+const child = spawn(process.execPath, [...process.execArgv, ava, '--tap', ...process.argv.slice(2)], {
   stdio: ['ignore', 'pipe', 'inherit'],
 });
 child.stdout.pipe(parser);
