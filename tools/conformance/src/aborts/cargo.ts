@@ -31,8 +31,8 @@ export interface Cargo {
 }
 
 /** Starts all jobs over and over; resolves when each has moved something. A job that fails fails the process. */
-export async function startAll(cargo: Cargo, setting: Setting): Promise<void> {
-  const moving = Object.values(cargo.jobs).map(
+export async function startAll(jobs: Cargo['jobs'], setting: Setting): Promise<void> {
+  const moving = Object.values(jobs).map(
     (job) =>
       new Promise<void>((resolve) => {
         void repeat(() => job(setting, resolve));

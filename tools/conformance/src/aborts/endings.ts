@@ -10,7 +10,8 @@ export interface Ending {
   readonly mayBeEarly: boolean;
   /**
    * Whether the first line of stderr is to be the twin's. Not where an exception is thrown into a stream of ours that
-   * reports it by 'error', and in Node's is nobody's: both end the process, and name it.
+   * reports it by 'error', and in Node's is nobody's; nor where a promise of ours rejects with an error of its own whose
+   * cause it is. Both end the process, and name it.
    */
   readonly sameFirstLine: boolean;
 }
@@ -32,7 +33,7 @@ export const endings: readonly Ending[] = [
   ending('SIGTERM with a handler', { signal: 'SIGTERM' }),
   ending('SIGINT with a handler', { signal: 'SIGINT' }),
   ending('uncaught exception'),
-  ending('uncaught exception in onProgress'),
+  ending('uncaught exception in onProgress', { sameFirstLine: false }),
   ending('uncaught exception in a listener', { sameFirstLine: false }),
   ending('uncaught exception in a diagnostics_channel subscriber'),
   ending('exception with a handler for it'),
@@ -55,6 +56,8 @@ export interface ChildOrder {
   readonly delay: number;
   readonly directory: string;
   readonly file: string;
+  /** In worker threads, too, what Node or koffi abort in if the thread is terminated at the wrong moment. */
+  readonly hazards: boolean;
 }
 
 /** What a child prints when everything moves, or waits. */

@@ -37,13 +37,18 @@ const program = fileURLToPath(new URL('./child.js', import.meta.url));
 const WITH_CORES = 'ulimit -c unlimited; exec "$0" "$@"';
 
 /** Ends a child by `ending` at that moment. */
-export async function run(cargo: 'ours' | 'twin', ending: Ending, { early, delay }: Moment): Promise<Outcome> {
+export async function run(
+  cargo: 'ours' | 'twin',
+  ending: Ending,
+  { early, delay }: Moment,
+  hazards: boolean = false,
+): Promise<Outcome> {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-aborts-'));
   try {
     const cwd = join(directory, 'cwd');
     mkdirSync(cwd);
     const file = makeFile(directory, 'file');
-    const order: ChildOrder = { cargo, ending: ending.name, early, delay, directory, file };
+    const order: ChildOrder = { cargo, ending: ending.name, early, delay, directory, file, hazards };
     const args = ['-c', WITH_CORES, process.execPath, ...process.execArgv, program, JSON.stringify(order)];
     const child = spawn('sh', args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
     let [stdout, stderr, hung] = ['', '', false];

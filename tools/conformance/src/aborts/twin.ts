@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { closeSync, createReadStream, createWriteStream, open as openCallback, truncateSync } from 'node:fs';
 import { copyFile, readFile } from 'node:fs/promises';
 import http from 'node:http';
-import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
@@ -126,17 +125,9 @@ function cutShort(fd: number, path: string): void {
 }
 
 async function idle({ hosts, file: path, directory }: Setting): Promise<void> {
-  const large = makeFile(directory, 'large', 1);
-  truncateSync(large, 64 * MiB);
-  const stuck = (source: Readable, socket: Socket): Promise<unknown> => {
-    source.pipe(socket);
-    return once(source, 'pause');
-  };
-  await stuck(createReadStream(large), await hosts.to('stalled'));
-  await stuck(await hosts.to('source'), await hosts.to('stalled'));
-  (await hosts.to('stalled')).pipe(await hosts.to('sink'));
+  for (let n = 0; n < 5; n++) (await hosts.to('stalled')).pipe(await hosts.to('sink'));
   (await hosts.to('stalled')).pipe(createWriteStream(join(directory, 'unfinished')));
-  createReadStream(path).once('readable', () => {});
+  for (let n = 0; n < 2; n++) createReadStream(path).once('readable', () => {});
 }
 
 export const twin: Cargo = {
