@@ -5,6 +5,7 @@
  * a memory file and mapped for reading and executing: nothing is ever writable and executable at once. It finds the
  * guarded ranges in a table next to it, which all threads, and all copies of this package in the process, share.
  */
+import { readdirSync } from 'node:fs';
 import { check, constants, feature, syscalls } from '@zerocopy/core-syscalls';
 import { memoryAt, untilMoved } from '@zerocopy/core-syscalls/internals';
 import { machineCode } from './machine-code.js';
@@ -29,6 +30,7 @@ const PAGE_SIZE = 2;
 const PROTECTION = 3;
 const TRAPS = 4;
 const LAST_PAGE = 5;
+/** By which thread; 0: by none. */
 const CLAIMED = 6;
 const FLAGS = 7;
 const TAIL = 1n;
@@ -148,41 +150,65 @@ function installedTrap(): Trap {
   return trap;
 }
 
+/** A free row, this thread's from now on; -1: there is none. */
+function claimRow(table: BigInt64Array): number {
+  const owner = BigInt(syscalls.gettid());
+  for (let row = 0; row < ROWS; row++) {
+    if (Atomics.compareExchange(table, HEADER_WORDS + row * ROW_WORDS + CLAIMED, 0n, owner) === 0n) return row;
+  }
+  return -1;
+}
+
+/** Frees the rows of threads that have been terminated: nobody is left to look at what they guarded. */
+function reclaimRows(table: BigInt64Array): boolean {
+  const threads = new Set(readdirSync('/proc/self/task').map(BigInt));
+  let freed = false;
+  for (let row = 0; row < ROWS; row++) {
+    const at = HEADER_WORDS + row * ROW_WORDS;
+    const owner = Atomics.load(table, at + CLAIMED);
+    if (owner === 0n || threads.has(owner)) continue;
+    Atomics.store(table, at + END, 0n);
+    freed = Atomics.compareExchange(table, at + CLAIMED, owner, 0n) === owner || freed;
+  }
+  return freed;
+}
+
 /**
  * Faults in `range` are answered with zeros from now on: all of it from the fault's page to the end at once, since a
  * file is cut at its end, and one fault for each page would reach the limit on mappings (vm.max_map_count).
  */
 export function trapRange({ address, length, pageSize, protection }: Range): TrapRow {
   const { table } = installedTrap();
-  for (let row = 0; row < ROWS; row++) {
-    const at = HEADER_WORDS + row * ROW_WORDS;
-    if (Atomics.compareExchange(table, at + CLAIMED, 0n, 1n) !== 0n) continue;
-    table[at + START] = BigInt(address);
-    table[at + PAGE_SIZE] = BigInt(pageSize);
-    table[at + PROTECTION] = BigInt(protection);
-    table[at + LAST_PAGE] = 0n;
-    table[at + FLAGS] = TAIL;
-    Atomics.store(table, at + TRAPS, 0n);
-    for (;;) {
-      const used = Atomics.load(table, ROWS_IN_USE);
-      if (used > row || Atomics.compareExchange(table, ROWS_IN_USE, used, BigInt(row + 1)) === used) break;
-    }
-    // Last: a row without an end is none.
-    Atomics.store(table, at + END, BigInt(address + length));
-    let traps: number | undefined;
-    return {
-      get traps() {
-        return traps ?? Number(Atomics.load(table, at + TRAPS));
-      },
-      release() {
-        if (traps !== undefined) return;
-        Atomics.store(table, at + END, 0n);
-        traps = Number(Atomics.load(table, at + TRAPS));
-        Atomics.store(table, at + CLAIMED, 0n);
-      },
-    };
+  let row = claimRow(table);
+  if (row < 0 && reclaimRows(table)) row = claimRow(table);
+  if (row < 0) {
+    throw Object.assign(new Error(`there are ${ROWS} guarded mappings already`), {
+      code: 'ERR_ZEROCOPY_TOO_MANY_GUARDS',
+    });
   }
-  throw Object.assign(new Error(`there are ${ROWS} guarded mappings already`), {
-    code: 'ERR_ZEROCOPY_TOO_MANY_GUARDS',
-  });
+  const at = HEADER_WORDS + row * ROW_WORDS;
+  table[at + START] = BigInt(address);
+  table[at + PAGE_SIZE] = BigInt(pageSize);
+  table[at + PROTECTION] = BigInt(protection);
+  table[at + LAST_PAGE] = 0n;
+  table[at + FLAGS] = TAIL;
+  Atomics.store(table, at + TRAPS, 0n);
+  for (;;) {
+    const used = Atomics.load(table, ROWS_IN_USE);
+    if (used > row || Atomics.compareExchange(table, ROWS_IN_USE, used, BigInt(row + 1)) === used) break;
+  }
+  // Last: a row without an end is none.
+  Atomics.store(table, at + END, BigInt(address + length));
+  let traps: number | undefined;
+  return {
+    get traps() {
+      return traps ?? Number(Atomics.load(table, at + TRAPS));
+    },
+    release() {
+      if (traps !== undefined) return;
+      Atomics.store(table, at + END, 0n);
+      traps = Number(Atomics.load(table, at + TRAPS));
+      Atomics.store(table, at + CLAIMED, 0n);
+    },
+  };
 }

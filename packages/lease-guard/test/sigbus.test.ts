@@ -72,6 +72,33 @@ trapTest('ten thousand guards leave no mapping; the table has an end, and says s
   t.deepEqual(answer(await mapped('many')), { grown: false, full: 'ERR_ZEROCOPY_TOO_MANY_GUARDS' });
 });
 
+trapTest('the guards of terminated threads make room when the table is full', async (t) => {
+  const code = `import(${JSON.stringify(import.meta.resolve('@zerocopy/lease-guard'))}).then(({ guardMapping }) => {
+    // Address space that nobody touches: the rows are what counts.
+    for (let page = 0; page < 4000; page++) guardMapping(2 ** 46 + page * 4096, 4096);
+    require('node:worker_threads').parentPort.postMessage('guarded');
+    setInterval(() => {}, 1000);
+  });`;
+  const program = `
+    const { Worker } = require('node:worker_threads');
+    const { once } = require('node:events');
+    import(${JSON.stringify(import.meta.resolve('@zerocopy/lease-guard'))}).then(async ({ guardMapping }) => {
+      const mine = guardMapping(2 ** 45, 4096);
+      const fill = () => { for (let page = 1; page <= 200; page++) guardMapping(2 ** 45 + page * 4096, 4096); };
+      const worker = new Worker(${JSON.stringify(code)}, { eval: true });
+      await once(worker, 'message');
+      let full = '';
+      try { fill(); } catch (error) { full = error.code; }
+      await worker.terminate();
+      fill();
+      console.log(JSON.stringify({ full, mine: mine.trapCount }));
+    });`;
+  t.deepEqual(answer(await runProgram(process.execPath, ['-e', program])), {
+    full: 'ERR_ZEROCOPY_TOO_MANY_GUARDS',
+    mine: 0,
+  });
+});
+
 const seconds = process.env.ZEROCOPY_LONG === '1' ? 10 : 2;
 trapTest(`truncated over and over for ${seconds} seconds, while four workers read`, async (t) => {
   t.deepEqual(answer(await mapped('workers', String(seconds * 1000))), { cuts: true, readers: 4, reads: true });
