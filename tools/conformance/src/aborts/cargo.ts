@@ -50,10 +50,15 @@ async function repeat(once: () => Promise<void>): Promise<void> {
 
 export const FILE_SIZE: number = 4 * 1024 * 1024;
 
-/** A file on the disk, not only in memory, so that it can be read cold. */
 export function makeFile(directory: string, name: string, size: number = FILE_SIZE): string {
   const path = join(directory, name);
   writeFileSync(path, Buffer.alloc(size, name));
+  return path;
+}
+
+/** A file on the disk, not only in memory, so that it can be read cold. */
+export function makeDurableFile(directory: string, name: string): string {
+  const path = makeFile(directory, name);
   const fd = openSync(path, 'r+');
   fsyncSync(fd);
   closeSync(fd);

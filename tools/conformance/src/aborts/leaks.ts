@@ -11,7 +11,7 @@ import { feature } from '@zerocopy/core-syscalls';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { mapFile, SharedBufferPool } from '@zerocopy/mmap-buffer';
 import fc from 'fast-check';
-import { type Job, makeFile } from './cargo.js';
+import { type Job, makeDurableFile } from './cargo.js';
 import { openHosts } from './hosts.js';
 import { ours } from './ours.js';
 
@@ -94,7 +94,7 @@ async function terminateOne(holding: Holding, wait: number): Promise<void> {
 }
 
 async function main(count: number, directory: string): Promise<LeakReport> {
-  const file = makeFile(directory, 'file');
+  const file = makeDurableFile(directory, 'file');
   const pool = feature('memfdSeals').available && feature('mmap').available;
   const shared = pool ? new SharedBufferPool({ bufferSize: 4096, count: 8 }) : undefined;
   const holding = { directory, file, pool: shared?.fd ?? -1 };

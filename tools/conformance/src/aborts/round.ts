@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makeFile } from './cargo.js';
+import { makeDurableFile } from './cargo.js';
 import { type ChildOrder, type Ending, MARK, READY } from './endings.js';
 
 export interface Outcome {
@@ -47,7 +47,7 @@ export async function run(
   try {
     const cwd = join(directory, 'cwd');
     mkdirSync(cwd);
-    const file = makeFile(directory, 'file');
+    const file = makeDurableFile(directory, 'file');
     const order: ChildOrder = { cargo, ending: ending.name, early, delay, directory, file, hazards };
     const args = ['-c', WITH_CORES, process.execPath, ...process.execArgv, program, JSON.stringify(order)];
     const child = spawn('sh', args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
