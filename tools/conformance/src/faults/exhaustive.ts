@@ -56,6 +56,8 @@ export interface Trial {
   readonly fault: Fault;
   /** The call that was disturbed. */
   readonly call: string | undefined;
+  /** All that were made. */
+  readonly calls: readonly string[];
   readonly deliveries: readonly Delivery[];
   /** What is wrong with it; undefined: nothing. */
   readonly complaint: string | undefined;
@@ -134,7 +136,15 @@ async function disturb(traffic: Traffic, content: Buffer, plan: FaultPlan, patie
     void delivery.error?.stack;
   }
   if (stray !== undefined) complaint ??= `nobody caught: ${told(stray)}`;
-  return { traffic: traffic.name, at: plan.at, fault: plan.fault, call: report.hit, deliveries, complaint };
+  return {
+    traffic: traffic.name,
+    at: plan.at,
+    fault: plan.fault,
+    call: report.hit,
+    calls: report.calls,
+    deliveries,
+    complaint,
+  };
 }
 
 /** Turns of the loop in which what Node closes on its own threads may still be open. */

@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -113,12 +112,13 @@ const partOfSocket = (kind: Kind, late: boolean): Traffic => ({
     ),
 });
 
-async function withFile<T>(path: string, flags: string, use: (handle: FileHandle) => Promise<T>): Promise<T> {
-  const handle = await open(path, flags);
+/** By its descriptor, opened synchronously: the traffic's own opening is not to be disturbed. */
+async function withFile<T>(path: string, flags: string, use: (fd: number) => Promise<T>): Promise<T> {
+  const fd = openSync(path, flags);
   try {
-    return await use(handle);
+    return await use(fd);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }
 
@@ -129,7 +129,7 @@ const socketToFile = (kind: Kind): Traffic => ({
       const target = join(setting.directory, 'target');
       from.client.end(setting.content);
       const before = listenerCount(from.server);
-      const result = await withFile(target, 'w', (handle) => told(splice(from.server, handle, optionsOf(setting))));
+      const result = await withFile(target, 'w', (fd) => told(splice(from.server, fd, optionsOf(setting))));
       before.check();
       return [{ ...result, received: readFileSync(target) }];
     }),
@@ -149,7 +149,7 @@ const fileToSocket = (kind: Kind, late: boolean): Traffic => ({
       const received = late ? lateArrival(to.client, () => to.server.bytesWritten) : arrival(to.client);
       const before = listenerCount(to.server);
       const path = sourceFile(setting);
-      const result = await withFile(path, 'r', (handle) => told(splice(handle, to.server, optionsOf(setting))));
+      const result = await withFile(path, 'r', (fd) => told(splice(fd, to.server, optionsOf(setting))));
       before.check();
       to.server.end();
       return [{ ...result, received: await received }];
@@ -210,7 +210,7 @@ const pipeToFile = (as: PipeSource): Traffic => ({
     withPipe(setting, as, async (source) => {
       const target = join(setting.directory, 'target');
       const before = listenerCount(source);
-      const result = await withFile(target, 'w', (handle) => told(splice(source, handle, optionsOf(setting))));
+      const result = await withFile(target, 'w', (fd) => told(splice(source, fd, optionsOf(setting))));
       before.check();
       return [{ ...result, received: readFileSync(target) }];
     }),
