@@ -103,7 +103,8 @@ export class HeldRequest {
   release(): void {
     this.#request.off('data', this.#count);
     if (!Reflect.deleteProperty(this.#request, '_read')) return;
-    this.#request._read(0); // the stream may believe that a read is under way
+    // The stream may believe that a read is under way. A destroyed one has no socket any more that it could ask.
+    if (!this.#request.destroyed) this.#request._read(0);
   }
 
   take(): RequestSource {
