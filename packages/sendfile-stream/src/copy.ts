@@ -3,7 +3,7 @@ import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import type { TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, readRetrying, transferError } from '@zerocopy/core-syscalls/internals';
+import { abortError, isOutgoingMessage, readRetrying, transferError } from '@zerocopy/core-syscalls/internals';
 import { endedEarly } from './kernel-send.js';
 
 const readAsync = promisify(readRetrying);
@@ -29,7 +29,8 @@ export interface CopyOptions {
 }
 
 /**
- * Copies into `destination`, which stays open if all goes well and is destroyed otherwise.
+ * Copies into `destination`, which stays open if all goes well, if nothing has been given to it, or if it is no message
+ * and the transfer was aborted; and is destroyed otherwise: a half-sent body is not to be taken for whole.
  * @throws {TransferError} with the bytes that the destination had taken.
  */
 export async function copyToStream(
@@ -42,6 +43,7 @@ export async function copyToStream(
   const { length, promised } = source;
   const total = promised ? length : undefined;
   let bytes = 0;
+  let begun = isOutgoingMessage(destination) && destination.headersSent;
 
   async function* chunks(): AsyncGenerator<Buffer> {
     while (bytes < length) {
@@ -54,6 +56,7 @@ export async function copyToStream(
         if (!promised) return;
         throw endedEarly(bytes, length);
       }
+      begun = true;
       yield buffer.subarray(0, bytesRead);
       bytes += bytesRead;
       onProgress?.(bytes, total);
@@ -63,8 +66,9 @@ export async function copyToStream(
   try {
     await pipeline(chunks, destination, { end: false, ...(signal === undefined ? {} : { signal }) });
   } catch (error) {
-    destination.destroy();
-    throw signal?.aborted === true ? abortError(signal, bytes) : transferError(error, bytes);
+    const aborted = signal?.aborted === true;
+    if (begun && !(aborted && !isOutgoingMessage(destination))) destination.destroy();
+    throw aborted ? abortError(signal, bytes) : transferError(error, bytes);
   }
   return { bytes, method: 'copy', fallbackReason, syscalls: 0, durationMs: performance.now() - startedAt };
 }

@@ -478,10 +478,14 @@ async function copyToDescriptor(
     own === undefined
       ? createWriteStream('', { fd, fs: { ...nodeFs, close: (_fd: number, done: () => void) => done() } })
       : createWriteStream('', { fd: own.release() });
-  const result = await copyToStream(target, copySource(file, plan(file, options).range, options), options, refused);
-  target.end();
-  await finished(target);
-  return result;
+  try {
+    const result = await copyToStream(target, copySource(file, plan(file, options).range, options), options, refused);
+    target.end();
+    await finished(target);
+    return result;
+  } finally {
+    target.destroy(); // closes the duplicate, whatever has come of it
+  }
 }
 
 /** A socket or pipe known by its number: a stream of our own over the duplicate brings the waiting. */
