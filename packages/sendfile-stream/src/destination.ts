@@ -67,6 +67,8 @@ function resolveSocket(socket: Socket, stream: Socket | OutgoingMessage): Resolu
   if (isEncrypted(socket)) return { refused: 'the connection is encrypted (TLS)' };
   if ((socket as Partial<WriteStream>).isTTY === true) return { refused: 'the destination is a terminal' };
   if (socket.destroyed || (stream === socket && socket.writableEnded)) return { refused: 'the socket has ended' };
+  // Its end would uncork it, and comes after the file: what is sent meanwhile has to wait in Node's buffers.
+  if (stream === socket && socket.writableCorked > 0) return { refused: 'the socket is corked' };
   if (!hasPlainQueue(socket)) return { refused: "the socket's write methods have been replaced" };
   if (!socket.connecting && socketDescriptor(socket) < 0) return { refused: 'the socket has no descriptor' };
   return { stream, socket };

@@ -184,7 +184,7 @@ export class SendfileReadStream extends ReadStream {
     }
     const route: Route = { destination, options };
     this.#route = route;
-    route.piped = new PipedDestination(this, destination, () => {
+    route.piped = new PipedDestination(this, destination, this.#endsDestination(route), () => {
       // Once it sends, the transfer finds out, and waits for what is under way.
       if (this.#route === route && route.send === undefined) this.#endRoute(() => {});
     });
@@ -374,7 +374,7 @@ export class SendfileReadStream extends ReadStream {
       if (this.#route !== route) return;
       this.#route = undefined;
       this.emit('progress', length, length);
-      if (!this.destroyed) this.#finish(route);
+      if (!this.destroyed) this.#finish();
     });
     return true;
   }
@@ -397,7 +397,7 @@ export class SendfileReadStream extends ReadStream {
     switch (outcome.kind) {
       case 'completed':
       case 'dropped':
-        if (current && !this.destroyed) this.#finish(route);
+        if (current && !this.destroyed) this.#finish();
         break;
       case 'destination-failed':
         if (!this.destroyed) route.piped?.unpipe();
@@ -420,9 +420,7 @@ export class SendfileReadStream extends ReadStream {
   }
 
   /** All bytes are out: ends as an ordinary Readable whose last chunk has been consumed. */
-  #finish(route: Route): void {
-    const { destination } = route;
-    this.once('end', () => (this.#endsDestination(route) ? destination.end() : route.piped?.unpipe()));
+  #finish(): void {
     this.push(null);
     this.resume();
   }

@@ -138,6 +138,7 @@ export class SpliceReadStream extends Readable {
     if (this.listenerCount('data') > 0 || this.listenerCount('readable') > 0) return "the stream has a 'data' listener";
     if (this.readableEncoding !== null) return 'the stream has an encoding';
     if (!isSocket(destination)) return 'the destination is not a socket';
+    if (destination.writableCorked > 0) return 'the destination is corked'; // until its end, which comes after
     if (this.#socket.connecting || destination.connecting) return 'a socket is not connected yet';
     return refusalOfSource(this.#socket) ?? refusalOfDestination(destination);
   }
@@ -171,7 +172,7 @@ export class SpliceReadStream extends Readable {
     const onClose = (): void => relay.lost(socket.errored ?? closed('source'), 'source');
     socket.on('close', onClose);
     this.#route = route;
-    route.piped = new PipedDestination(this, destination, () => {}); // the relay finds out itself
+    route.piped = new PipedDestination(this, destination, options?.end !== false, () => {}); // the relay finds out itself
     // As data does with Node's pipe, the bytes begin to flow in a later tick.
     process.nextTick(() => {
       if (this.#route === route) relay.start();
@@ -189,13 +190,12 @@ export class SpliceReadStream extends Readable {
     if (error !== null && failed !== 'destination')
       this.destroy(this.#socket.destroyed ? (this.#socket.errored ?? undefined) : cause);
     else if (error !== null) route.piped?.unpipe();
-    else if (current && ended && !this.destroyed) this.#finish(route);
+    else if (current && ended && !this.destroyed) this.#finish();
     for (const then of this.#afterRelay.splice(0)) then();
   }
 
   /** Ends as an ordinary Readable whose last chunk has been consumed. */
-  #finish({ destination, options, piped }: Route): void {
-    this.once('end', () => (options?.end === false ? piped?.unpipe() : destination.end()));
+  #finish(): void {
     this.push(null);
     this.resume();
   }

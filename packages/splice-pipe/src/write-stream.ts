@@ -204,6 +204,11 @@ export class SpliceWriteStream extends WriteStream {
 
   /** Once the file is open, and all that came before is in it. */
   #whenWritten(route: Route, begin: () => void): void {
+    // Ended while the file was being opened: a write of ours would be one after the end.
+    if (this.writableEnded || this.destroyed) {
+      this.#leave();
+      return;
+    }
     const check = (error?: Error | null): void => {
       if (error || this.#route !== route || this.destroyed) return;
       const refused = isAppending(this.fd as number)
