@@ -2,7 +2,6 @@
 import fs, {
   chmodSync,
   constants,
-  existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -105,7 +104,7 @@ async function run(program: CopyProgram, run: Run): Promise<Observation> {
   };
 }
 
-function place({ destination }: CopyProgram, at: (name: string) => string, source: string): string {
+function place({ source: kind, destination }: CopyProgram, at: (name: string) => string, source: string): string {
   const path = at('destination');
   if (typeof destination === 'object') {
     fs.writeFileSync(path, content(7, destination.size));
@@ -116,8 +115,7 @@ function place({ destination }: CopyProgram, at: (name: string) => string, sourc
     case 'the source':
       return source === '' ? path : source;
     case 'a hard link to the source':
-      if (existsSync(source) && statSync(source).isFile() && source.startsWith(at('')))
-        linkSync(fs.realpathSync(source), path);
+      if (typeof kind === 'object') linkSync(fs.realpathSync(source), path);
       break;
     case 'a symbolic link to the source':
       symlinkSync(source === '' ? 'nowhere' : source, path);

@@ -217,6 +217,7 @@ async function one(
     journal,
     () =>
       request.closed &&
+      (response === undefined || journal.happened('server', 'done') || journal.happened('server', 'error')) &&
       (incoming === undefined || incoming.closed) &&
       (response === undefined || response.closed) &&
       (source === undefined || source.closed),

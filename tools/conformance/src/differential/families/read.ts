@@ -94,7 +94,7 @@ async function run(program: ReadProgram, run: Run): Promise<Observation> {
         stream.resume();
         break;
       case 'truncate':
-        fs.truncateSync(path, 0);
+        if (typeof program.file === 'object') fs.truncateSync(path, 0);
         break;
       case 'unshift':
         if (!stream.readableEnded && !stream.destroyed) stream.unshift(Buffer.alloc(0));
