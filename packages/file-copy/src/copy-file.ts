@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { constants, feature, SyscallError, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
+  readOptions,
   runOffThread,
   Transfer,
   transferError,
@@ -50,11 +51,8 @@ const nameOf = (path: Path): string => (path instanceof URL ? fileURLToPath(path
  * {@link TransferError} with the bytes done for what comes after that, 'ABORT_ERR' included.
  * @see https://man7.org/linux/man-pages/man2/ioctl_ficlone.2.html, copy_file_range(2), splice(2)
  */
-export async function copyFile(
-  source: Path,
-  destination: Path,
-  options: CopyFileOptions = {},
-): Promise<TransferResult> {
+export async function copyFile(source: Path, destination: Path, given: CopyFileOptions = {}): Promise<TransferResult> {
+  const options = readOptions<CopyFileOptions>(given, ['reflink', 'exclusive', 'onProgress', 'signal']);
   validateCopyArguments(source, destination, options);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
   const from = await openAsync(source, O_RDONLY);

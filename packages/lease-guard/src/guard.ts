@@ -1,5 +1,6 @@
 /** Mappings that another process may cut short: what is done so that nobody dies of it, and how to know. */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { readOptions } from '@zerocopy/core-syscalls/internals';
 import type { Lease } from './lease.js';
 import { validateGuardOptions, validateSpan } from './options.js';
 import { type TrapRow, trapRange } from './trap.js';
@@ -47,7 +48,8 @@ export interface MappingGuard {
  * @param address of the first page. @param length in bytes; rounded up to whole pages.
  * @throws {Error} ERR_ZEROCOPY_UNAVAILABLE if a trap is wanted and there can be none.
  */
-export function guardMapping(address: number, length: number, options: GuardOptions = {}): MappingGuard {
+export function guardMapping(address: number, length: number, given: GuardOptions = {}): MappingGuard {
+  const options = readOptions<GuardOptions>(given, ['trap', 'lease', 'snapshotLimit', 'writable', 'pageSize']);
   const pageSize = options.pageSize ?? syscalls.getpagesize();
   validateSpan(address, length);
   validateGuardOptions(address, pageSize, options);

@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import { constants as fs } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { constants, feature, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { readOptions } from '@zerocopy/core-syscalls/internals';
 import { leaseThread, leaveThread } from './lease-thread.js';
 import { validateLeaseArguments } from './options.js';
 import {
@@ -236,7 +237,8 @@ async function openTarget(target: LeaseTarget): Promise<OpenTarget> {
  * @throws {SyscallError} EACCES, EAGAIN, EINVAL, with what to do; Node's own error if the path cannot be opened.
  * @see https://man7.org/linux/man-pages/man2/fcntl.2.html
  */
-export async function acquireLease(target: LeaseTarget, type: LeaseType, options: LeaseOptions = {}): Promise<Lease> {
+export async function acquireLease(target: LeaseTarget, type: LeaseType, given: LeaseOptions = {}): Promise<Lease> {
+  const options = readOptions<LeaseOptions>(given, ['signal', 'autoRelease', 'releaseBeforeMs']);
   validateLeaseArguments(target, type, options);
   const { signal, autoRelease = true, releaseBeforeMs = DEFAULT_RELEASE_BEFORE } = options;
   if (signal?.aborted) throw aborted(signal);

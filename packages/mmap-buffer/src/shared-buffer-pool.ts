@@ -88,10 +88,11 @@ export class SharedBufferPool implements Disposable {
     if (options instanceof PoolMemory) this.#memory = options;
     else {
       validateOptions(options);
-      validateCount(options.bufferSize, 'bufferSize', 1, MAX_VIEW);
-      validateCount(options.count, 'count', 1, 2 ** 20);
+      const { bufferSize, count } = options; // once: what is validated is what is used
+      validateCount(bufferSize, 'bufferSize', 1, MAX_VIEW);
+      validateCount(count, 'count', 1, 2 ** 20);
       assertAvailable();
-      this.#memory = PoolMemory.create({ bufferSize: options.bufferSize, count: options.count });
+      this.#memory = PoolMemory.create({ bufferSize, count });
     }
     this.bufferSize = this.#memory.shape.bufferSize;
     this.count = this.#memory.shape.count;

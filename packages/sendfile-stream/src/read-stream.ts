@@ -75,7 +75,7 @@ function unavailable(): string | undefined {
 /** With those that `options` inherits, which Node counts as well. */
 function allOptions(options: SendfileStreamOptions | BufferEncoding | null | undefined): SendfileStreamOptions {
   if (typeof options === 'string') return { encoding: options };
-  const all: Record<string, unknown> = {};
+  const all = Object.create(null) as Record<string, unknown>; // '__proto__' out of JSON is a name like any other
   for (const name in options) all[name] = options[name as keyof typeof options];
   return all;
 }

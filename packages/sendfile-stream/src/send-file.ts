@@ -14,6 +14,7 @@ import {
   isOutgoingMessage,
   isSocket,
   OwnedDescriptor,
+  readOptions,
   socketOver,
   TransferError,
   transferError,
@@ -142,8 +143,9 @@ async function openSource(source: string | Buffer | URL): Promise<OpenSource> {
 export async function sendFile(
   destination: SendFileDestination,
   source: FileSource,
-  options: SendFileOptions = {},
+  given: SendFileOptions = {},
 ): Promise<TransferResult> {
+  const options = readOptions<SendFileOptions>(given, OPTIONS);
   validate(options);
   validateDestination(destination);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
@@ -161,6 +163,18 @@ export async function sendFile(
     if (target instanceof DescriptorDestination) target.own?.close();
   }
 }
+
+const OPTIONS = [
+  'start',
+  'end',
+  'signal',
+  'onProgress',
+  'fallback',
+  'endMessage',
+  'smallFileSize',
+  'lease',
+  'leaseBreak',
+] as const;
 
 function validate(options: SendFileOptions): void {
   validateRange(options.start, options.end);

@@ -9,7 +9,14 @@
  */
 import type { Socket } from 'node:net';
 import { constants, libcStatus, syscalls, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, isEncrypted, isSocket, socketDescriptor, Transfer } from '@zerocopy/core-syscalls/internals';
+import {
+  abortError,
+  isEncrypted,
+  isSocket,
+  readOptions,
+  socketDescriptor,
+  Transfer,
+} from '@zerocopy/core-syscalls/internals';
 import { refusalOfDestination } from './destination.js';
 import { unavailable } from './endpoint.js';
 import { invalidArgument, timeoutOf, validateChoice, validateFunction, validateSignal } from './options.js';
@@ -57,6 +64,8 @@ export class ProxyError extends TransferError implements ProxyResult {
 const { SO_LINGER, SOL_SOCKET } = constants;
 const DEFAULT_HALF_CLOSE_TIMEOUT = 60_000;
 
+const OPTIONS = ['idleTimeout', 'halfCloseTimeout', 'signal', 'head', 'proxyProtocol', 'onProgress'] as const;
+
 /** One direction, whichever way its bytes go. */
 interface Direction {
   start(): void;
@@ -74,7 +83,8 @@ interface Direction {
  *
  * @returns the exact counts of both directions; rejects with a {@link ProxyError}, which has them too.
  */
-export async function proxy(a: Socket, b: Socket, options: ProxyOptions = {}): Promise<ProxyResult> {
+export async function proxy(a: Socket, b: Socket, given: ProxyOptions = {}): Promise<ProxyResult> {
+  const options = readOptions<ProxyOptions>(given, OPTIONS);
   if (!isSocket(a)) throw invalidArgument('a', 'a net.Socket', a);
   if (!isSocket(b)) throw invalidArgument('b', 'a net.Socket', b);
   validateSignal(options.signal);

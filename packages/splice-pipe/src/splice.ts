@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, Transfer, TransferError, transferError } from '@zerocopy/core-syscalls/internals';
+import { abortError, readOptions, Transfer, TransferError, transferError } from '@zerocopy/core-syscalls/internals';
 import {
   type DestinationEnd,
   holdErrors,
@@ -44,8 +44,9 @@ export interface SpliceOptions {
 export async function splice(
   source: SpliceSource | IncomingMessage,
   destination: SpliceDestination,
-  options: SpliceOptions = {},
+  given: SpliceOptions = {},
 ): Promise<TransferResult> {
+  const options = readOptions<SpliceOptions>(given, ['length', 'signal', 'onProgress', 'fallback']);
   validateBytes(options.length, 'length');
   validateSignal(options.signal);
   validateFunction(options.onProgress, 'onProgress');

@@ -20,6 +20,7 @@ import {
   FULL,
   isSocket,
   type Resume,
+  readOptions,
   requestWriteTurn,
   SOURCE_ENDED,
   Transfer,
@@ -411,8 +412,9 @@ class TeeEngine implements TransferEngine {
 export async function tee(
   source: SpliceSource,
   destinations: readonly SpliceDestination[],
-  options: TeeOptions = {},
+  given: TeeOptions = {},
 ): Promise<TeeResult> {
+  const options = readOptions<TeeOptions>(given, ['length', 'signal', 'onProgress', 'dropAfter']);
   if (!Array.isArray(destinations) || destinations.length === 0) {
     throw invalidArgument('destinations', 'an array of at least one destination', destinations);
   }
