@@ -497,10 +497,22 @@ async function copyToDescriptor(
     target.end();
     await finished(target);
     return result;
+  } catch (error) {
+    // A write that failed may have written a part: the file knows how much, once no other is under way.
+    await closed(target);
+    throw error instanceof TransferError ? withBytes(error, target.bytesWritten) : error;
   } finally {
     target.destroy(); // closes the duplicate, whatever has come of it
   }
 }
+
+function closed(stream: Writable): Promise<void> {
+  stream.destroy();
+  return stream.closed ? Promise.resolve() : new Promise((resolve) => stream.once('close', resolve));
+}
+
+const withBytes = (error: TransferError, bytes: number): TransferError =>
+  error.bytes === bytes ? error : new TransferError(error.message, { code: error.code, bytes, cause: error.cause });
 
 /** A socket or pipe known by its number: a stream of our own over the duplicate brings the waiting. */
 async function sendToSocketDescriptor(

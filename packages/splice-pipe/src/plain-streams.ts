@@ -1,4 +1,5 @@
 /** Streams that the kernel cannot take, in the shape of those it can: bytes go by their own reading and writing. */
+import { WriteStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import type { KernelDestination, WrittenCallback } from './destination.js';
 import type { ReadableCallback } from './read-watcher.js';
@@ -58,13 +59,15 @@ export class StreamDestination implements KernelDestination {
   readonly #stream: Writable;
   readonly #failure: () => void;
   #pending: WrittenCallback | undefined;
+  /** How much of the chunk under way a stream that has failed had written; known of files alone. */
+  #part: () => number = () => 0;
 
   constructor(stream: Writable) {
     this.#stream = stream;
     this.#failure = () => {
       const callback = this.#pending;
       this.#pending = undefined;
-      callback?.(this.#stream.errored ?? closed('destination'), 0);
+      callback?.(this.#stream.errored ?? closed('destination'), this.#part());
     };
     stream.on('close', this.#failure);
   }
@@ -75,11 +78,17 @@ export class StreamDestination implements KernelDestination {
 
   write(chunk: Uint8Array, callback: WrittenCallback): void {
     this.#pending = callback;
-    if (this.#stream.destroyed) return this.#failure();
-    this.#stream.write(chunk, (error) => {
+    const stream = this.#stream;
+    this.#part = () => 0;
+    if (stream.destroyed) return this.#failure();
+    if (stream instanceof WriteStream) {
+      const from = stream.bytesWritten + stream.writableLength;
+      this.#part = () => Math.min(chunk.length, Math.max(0, stream.bytesWritten - from));
+    }
+    stream.write(chunk, (error) => {
       if (this.#pending !== callback) return;
       this.#pending = undefined;
-      callback(error ?? null, error ? 0 : chunk.length);
+      callback(error ?? null, error ? this.#part() : chunk.length);
     });
   }
 
