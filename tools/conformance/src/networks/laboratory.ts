@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bytesOf } from './bytes.js';
+import { bytesOf } from '../content/bytes.js';
 import { CLEAN, type Condition, conditions } from './conditions.js';
 import { cutOffs, type Implementation } from './cut-off.js';
 import type { Holdings } from './host.js';
@@ -64,6 +64,9 @@ class Laboratory {
     }
     await this.#under({ ...INTERRUPTED, name: 'receiver stalled' }, this.#stall());
     await this.#under({ ...INTERRUPTED, name: 'link down, then up' }, this.#down());
+    if (this.#options.silenceMs > 0) {
+      await this.#under({ ...INTERRUPTED, name: 'silence, then back' }, this.#silence());
+    }
     await this.#cutOff();
   }
 
@@ -204,6 +207,20 @@ class Laboratory {
         await goOn();
         await sleep(downMs);
         await this.#link.setUp(true);
+        return [];
+      },
+    };
+  }
+
+  #silence(): Interruption {
+    const { silenceMs } = this.#options;
+    return {
+      name: `no packet gets through for ${silenceMs / 1000} s`,
+      interrupt: async (goOn) => {
+        await this.#link.impair({ ...CLEAN, loss: 1 });
+        await goOn();
+        await sleep(silenceMs);
+        await this.#link.impair(CLEAN);
         return [];
       },
     };

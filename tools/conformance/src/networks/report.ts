@@ -6,8 +6,13 @@ export interface Options {
   readonly size: number;
   /** How long receivers stop reading. */
   readonly stallMs: number;
-  /** How long the link is down, before it comes back. */
+  /**
+   * How long the link is down, before it comes back. A kernel whose own device is down gives a connection up after fifteen
+   * probes of a closed window, half a second apart: it has to be less than that.
+   */
   readonly downMs: number;
+  /** How long no packet gets through, though both hosts' devices are up; 0: not at all. */
+  readonly silenceMs: number;
   /** How long one step may take. */
   readonly patienceMs: number;
   /** Of those that packets are under, only these; default: all. What interrupts them is always part of a run. */
@@ -45,6 +50,7 @@ export const QUICK: Omit<Options, 'seed'> = {
   size: MiB / 2,
   stallMs: 500,
   downMs: 300,
+  silenceMs: 0,
   patienceMs: 30_000,
   conditions: ['clean', 'all of them'],
 };
@@ -53,12 +59,14 @@ export const USUAL: Omit<Options, 'seed'> = {
   size: 8 * MiB,
   stallMs: 10_000,
   downMs: 3000,
+  silenceMs: 5000,
   patienceMs: 180_000,
 };
 
 export const LONG: Omit<Options, 'seed'> = {
   size: 48 * MiB,
   stallMs: 180_000,
-  downMs: 20_000,
+  downMs: 6000,
+  silenceMs: 30_000,
   patienceMs: 900_000,
 };

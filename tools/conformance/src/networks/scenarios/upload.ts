@@ -5,7 +5,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createSpliceWriteStream } from '@zerocopy/splice-pipe';
-import type { Fingerprint } from '../bytes.js';
+import type { Fingerprint } from '../../content/bytes.js';
 import { connect, fingerprintOfFile, listen, type Passage, type Scenario, type Site, send } from './scenario.js';
 
 const NAMES = ['upload, HTTP 1', 'upload, HTTP 2'] as const;
@@ -70,6 +70,8 @@ export const uploads: Scenario = {
           headers: { 'content-length': site.size },
         });
         const responded = once(request, 'response');
+        responded.catch(() => {}); // waited for below
+        request.on('error', () => {});
         const sent = await send(request, name, site, name === NAMES[0] ? site.middle : undefined);
         const [response] = (await responded) as [IncomingMessage];
         await confirm(response, sent.sha256);

@@ -1,0 +1,127 @@
+/** The process that is looked at: all packages in use, and threads that come and go. */
+import { once } from 'node:events';
+import { openSync, readdirSync, readFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { activeTransfers } from '@zerocopy/core-syscalls/internals';
+import { pipePoolStats } from '@zerocopy/splice-pipe';
+import type { Answer, Event, Leak, Ports, ServerAnswers, ServerOptions } from './protocol.js';
+import { Dice } from './random.js';
+import { type Services, startServices } from './services.js';
+import type { ShortLivedData } from './short-lived.worker.js';
+
+const MiB = 1024 * 1024;
+const { MAP_ANONYMOUS, MAP_PRIVATE, PROT_NONE, PROT_READ } = constants;
+
+const options = JSON.parse(process.argv[2] as string) as ServerOptions;
+const tell = (message: Event<Ports> | Answer<ServerAnswers>): void => {
+  process.send?.(message);
+};
+const wrong = (what: string): void => tell({ wrong: what });
+const dice = new Dice(options.seed);
+const leaks: Readonly<Record<Leak, () => void>> = {
+  descriptors: () => openSync('/dev/null', 'r'),
+  listeners: () => process.on('SIGWINCH', () => {}),
+  timers: () => setTimeout(() => {}, 3_600_000),
+  // Of two protections in turn, or the kernel would make one mapping of neighbours.
+  mappings: () => {
+    for (const protection of [PROT_NONE, PROT_READ]) {
+      syscalls.mmap(null, MiB, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    }
+  },
+};
+
+let threads = 0;
+let threadsGone = 0;
+
+/** A thread; every other one is terminated somewhere on its way. */
+async function comeAndGo({ counts }: Services): Promise<void> {
+  threads++;
+  const made = join(options.directory, `thread-${threadsGone}`);
+  const data: ShortLivedData = { source: join(options.directory, 'large'), made };
+  const worker = new Worker(new URL('./short-lived.worker.js', import.meta.url), { workerData: data });
+  const gone = once(worker, 'exit').catch((error: Error) => wrong(`a thread: ${error.stack}`));
+  const terminated = dice.chance(0.5);
+  if (terminated) {
+    await Promise.race([once(worker, 'message'), gone]).catch(() => {});
+    await Promise.race([sleep(dice.between(0, 100)), gone]);
+    await worker.terminate();
+  }
+  await gone;
+  const what = terminated ? 'thread, terminated' : 'thread';
+  counts[what] = (counts[what] ?? 0) + 1;
+  await Promise.all([rm(made, { force: true }), rm(`${made}-copy`, { force: true })]);
+  threadsGone++;
+  threads--;
+}
+
+const countMappings = (): number => readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1;
+
+/** What has been forgotten is collected in several rounds, with finalizers in between, until no mapping goes any more. */
+async function collect(): Promise<void> {
+  let before = Number.POSITIVE_INFINITY;
+  for (let round = 0, same = 0; round < 30 && same < 4; round++) {
+    gc?.();
+    await sleep(5);
+    const now = countMappings();
+    same = now < before ? 0 : same + 1;
+    before = now;
+  }
+}
+
+const listenersOf = (emitter: NodeJS.EventEmitter): number =>
+  emitter.eventNames().reduce((sum, name) => sum + emitter.listenerCount(name), 0);
+
+async function sample(services: Services): Promise<ServerAnswers['sample']> {
+  await collect();
+  const { inUse, idle } = pipePoolStats();
+  return {
+    descriptors: readdirSync('/proc/self/fd').length - 2 * idle,
+    residentSet: process.memoryUsage.rss() / MiB,
+    mappings: countMappings(),
+    threads: readdirSync('/proc/self/task').length,
+    listeners: services.lasting.reduce((sum, emitter) => sum + listenersOf(emitter), 0),
+    resources: process.getActiveResourcesInfo().length,
+    transfers: activeTransfers(),
+    pipesInUse: inUse,
+    threadsGone,
+  };
+}
+
+/** When nothing is under way, and the idle pipes' timer has run out. */
+async function quiet(services: Services): Promise<undefined> {
+  const deadline = performance.now() + 20_000;
+  while (services.active().length > 0 || threads > 0 || activeTransfers() > 0) {
+    if (performance.now() > deadline) {
+      wrong(
+        `not quiet after 20 s: [${services.active().join(', ')}], ${threads} threads, ${activeTransfers()} transfers`,
+      );
+      break;
+    }
+    await sleep(10);
+  }
+  return undefined;
+}
+
+process.once('disconnect', () => process.exit());
+process.on('uncaughtException', (error) => wrong(`uncaught: ${error.stack}`));
+
+const services = await startServices(options, dice, wrong);
+if (options.leak !== undefined) setInterval(leaks[options.leak], 40);
+
+process.on('message', async ({ id, ask }: { id: number; ask: keyof ServerAnswers | 'go' }) => {
+  try {
+    let answer: Awaited<ServerAnswers[keyof ServerAnswers]>;
+    if (ask === 'sample') answer = await sample(services);
+    else if (ask === 'quiet') answer = await quiet(services);
+    else if (ask === 'counts') answer = services.counts;
+    else if (threads === 0) void comeAndGo(services); // with each round one
+    tell({ id, answer });
+  } catch (error) {
+    tell({ id, error: (error as Error).stack ?? String(error) });
+  }
+});
+tell({ ready: services.ports });
