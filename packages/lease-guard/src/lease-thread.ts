@@ -3,8 +3,14 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import { syscalls } from '@zerocopy/core-syscalls';
 import { type FromThread, giveUp, LEASE_SIGNAL, type ToThread, type Watch } from './shared.js';
 
-/** Milliseconds that the thread outlives its last lease: starting one costs about 20. */
+/**
+ * Milliseconds that the first thread outlives its last lease: starting one costs about 20. Each further one stays twice as
+ * long as the one before. For a thread that has ended leaves mappings behind (koffi 3.3 does not free what it calls with),
+ * and a process may have 65,530: so there are some 25 threads in a month, however leases come and go.
+ */
 const LINGER = 100;
+/** What a timer can wait: three weeks. */
+const LINGER_MAX = 2 ** 31 - 1;
 
 export interface Watcher {
   onBreak(downgradeTo: 'read' | 'none', deadline: number): void;
@@ -103,6 +109,7 @@ class LeaseThread {
 
 let current: LeaseThread | undefined;
 let lingering: NodeJS.Timeout | undefined;
+let linger = LINGER / 2;
 
 // A worker thread that is waited for at exit would make the exit wait for its slice. And so would this process's own
 // thread pool: an open() there that waits for a lease of this process waits until the kernel takes it away (45 s).
@@ -124,6 +131,7 @@ export async function leaseThread(): Promise<LeaseThread> {
       if (current === thread) noThread();
     });
     current = thread;
+    linger = Math.min(2 * linger, LINGER_MAX);
     process.on('exit', stopAtExit);
   }
   const thread = current;
@@ -140,5 +148,5 @@ export function leaveThread(): void {
     if (current?.isIdle !== true) return;
     current.stop();
     noThread();
-  }, LINGER).unref();
+  }, linger).unref();
 }

@@ -380,3 +380,21 @@ test.serial('a thousand leases at once; then no thread and no descriptor is left
   await until(() => openDescriptors() <= descriptors, 'descriptors closed');
   await until(() => threads() <= before, 'the thread ended');
 });
+
+test.serial('leases that come and go do not start a thread each: the next one stays twice as long', async (t) => {
+  if (leaseTest === (test.skip as unknown)) return t.pass('skipped above');
+  let starts = 0;
+  const onWorker = (): void => {
+    starts++;
+  };
+  process.on('worker', onWorker);
+  const path = makeFile(directory);
+  const begun = performance.now();
+  for (let n = 0; n < 12; n++) {
+    await (await acquireLease(path, 'read')).release();
+    await new Promise((resolve) => setTimeout(resolve, 150)); // more than the first one waits
+  }
+  process.off('worker', onWorker);
+  // The nth to have ended had stayed 100 ms * 2 ** (n - 1): however slow the machine, no more than these and the last fit.
+  t.true(starts <= Math.log2((performance.now() - begun) / 100 + 1) + 1, `${starts} threads`);
+});
