@@ -70,7 +70,7 @@ export interface TeeResult extends TransferResult {
   readonly destinations: readonly TeeBranchResult[];
 }
 
-const { EAGAIN, EBADF, EINTR, EIO } = constants;
+const { EAGAIN, EINTR, EIO } = constants;
 /** Of one call, and of one turn of the loop. */
 const PIECE_MAX = 1024 * 1024;
 
@@ -266,8 +266,13 @@ class TeeEngine implements TransferEngine {
     const [first] = this.#live as [Branch];
     const pipe = first.pipe as Pipe;
     const fd = this.#source.descriptor();
-    const result =
-      fd < 0 ? -EBADF : syscalls.splice(fd, null, pipe.writeFd, null, Math.min(count, PIECE_MAX), SPLICE_FLAGS);
+    if (fd < 0) {
+      // An attempt may come between a socket's closing and its event.
+      this.failed = 'source';
+      resume(this.#source.errored ?? closed('source'), 0);
+      return;
+    }
+    const result = syscalls.splice(fd, null, pipe.writeFd, null, Math.min(count, PIECE_MAX), SPLICE_FLAGS);
     if (result > 0) {
       this.#source.took(result);
       pipe.held = result;

@@ -175,6 +175,23 @@ kernelTest('a destination that fails is dropped; when all have failed, or the so
   });
 });
 
+kernelTest('a source that its owner destroys is a reset, also between two pieces', async (t) => {
+  for (let round = 0; round < 8; round++) {
+    await withTee(['tcp'], async ({ writer, source, destinations, readers }) => {
+      const received = gather(readers[0] as Socket);
+      writer.write(pattern(8 * MiB));
+      // In the same turn of the loop as the next piece, just before it, and before the socket tells of its end.
+      const destroy = (): void => {
+        if (received.bytes().length > (round + 1) * 300_000) source.destroy();
+        else setImmediate(destroy);
+      };
+      const rejected = failure(tee(source, destinations));
+      destroy();
+      t.is((await rejected).code, 'ECONNRESET');
+    });
+  }
+});
+
 kernelTest('aborted: it stops, and the streams stay', async (t) => {
   await withTee(['tcp', 'tcp'], async ({ writer, source, destinations, readers }) => {
     const received = readers.map(gather);
