@@ -68,7 +68,7 @@ export const describeFault = (fault: Fault): string =>
 
 /** What is wrong with how one delivery ended, or undefined. */
 export function complaintOf(delivery: Delivery, whole: Buffer): string | undefined {
-  const { received, error, bytes, expected: content = whole, mayLose } = delivery;
+  const { received, error, bytes, expected: content = whole, mayLose, mayGain } = delivery;
   if (error === undefined) {
     if (!received.equals(content)) return `success was told, and ${received.length} bytes arrived, or wrong ones`;
     return bytes === content.length ? undefined : `success was told with ${bytes} of ${content.length} bytes`;
@@ -76,6 +76,7 @@ export function complaintOf(delivery: Delivery, whole: Buffer): string | undefin
   if (typeof error.code !== 'string' || error.message === '') return `an error that is not clear: ${error}`;
   if (!received.equals(content.subarray(0, received.length))) return 'what arrived is no beginning of what was sent';
   if (mayLose !== undefined && received.length < bytes) return undefined;
+  if (mayGain !== undefined && received.length > bytes) return undefined;
   if (bytes !== received.length) return `${error.code} told ${bytes} bytes, and ${received.length} arrived`;
   return undefined;
 }

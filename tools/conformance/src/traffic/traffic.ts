@@ -23,6 +23,8 @@ export interface Delivery {
   readonly expected?: Buffer | undefined;
   /** Why fewer bytes than have left may have arrived, where the kernel throws away what is on its way; never more may. */
   readonly mayLose?: string | undefined;
+  /** Why more bytes may have arrived than are told, where Node does not count them; never fewer may. */
+  readonly mayGain?: string | undefined;
 }
 
 export interface Traffic {
