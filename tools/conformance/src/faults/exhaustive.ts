@@ -58,7 +58,8 @@ export interface Trial {
   readonly call: string | undefined;
   /** All that were made. */
   readonly calls: readonly string[];
-  readonly deliveries: readonly Delivery[];
+  /** Without the bytes, which have been looked at. */
+  readonly deliveries: readonly Omit<Delivery, 'received'>[];
   /** What is wrong with it; undefined: nothing. */
   readonly complaint: string | undefined;
 }
@@ -137,13 +138,14 @@ async function disturb(traffic: Traffic, content: Buffer, plan: FaultPlan, patie
     void delivery.error?.stack;
   }
   if (stray !== undefined) complaint ??= `nobody caught: ${told(stray)}`;
+  const outcomes = deliveries.map(({ received: _received, ...outcome }) => outcome);
   return {
     traffic: traffic.name,
     at: plan.at,
     fault: plan.fault,
     call: report.hit,
     calls: report.calls,
-    deliveries,
+    deliveries: outcomes,
     complaint,
   };
 }
