@@ -4,7 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import type { TransferResult } from '@zerocopy/core-syscalls';
 import { abortError, isOutgoingMessage, readRetrying, transferError } from '@zerocopy/core-syscalls/internals';
-import { endedEarly } from './kernel-send.js';
+import { connectionClosed, endedEarly } from './kernel-send.js';
 
 const readAsync = promisify(readRetrying);
 const CHUNK_SIZE = 64 * 1024;
@@ -65,6 +65,8 @@ export async function copyToStream(
 
   try {
     await pipeline(chunks, destination, { end: false, ...(signal === undefined ? {} : { signal }) });
+    // Where there is nothing to write, nobody has noticed.
+    if (!begun && destination.destroyed) throw connectionClosed(bytes);
   } catch (error) {
     const aborted = signal?.aborted === true;
     if (begun && !(aborted && !isOutgoingMessage(destination))) destination.destroy();

@@ -183,7 +183,7 @@ export class KernelSend implements Send {
   #connectionLost(): TransferError {
     const bytes = this.bytes;
     if (this.#lost) return transferError(this.#lost, bytes);
-    return new TransferError('the connection was closed before the file had been sent', { code: 'ECONNRESET', bytes });
+    return connectionClosed(bytes);
   }
 
   #onTransferEnd(error: TransferError | null, result: TransferResult): void {
@@ -228,4 +228,9 @@ export function endedEarly(sent: number, promised: number): TransferError {
     `the file ended after ${sent} of ${promised} bytes: it was truncated while it was being sent`,
     { code: 'ERR_FILE_TRUNCATED', bytes: sent },
   );
+}
+
+/** By its owner: there is no other error that would say so. */
+export function connectionClosed(bytes: number): TransferError {
+  return new TransferError('the connection was closed before the file had been sent', { code: 'ECONNRESET', bytes });
 }

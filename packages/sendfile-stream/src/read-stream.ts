@@ -399,8 +399,7 @@ export class SendfileReadStream extends ReadStream {
       case 'dropped':
         if (current && !this.destroyed) this.#finish();
         break;
-      case 'destination-failed':
-        if (!this.destroyed) route.piped?.unpipe();
+      case 'destination-failed': // says so itself, and is unpiped then
         break;
       case 'failed':
         this.#settle = () => send?.settle('destroy');

@@ -23,7 +23,7 @@ import { closeAtOnce, openCached } from './cached-open.js';
 import { type CopySource, copyToStream } from './copy.js';
 import { announce, type Resolution, resolveDestination, type SocketDestination } from './destination.js';
 import { FileSend } from './file-destination.js';
-import { KernelSend, type SendRange } from './kernel-send.js';
+import { connectionClosed, KernelSend, type SendRange } from './kernel-send.js';
 import { isLeaseBroken, LeaseHold, type LeaseOptions } from './lease.js';
 import {
   validateChoice,
@@ -347,9 +347,7 @@ function sendSmall(
     };
     const onClose = (): void => {
       if (message.writableFinished) return;
-      settle(
-        new TransferError('the connection was closed before the file had been sent', { code: 'ECONNRESET', bytes: 0 }),
-      );
+      settle(connectionClosed(0));
     };
     const onAbort = (): void => {
       settle(abortError(signal as AbortSignal, 0));

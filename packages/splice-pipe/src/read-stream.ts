@@ -189,8 +189,7 @@ export class SpliceReadStream extends Readable {
     // A socket that its owner has destroyed is, as in any pipeline, a premature close.
     if (error !== null && failed !== 'destination')
       this.destroy(this.#socket.destroyed ? (this.#socket.errored ?? undefined) : cause);
-    else if (error !== null) route.piped?.unpipe();
-    else if (current && ended && !this.destroyed) this.#finish();
+    else if (error === null && current && ended && !this.destroyed) this.#finish();
     for (const then of this.#afterRelay.splice(0)) then();
   }
 
