@@ -9,7 +9,7 @@ import { createSendfileStream, type SendfileReadStream } from '@zerocopy/sendfil
 import fc from 'fast-check';
 import { compact, fileSpec, MORE_THAN_BUFFERS, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
-import { allowListeners } from '../documented.js';
+import { allowListeners, allowUnreadDirectory } from '../documented.js';
 import { codeOf, Journal, type Step } from '../journal.js';
 import { closeStream, type Family, listeners, type Observation, type Outcome, type Run } from '../run.js';
 import { contentOf, type FileSpec, type Transport } from '../workspace.js';
@@ -120,7 +120,9 @@ async function run(program: SendProgram, run: Run): Promise<Observation> {
   };
   let moved = false;
   let timed = false;
-  let heard: number | undefined;
+  let heard = 0;
+  // One that comes at no moment in particular hears from some byte on.
+  const hears = !program.steps.some(({ when, what }) => when === 'immediate' && what.do === 'listen for data');
   let timedOut = false;
   const elsewhere = new PassThrough().resume();
   const ignore = (): void => {};
@@ -156,9 +158,8 @@ async function run(program: SendProgram, run: Run): Promise<Observation> {
         break;
       case 'listen for data':
         source.on('data', (chunk) => {
-          heard = (heard ?? 0) + chunk.length;
+          heard += chunk.length;
         });
-        heard ??= 0;
         break;
       case 'listen for readable':
         source.on('readable', ignore);
@@ -252,7 +253,7 @@ async function run(program: SendProgram, run: Run): Promise<Observation> {
   return observe(
     program,
     run,
-    { source, destination, journal, settled, written, moved, idle, heard, holdsFile },
+    { source, destination, journal, settled, written, moved, idle, heard: hears ? heard : undefined, holdsFile },
     Buffer.concat(chunks),
   );
 }
@@ -346,6 +347,7 @@ function reconcile(program: SendProgram, node: Outcome, ours: Outcome): void {
     for (const { received } of [node, ours]) if (received.file === 'nothing') received.file = 'part';
   }
   allowListeners(node.destination, ours.destination);
+  if (program.file === 'directory') allowUnreadDirectory(node, ours);
   // README of sendfile-stream: "A file that gets shorter while it is sent destroys the connection with
   // ERR_FILE_TRUNCATED". Node ends as if the file had always been so short.
   const truncated = program.steps.some(({ what }) => what.do === 'truncate');
@@ -353,6 +355,9 @@ function reconcile(program: SendProgram, node: Outcome, ours: Outcome): void {
     if (ours.received.file !== 'all' && ours.destination.destroyed) Object.assign(node, ours);
   }
 }
+
+/** That a file has been cut short is found when more of it can be sent; Node, which has sent less, may find it before. */
+const RESUMED: Step<SendAction> = { when: 'stalled', what: { do: 'resume receiver' } };
 
 const steps = (program: Omit<SendProgram, 'steps'>): fc.Arbitrary<Step<SendAction>[]> => {
   const bytes = typeof program.file === 'object' ? program.file.size : 0;
@@ -420,7 +425,9 @@ const steps = (program: Omit<SendProgram, 'steps'>): fc.Arbitrary<Step<SendActio
     minLength: 1,
     maxLength: 3,
   });
-  return fc.oneof({ weight: 4, arbitrary: stalls }, { weight: 1, arbitrary: some });
+  return fc
+    .oneof({ weight: 4, arbitrary: stalls }, { weight: 1, arbitrary: some })
+    .map((list) => (list.some(({ what }) => what.do === 'truncate') ? [...list, RESUMED] : list));
 };
 
 const programs: fc.Arbitrary<SendProgram> = fc

@@ -353,6 +353,13 @@ const failure = (): Error => Object.assign(new Error('by the program'), { code: 
 
 function reconcile(_program: UploadProgram, node: Outcome, ours: Outcome): void {
   allowListeners(node.source, ours.source);
+  // A connection that is closed before all of it has been read is reset by the kernel, one that has been read is not: how
+  // far each had read ahead of the file is nobody's promise.
+  for (const { events, source } of [node, ours]) {
+    if (source.destroyed && !source.readableEnded) {
+      events.client = events.client?.filter((event: string) => event !== 'error ECONNRESET');
+    }
+  }
 }
 
 function steps(program: Omit<UploadProgram, 'steps'>): fc.Arbitrary<Step<UploadAction>[]> {
