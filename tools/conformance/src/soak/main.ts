@@ -77,6 +77,7 @@ async function main(): Promise<number> {
   }
   const found = findings(samples);
   const verdict = new Table({
+    chars: COMPACT,
     head: ['at quiet moments', 'first', 'last', 'growth', 'allowed', 'peak under load', ''],
   });
   for (const { metric, first, last, peak, growth, allowed, grows } of found) {
