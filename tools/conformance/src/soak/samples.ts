@@ -44,7 +44,7 @@ interface Tolerance {
 export const TOLERANCES: Readonly<Record<Metric, Tolerance>> = {
   descriptors: { title: 'descriptors', growth: 2 },
   residentSet: { title: 'resident memory, MiB', growth: 24 },
-  mappings: { title: 'mappings (VMAs)', growth: 24, perThread: 9 },
+  mappings: { title: 'mappings (VMAs)', growth: 64, perThread: 9 },
   threads: { title: 'threads', growth: 1 },
   listeners: { title: 'listeners', growth: 1 },
   resources: { title: 'timers and handles', growth: 2 },
