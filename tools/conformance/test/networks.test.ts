@@ -30,6 +30,7 @@ const why = obstacle === undefined ? '' : ` (${obstacle})`;
 networkTest(
   `two hosts, clean and bad links, a stall, a link that goes down: the same bytes on both${why}`,
   async (t) => {
+    t.timeout(180_000);
     const seed = Math.floor(Math.random() * 2 ** 31);
     const { link, rows } = await runNetworks({ ...QUICK, seed });
     t.log(`${link}; seed ${seed}`);
@@ -50,6 +51,7 @@ networkTest(
 );
 
 networkTest(`ended in the middle it leaves no process, and so no namespace, and no file${why}`, async (t) => {
+  t.timeout(180_000);
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-networks-test-'));
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   const mark = `ZEROCOPY_NETWORKS_TEST=${process.pid}-${Date.now()}`;

@@ -19,6 +19,7 @@ const why = splice.available ? '' : ` (${splice.reason})`;
 const COUNTED: readonly Metric[] = ['descriptors', 'threads', 'listeners', 'resources', 'transfers', 'pipesInUse'];
 
 soakTest(`some seconds of mixed traffic: no byte is wrong, and nothing is left at quiet moments${why}`, async (t) => {
+  t.timeout(180_000);
   const seed = Math.floor(Math.random() * 2 ** 30);
   const { samples, wrong, counts } = await soak({ minutes: 0.08, seed });
   t.log(`seed ${seed}`);
@@ -32,6 +33,7 @@ soakTest(`some seconds of mixed traffic: no byte is wrong, and nothing is left a
 });
 
 soakTest(`with a leak it ends with status 1, and says what grows; its graph is there${why}`, async (t) => {
+  t.timeout(180_000);
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-soak-test-'));
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   const report = join(directory, 'report.svg');

@@ -115,18 +115,21 @@ export async function startServices(
       if (url.searchParams.has('destroy')) setTimeout(() => source.destroy(), dice.between(0, ABORT_MS));
       await use('createMmapReadStream', pipeline(source, response));
     },
-    async copy(url, _request, response) {
+    async copy(url, request, response) {
       const path = newFile();
+      request.socket.setTimeout(0); // nothing moves on it while the disk is busy
       const copied = await use(
         'copyFile',
         copyFile(pathOf(url.searchParams.get('file') as string), path, { reflink: 'never', ...aborting(url) }),
       );
+      request.socket.setTimeout(PATIENCE_MS);
       if (copied === undefined) response.destroy();
       else await use('sendFile, of a copy', sendFile(response, path, rangeOf(url)));
       await rm(path, { force: true });
     },
     /** A mapping's hash; now and then it is forgotten instead of closed. */
-    async map(url, _request, response) {
+    async map(url, request, response) {
+      request.socket.setTimeout(0);
       await use(
         'mapFile',
         (async () => {
@@ -138,7 +141,8 @@ export async function startServices(
       );
     },
     /** A lease that is broken by a writer. */
-    async lease(url, _request, response) {
+    async lease(url, request, response) {
+      request.socket.setTimeout(0);
       const path = newFile();
       await use(
         'acquireLease',
@@ -179,6 +183,7 @@ export async function startServices(
         'createSpliceWriteStream',
         (async () => {
           await pipeline(request, destination);
+          request.socket.setTimeout(0);
           response.end(await sha256Of(path));
         })(),
         () => stateOf(request, destination),
@@ -205,6 +210,7 @@ export async function startServices(
   const web: Server = http.createServer((request, response) => {
     const url = new URL(request.url as string, 'http://host');
     const route = routes[url.pathname.slice(1)] as Route;
+    request.socket.setTimeout(PATIENCE_MS); // kept alive, it may be another's
     if (url.searchParams.has('chunked')) response.setHeader('Transfer-Encoding', 'chunked');
     route(url, request, response).then(
       () => {
