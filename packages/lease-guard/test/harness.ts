@@ -40,6 +40,8 @@ if (leaseReason !== undefined) test.skip(`leases: ${leaseReason}`, () => {});
 const trap = feature('sigbusTrap');
 export const trapTest = (trap.available ? test : test.skip) as TestFn;
 if (!trap.available) test.skip(`the SIGBUS trap: ${trap.reason}`, () => {});
+/** For tests of both together; the lines above say what is missing. */
+export const leaseAndTrapTest = (leaseReason === undefined ? trapTest : test.skip) as TestFn;
 
 let files = 0;
 export function makeFile(directory: string, content: string | Buffer = 'content'): string {

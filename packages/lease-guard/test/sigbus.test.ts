@@ -6,7 +6,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { guardMapping, installSigbusTrap, readChecked } from '@zerocopy/lease-guard';
 import test from 'ava';
-import { type Ended, fixture, leaseTest, runProgram, temporaryDirectory, trapTest } from './harness.js';
+import {
+  type Ended,
+  fixture,
+  leaseAndTrapTest,
+  leaseTest,
+  runProgram,
+  temporaryDirectory,
+  trapTest,
+} from './harness.js';
 
 const directory = temporaryDirectory();
 let files = 0;
@@ -39,7 +47,7 @@ leaseTest('truncated under a lease, and under both: the bytes stay as they were'
   }
 });
 
-trapTest('too large for a copy: the lease is given up, and the trap takes over', async (t) => {
+leaseAndTrapTest('too large for a copy: the lease is given up, and the trap takes over', async (t) => {
   t.like(answer(await mapped('large')), { detached: false, truncated: true, checked: 'ERR_FILE_TRUNCATED' });
 });
 
