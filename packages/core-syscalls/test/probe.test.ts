@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { promisify, stripVTControlCharacters } from 'node:util';
 import {
   type CapabilityReport,
   feature,
@@ -169,4 +169,78 @@ onLinux('the formatted report has a line for every feature and card', (t) => {
   const text = formatReport(report);
   for (const name of featureNames) t.true(text.includes(name));
   for (const { name } of report.interfaces) t.true(text.includes(name));
+});
+
+test.serial('a report for a terminal: coloured unless NO_COLOR is set; what is not known is called so', (t) => {
+  const { limits, ...report } = probe();
+  const strange: CapabilityReport = {
+    ...report,
+    features: {
+      ...report.features,
+      tee: { available: true },
+      mmap: { available: false, reason: 'a sandbox' },
+      lease: { available: false } as never,
+    },
+    interfaces: [
+      { name: 'a0', scatterGather: true, checksumOffload: true, segmentationOffload: true, mtu: 1500 },
+      { name: 'b0', scatterGather: false, checksumOffload: true, segmentationOffload: undefined, mtu: 1500 },
+      {
+        name: 'c0',
+        scatterGather: undefined,
+        checksumOffload: undefined,
+        segmentationOffload: undefined,
+        mtu: undefined,
+        reason: 'no socket',
+      },
+      {
+        name: 'd0',
+        scatterGather: undefined,
+        checksumOffload: undefined,
+        segmentationOffload: undefined,
+        mtu: undefined,
+      },
+    ],
+    limits: { ...limits, pipeMaxSize: undefined, pipeUserPagesSoft: undefined, leaseBreakTimeMs: undefined },
+    knownProblems: [{ id: 'CVE-0000-0000', description: 'it forgets' }],
+  };
+  const { isTTY } = process.stdout;
+  const { NO_COLOR } = process.env;
+  t.teardown(() => {
+    process.stdout.isTTY = isTTY;
+    if (NO_COLOR === undefined) delete process.env.NO_COLOR;
+    else process.env.NO_COLOR = NO_COLOR;
+  });
+  delete process.env.NO_COLOR;
+  process.stdout.isTTY = true;
+  const coloured = formatReport(strange);
+  process.env.NO_COLOR = '1';
+  const plain = formatReport(strange);
+  t.true(coloured.includes('\u001b['));
+  t.false(plain.includes('\u001b['));
+  t.is(stripVTControlCharacters(coloured), plain);
+  t.regex(plain, /✖ mmap +a sandbox/);
+  t.regex(plain, /a0 .*free of copies/);
+  t.regex(plain, /b0 .*off.*costs one copy/);
+  t.regex(plain, /c0 +unknown: no socket/);
+  t.regex(plain, /d0 +unknown: it could not be asked/);
+  t.regex(plain, /! CVE-0000-0000: it forgets/);
+  t.notRegex(plain, /KiB|pipe pages|leases broken/);
+  t.regex(formatReport({ ...strange, limits: { ...limits, pipeMaxSize: 65_536 } }), /pipes up to 64 KiB/);
+});
+
+onLinux('probePath: an empty file, one that is executed, and a filesystem without a name', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'zerocopy-path-'));
+  try {
+    const path = join(directory, 'file');
+    writeFileSync(path, '');
+    if (feature('sendfile').available) t.regex(probePath(path).sendfileSource.reason ?? '', /the file is empty/);
+    const fd = openSync(path, 'r+');
+    if (feature('lease').available) t.regex(probePath(path).lease.reason ?? '', /open for writing \(EAGAIN\)/);
+    closeSync(fd);
+    const other = probePath('/proc/self/ns/net'); // nsfs, of which nothing is known
+    t.regex(other.filesystem ?? '', /^0x[0-9a-f]+$/);
+    t.regex(other.reflink.reason ?? '', /not a regular file|not known to share/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });

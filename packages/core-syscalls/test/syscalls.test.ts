@@ -215,6 +215,56 @@ onLinux('copy_file_range copies a range between two files', (t) => {
   closeSync(to);
 });
 
+onLinux("a null offset uses and moves the descriptor's own position; another leaves it", (t) => {
+  const from = openSync(temporaryFile('own-position', '0123456789'), 'r');
+  const to = openSync(join(directory, 'own-position-copy'), 'w+');
+  t.is(syscalls.copyFileRange(from, null, to, null, 4, 0), 4);
+  t.is(syscalls.lseek(from, 0, constants.SEEK_CUR), 4);
+  t.is(syscalls.lseek(to, 0, constants.SEEK_CUR), 4);
+  const pipe = pipePair();
+  t.is(syscalls.splice(from, 8, pipe.write, null, 2, 0), 2);
+  t.is(syscalls.lseek(from, 0, constants.SEEK_CUR), 4);
+  t.is(syscalls.splice(pipe.read, null, to, 4, 2, 0), 2);
+  t.is(syscalls.lseek(to, 0, constants.SEEK_CUR), 4);
+  t.is(readFileSync(join(directory, 'own-position-copy'), 'latin1'), '012389');
+  pipe.close();
+  closeSync(from);
+  closeSync(to);
+});
+
+onLinux('advice on what is no file answers its errno, on the thread and off it; vectors read and write', async (t) => {
+  const pipe = pipePair();
+  const { POSIX_FADV_WILLNEED, ESPIPE } = constants;
+  t.is(syscalls.posixFadvise(pipe.read, 0, 0, POSIX_FADV_WILLNEED), -ESPIPE);
+  const later = new Promise((resolve) => syscalls.posixFadviseAsync(pipe.read, 0, 0, POSIX_FADV_WILLNEED, resolve));
+  t.is(await later, -ESPIPE);
+  t.is(syscalls.writev(pipe.write, syscalls.createIovec(Buffer.from('vector'))), 6);
+  const buffer = Buffer.alloc(8);
+  t.is(syscalls.readv(pipe.read, syscalls.createIovec(buffer)), 6);
+  t.is(buffer.toString('latin1', 0, 6), 'vector');
+  pipe.close();
+  const path = temporaryFile('vectors', '0123456789');
+  const fd = openSync(path, 'r+');
+  t.is(syscalls.pwritev2(fd, syscalls.createIovec(Buffer.from('ab')), 3, 0), 2);
+  t.is(syscalls.preadv2(fd, syscalls.createIovec(buffer), 2, 0), 8);
+  t.is(buffer.toString('latin1'), '2ab56789');
+  t.is(syscalls.pwrite(fd, Buffer.from('cd'), 2, 0), 2);
+  t.is(readFileSync(path, 'latin1'), 'cd2ab56789');
+  closeSync(fd);
+});
+
+onLinux('memory is protected and locked as asked', (t) => {
+  const size = syscalls.getpagesize();
+  const { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } = constants;
+  const address = check(syscalls.mmap(null, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 'mmap');
+  t.is(syscalls.mprotect(address, size, PROT_READ), 0);
+  const fd = openSync(temporaryFile('unwritable', 'x'), 'r');
+  t.is(syscalls.pread(fd, address, 1, 0), -constants.EFAULT);
+  closeSync(fd);
+  t.is(syscalls.mprotect(address + 1, size, PROT_READ), -constants.EINVAL);
+  t.is(syscalls.munmap(address, size), 0);
+});
+
 onLinux('an iovec refuses a length beyond its buffer', (t) => {
   const iovec = syscalls.createIovec(Buffer.alloc(4));
   t.throws(() => syscalls.setIovecLength(iovec, 5), { instanceOf: RangeError });

@@ -329,3 +329,56 @@ test.serial('limit ends it, as a success, at a byte: at once if that has been re
     t.deepEqual(JSON.parse(stdout), { ones: 600, refused: -constants.ENOMEM });
   },
 );
+
+test.serial('started twice it starts once; stopped before, it ends once, and has moved nothing', (t) => {
+  const engine = new ScriptedEngine(-EAGAIN);
+  const { transfer, ended } = run(engine);
+  transfer.start();
+  t.is(engine.asked.length, 1);
+  transfer.stop(null);
+  transfer.stop(new Error('too late'));
+  t.deepEqual(
+    ended.map(({ error }) => error),
+    [null],
+  );
+  const never: Ended[] = [];
+  const stopped = new Transfer({
+    engine: new ScriptedEngine(),
+    length: 1,
+    onEnd: (error, result) => never.push({ error, result }),
+  });
+  stopped.stop(new Error('no use'));
+  t.like(never, [{ error: { message: 'no use', bytes: 0, code: 'ERR_TRANSFER_FAILED' } }]);
+  stopped.start();
+  t.is(never.length, 1);
+  t.is(activeTransfers(), 0);
+});
+
+test.serial('what is thrown and is no Error is told in words; an engine that has no offload says so', (t) => {
+  const { transfer, ended } = run(new ScriptedEngine(-EAGAIN));
+  transfer.stop('out of the blue');
+  t.like(ended[0]?.error, { message: 'out of the blue', code: 'ERR_TRANSFER_FAILED', cause: 'out of the blue' });
+  const { ended: cold } = run({ method: 'sendfile', syscall: 'sendfile', attempt: () => COLD, wait() {} });
+  t.regex(cold[0]?.error?.message ?? '', /answered COLD but has no offload/);
+  t.is(activeTransfers(), 0);
+});
+
+test.serial('stopped within an attempt it makes no other', (t) => {
+  let attempts = 0;
+  let stopping: Transfer | undefined;
+  const ended: Ended[] = [];
+  const engine: TransferEngine = {
+    method: 'sendfile',
+    syscall: 'sendfile',
+    attempt() {
+      attempts++;
+      stopping?.stop(new Error('enough'));
+      return 10;
+    },
+    wait() {},
+  };
+  stopping = new Transfer({ engine, length: 100, onEnd: (error, result) => ended.push({ error, result }) });
+  stopping.start();
+  t.is(attempts, 1);
+  t.like(ended, [{ error: { message: 'enough', bytes: 10 } }]);
+});

@@ -214,6 +214,8 @@ leaseTest('what cannot be leased says why, and what to do', async (t) => {
     [[path, 'read', { signal: 1 }], /'signal' must be an AbortSignal/],
     [[path, 'read', { autoRelease: 1 }], /'autoRelease' must be a boolean/],
     [[path, 'read', { releaseBeforeMs: -1 }], /'releaseBeforeMs' must be from 0/],
+    [[path, 'read', { releaseBeforeMs: '1' }], /'releaseBeforeMs' must be a number/],
+    [[path, 'read', null], /options must be an object/],
   ] as const) {
     await t.throwsAsync(acquireLease(...(args as unknown as Parameters<typeof acquireLease>)), { message });
   }
@@ -283,6 +285,26 @@ leaseTest('a signal: before, and for the time of the lease', async (t) => {
   const lease = await acquireLease(path, 'read', { signal: controller.signal });
   controller.abort();
   t.is(lease.state, 'released');
+});
+
+leaseTest(
+  'a signal that comes while the lease is being taken: it is given back, and the promise rejects',
+  async (t) => {
+    const path = makeFile(directory);
+    const controller = new AbortController();
+    const taking = acquireLease(path, 'read', { signal: controller.signal });
+    controller.abort(new Error('changed my mind'));
+    await t.throwsAsync(taking, { name: 'AbortError', code: 'ABORT_ERR' });
+    t.is((await openForWriting(path)).stdout.slice(0, 4), 'done');
+  },
+);
+
+leaseTest('only to a read lease is a lease downgraded', async (t) => {
+  const path = makeFile(directory);
+  const lease = await acquireLease(path, 'write');
+  t.throws(() => lease.downgrade('none' as never), { instanceOf: TypeError, message: /only be downgraded to 'read'/ });
+  t.is(lease.type, 'write');
+  await lease.release();
 });
 
 leaseTest('while the event loop is blocked, others get through', async (t) => {

@@ -159,6 +159,17 @@ test('hostile arguments', (t) => {
   t.throws(() => guardMapping(4096, '1' as never), { code: 'ERR_INVALID_ARG_TYPE' });
   t.throws(() => guardMapping(65_536, 4096, { trap: 1 as never }), { code: 'ERR_INVALID_ARG_TYPE' });
   t.throws(() => guardMapping(65_536, 4096, { lease: {} as never }), { code: 'ERR_INVALID_ARG_TYPE' });
+  for (const [options, code] of [
+    [{ pageSize: 'x' }, 'ERR_OUT_OF_RANGE'],
+    [{ pageSize: 0 }, 'ERR_OUT_OF_RANGE'],
+    [{ pageSize: 1.5 }, 'ERR_OUT_OF_RANGE'],
+    [{ snapshotLimit: -1 }, 'ERR_OUT_OF_RANGE'],
+    [{ snapshotLimit: '1' }, 'ERR_OUT_OF_RANGE'],
+    [{ writable: 'yes' }, 'ERR_INVALID_ARG_TYPE'],
+  ] as const) {
+    t.throws(() => guardMapping(65_536, 4096, options as never), { code }, JSON.stringify(options));
+  }
+  t.is(readChecked(4096, 0, 0).length, 0);
   t.throws(() => readChecked(4096, -1, 1), { code: 'ERR_OUT_OF_RANGE' });
   t.throws(() => readChecked(4096, 0, -1), { code: 'ERR_OUT_OF_RANGE' });
 });

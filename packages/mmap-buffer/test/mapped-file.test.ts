@@ -258,7 +258,12 @@ mapTest('resize: asked for at once, in order; refused where it would cut off wha
   t.is(statSync(path).size, 5);
   await t.throwsAsync(mapped.resize(-1), { code: 'ERR_OUT_OF_RANGE' });
   await mapped.resize(6);
+  await mapped.resize(6);
+  t.is(mapped.length, 6);
+  const cut = mapped.resize(2);
+  await new Promise((resolve) => process.nextTick(resolve)); // under way, and not answered before the loop turns
   await mapped.close();
+  await t.throwsAsync(cut, { code: 'ERR_MAPPING_CLOSED' });
   writeFileSync(path, Buffer.alloc(100, 'y'));
   const part = await mapFile(path, { access: 'write', length: 50 });
   await t.throwsAsync(part.resize(10), { code: 'ERR_INVALID_STATE', message: /goes on after/ });

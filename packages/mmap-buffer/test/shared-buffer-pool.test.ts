@@ -106,6 +106,23 @@ poolTest('hostile handles, descriptors and options: an error, and nothing is los
   syscalls.fcntl(unsealed, constants.F_ADD_SEALS, 7);
   t.throws(() => SharedBufferPool.open(unsealed), { code: 'ERR_INVALID_POOL', message: /header/ });
   syscalls.close(unsealed);
+  const header = Buffer.alloc(64);
+  syscalls.pread(pool.fd, header, header.length, 0);
+  for (const [word, value, message] of [
+    [2, 12_345, /another page size/],
+    [3, 0, /its size is another/],
+    [3, 1000, /its size is another/],
+    [4, 0, /its size is another/],
+    [0, 1, /its header is another/],
+  ] as const) {
+    const forged = syscalls.memfdCreate('other', constants.MFD_ALLOW_SEALING | constants.MFD_CLOEXEC);
+    const changed = Buffer.from(header);
+    changed.writeInt32LE(value, 4 * word);
+    syscalls.pwrite(forged, changed, changed.length, 0);
+    syscalls.fcntl(forged, constants.F_ADD_SEALS, 7);
+    t.throws(() => SharedBufferPool.open(forged), { code: 'ERR_INVALID_POOL', message });
+    syscalls.close(forged);
+  }
   t.throws(() => SharedBufferPool.open(99_999), { code: 'ERR_INVALID_POOL' });
   t.throws(() => SharedBufferPool.open(-1), { code: 'ERR_OUT_OF_RANGE' });
 });

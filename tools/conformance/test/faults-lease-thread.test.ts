@@ -25,6 +25,10 @@ const threadTrials: readonly (readonly [scene: LeaseScene, at: number, call: str
   ['copied', 5, 'mmap', failing('ENOMEM')],
   // A copy of one byte.
   ['copied', 7, 'process_vm_readv', { kind: 'short' }],
+  ['copied', 7, 'process_vm_readv', failing('EPERM')],
+  ['copied', 8, 'mremap', failing('ENOMEM')],
+  // The thread ended, and nobody answered.
+  ['told', 5, 'fs.readFileSync', failing('EMFILE')],
 ];
 
 for (const [scene, at, call, fault] of threadTrials) {

@@ -40,10 +40,10 @@ for (const traffic of [...copyTraffic, ...memoryTraffic]) {
 
 const failing = (code: string, times = 1): Fault => ({ kind: 'errno', code, times });
 
-type Regression = readonly [traffic: string, call: string, nth: number, fault: Fault, outcome?: 'arrives'];
+type Case = readonly [traffic: string, call: string, nth: number, fault: Fault, outcome?: 'arrives'];
 
 /** What was wrong once: the traffic, the call, which of that name, the fault, and whether all is to arrive in spite of it. */
-const regressions: readonly Regression[] = [
+const regressions: readonly Case[] = [
   // The copy was left there, and no bytes were told; or the copy was whole, and an error was told.
   ['copyFile by copy_file_range', 'fs.close', 1, failing('EIO')],
   ['copyFile by copy_file_range', 'fs.closeSync', 1, failing('EIO')],
@@ -75,8 +75,34 @@ const regressions: readonly Regression[] = [
   ['a lease on a descriptor', 'fcntl', 4, failing('EIO', 5)],
 ];
 
-for (const [name, call, at, fault, outcome] of regressions) {
-  kernelTest(`${name}: ${describeFault(fault)} at the ${call} that was wrong once (${at})`, async (t) => {
+/** What only a fault leads to: the code beyond it is run each day. */
+const corners: readonly Case[] = [
+  ['copyFile by copy_file_range', 'copy_file_range', 1, failing('EINTR'), 'arrives'],
+  ['copyFile by copy_file_range', 'copy_file_range', 1, failing('ENOMEM')],
+  ['copyFile by copy_file_range', 'fs.fchmod', 1, failing('EPERM')],
+  ['copyFile by splice', 'splice', 1, failing('EINTR'), 'arrives'],
+  ['copyFile by splice', 'splice', 2, { kind: 'short' }, 'arrives'],
+  ['copyFile by splice', 'splice', 2, failing('ENOMEM')],
+  ['copyFile by read and write', 'fs.read', 1, failing('EIO')],
+  ['copyFile by read and write', 'fs.write', 1, { kind: 'short' }, 'arrives'],
+  ['copyFile with holes by splice', 'lseek', 1, failing('EINTR'), 'arrives'],
+  ['mapFile with a trap', 'madvise', 1, failing('EINVAL'), 'arrives'],
+  ['mapFileSync', 'madvise', 1, failing('EINVAL'), 'arrives'],
+  ['mapFileSync', 'madvise', 1, failing('ENOMEM')],
+  ['mapFile where nothing can be mapped', 'fs.read', 1, failing('EINTR'), 'arrives'],
+  ['resize: grown and shrunk in place', 'mmap', 4, failing('ENOMEM', 2)],
+  ['createMmapReadStream to a file', 'mmap', 1, failing('EIO')],
+  ['createMmapReadStream to a file', 'madvise', 1, failing('EFAULT')],
+  ['createMmapReadStream where nothing can be mapped', 'fs.read', 1, { kind: 'short' }, 'arrives'],
+  ['createMmapReadStream where nothing can be mapped', 'fs.read', 1, failing('EIO')],
+  ['createMmapReadStream where nothing can be mapped', 'fs.read', 1, failing('EINTR'), 'arrives'],
+  ['SharedBufferPool, opened from another thread', 'fcntl', 2, failing('EIO')],
+  ['a lease on a descriptor', 'fcntl', 3, failing('EACCES')],
+  ['a lease on a descriptor', 'fcntl', 4, failing('EIO', 40)],
+];
+
+for (const [name, call, at, fault, outcome] of [...regressions, ...corners]) {
+  kernelTest(`${name}: ${describeFault(fault)} at its ${call}, the ${at}. of them`, async (t) => {
     const traffic = [...copyTraffic, ...memoryTraffic].find((one) => one.name === name);
     if (traffic === undefined) throw new Error(`there is no ${name}`);
     const trial = await attempt(traffic, content, { at, fault, only: [call] });
@@ -102,6 +128,36 @@ test.serial('the probe does not throw, says why, and leaves nothing behind', asy
   }
 });
 
+test.serial(
+  'what the probe is told by a call that fails is why a feature is missing, and nothing else is',
+  async (t) => {
+    const cases: readonly (readonly [call: string, fault: Fault, missing: RegExp | undefined])[] = [
+      ['fs.readdirSync', failing('EIO'), undefined],
+      ['socket', failing('EMFILE', 20), /^(msgZerocopy|kernelTls|ioUring): /],
+      ['read', { kind: 'short' }, /^sendfile: the bytes that arrived are not those that were sent$/],
+      ['fs.rmSync', failing('EIO'), undefined],
+      ['statx', failing('EIO'), /^statxDirectIo: EIO/],
+      ['sigaction', failing('EINVAL'), /^sigbusTrap: EINVAL.* \(this kernel or filesystem does not support it\)$/],
+      ['setsockopt', failing('ENOMEM'), /^msgZerocopy: ENOMEM/],
+    ];
+    const { missing: always } = await probeUnder('probe', 0, undefined);
+    for (const [call, fault, expected] of cases) {
+      const { complaint, missing, call: met } = await probeUnder('probe', 1, fault, [call]);
+      t.is(complaint, undefined, call);
+      if (met === undefined) continue; // turned off
+      const more = missing.filter((name) => !always.includes(name));
+      if (expected === undefined) t.deepEqual(more, [], call);
+      else for (const reason of more) t.regex(reason, expected);
+    }
+  },
+);
+
 test.serial('probePath: what statfs and close say goes into the report', async (t) => {
   for (const at of [2, 7]) t.is((await probeUnder('probePath', at, failing('EIO'))).complaint, undefined);
+  for (const code of ['EACCES', 'EAGAIN', 'EINVAL']) {
+    const { missing, call } = await probeUnder('probePath', 1, failing(code), ['fcntl']);
+    if (call !== undefined) t.regex(missing.join(), new RegExp(`lease: .*\\(${code}\\)`));
+  }
+  const { missing, call } = await probeUnder('probePath', 1, failing('ENOSYS'), ['statx']);
+  if (call !== undefined) t.regex(missing.join(), /directIo: ENOSYS/);
 });

@@ -74,7 +74,7 @@ const LATE = `the file could not be written to for ${PATIENCE} ms`;
 /** What is wrong, or undefined. Throws where the lease cannot be had. */
 type Scene = (path: string, content: Buffer) => Promise<string | undefined>;
 
-export type LeaseScene = 'released' | 'copied';
+export type LeaseScene = 'released' | 'told' | 'copied';
 
 const scenes: Readonly<Record<LeaseScene, Scene>> = {
   async released(path) {
@@ -82,6 +82,14 @@ const scenes: Readonly<Record<LeaseScene, Scene>> = {
     mayWrite(path);
     const gone = await until(() => lease.state === 'released');
     if (!gone || !mayWrite(path)) return LATE;
+    await lease.release();
+    return undefined;
+  },
+  async told(path) {
+    const lease = await acquireLease(path, 'read');
+    lease.on('break', () => void lease.release().catch(() => {}));
+    mayWrite(path);
+    if (!(await until(() => lease.state === 'released')) || !mayWrite(path)) return LATE;
     await lease.release();
     return undefined;
   },

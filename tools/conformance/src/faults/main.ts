@@ -57,6 +57,10 @@ const others: Readonly<Record<string, () => Promise<readonly (OtherTrial & { rea
       ...trial,
       clear: trial.error !== undefined,
     })),
+    ...(await exhaustLeaseThread('told', content, FAULTS, firstCalls)).map((trial) => ({
+      ...trial,
+      clear: trial.error !== undefined,
+    })),
     ...(await exhaustLeaseThread('copied', content, FAULTS, firstCalls)).map((trial) => ({
       ...trial,
       clear: trial.error !== undefined,

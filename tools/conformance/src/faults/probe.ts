@@ -18,16 +18,21 @@ export interface ProbeTrial {
   readonly call: string | undefined;
   /** How many calls there were. */
   readonly calls: number;
-  /** Features that are not there, or less of them than there is. */
+  /** Features that are not there, and why. */
   readonly missing: readonly string[];
   readonly complaint: string | undefined;
 }
 
-/** @param fault undefined: it only counts. */
-export async function probeUnder(what: Probing, at: number, fault: Fault | undefined): Promise<ProbeTrial> {
+/** @param fault undefined: it only counts. @param only the calls that count; default: all. */
+export async function probeUnder(
+  what: Probing,
+  at: number,
+  fault: Fault | undefined,
+  only?: readonly string[],
+): Promise<ProbeTrial> {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-fault-'));
   try {
-    const workerData: ProbeTrialData = { what, plan: fault === undefined ? undefined : { at, fault } };
+    const workerData: ProbeTrialData = { what, plan: fault === undefined ? undefined : { at, fault, only } };
     const worker = new Worker(new URL('./probe.worker.js', import.meta.url), {
       workerData,
       env: { ...process.env, TMPDIR: directory },
@@ -43,7 +48,8 @@ export async function probeUnder(what: Probing, at: number, fault: Fault | undef
       if (reason === undefined || reason === '') complaint ??= `${name} is missing, and it does not say why`;
     }
     if (left.length > 0) complaint ??= `it left ${left.join(', ')}`;
-    return { at, fault, call: hit, calls, missing: missing.map(([name]) => name), complaint };
+    const reasons = missing.map(([name, { reason }]) => `${name}: ${reason}`);
+    return { at, fault, call: hit, calls, missing: reasons, complaint };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

@@ -2,6 +2,7 @@
 import {
   closeSync,
   existsSync,
+  fchmodSync,
   fstatSync,
   ftruncateSync,
   mkdtempSync,
@@ -86,6 +87,7 @@ async function run(
   const target = join(directory, 'target');
   // Open beforehand: so it can be looked at after a failure, by which its name goes.
   const fd = openSync(target, 'w+');
+  fchmodSync(fd, 0o600); // to be given the source's
   const received = (bytes: number): Buffer =>
     sparse ? withHolesFilled(contentOf(fd), setting.content, bytes) : contentOf(fd);
   try {

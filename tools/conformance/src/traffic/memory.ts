@@ -421,6 +421,11 @@ export const memoryTraffic: readonly Traffic[] = [
   windows,
   streamToSocket,
   streamToFile,
+  {
+    ...streamToFile,
+    name: 'createMmapReadStream where nothing can be mapped',
+    background: { absent: ['mmap'], direct: true },
+  },
   poolMade,
   poolOpened,
   leaseOnPath,
