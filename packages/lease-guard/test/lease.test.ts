@@ -215,7 +215,7 @@ leaseTest('what cannot be leased says why, and what to do', async (t) => {
     [[path, 'read', { autoRelease: 1 }], /'autoRelease' must be a boolean/],
     [[path, 'read', { releaseBeforeMs: -1 }], /'releaseBeforeMs' must be from 0/],
     [[path, 'read', { releaseBeforeMs: '1' }], /'releaseBeforeMs' must be a number/],
-    [[path, 'read', null], /options must be an object/],
+    [[path, 'read', null], /'options' must be an object/],
   ] as const) {
     await t.throwsAsync(acquireLease(...(args as unknown as Parameters<typeof acquireLease>)), { message });
   }
