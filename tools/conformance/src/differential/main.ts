@@ -49,7 +49,7 @@ for (const event of ['uncaughtException', 'unhandledRejection']) process.on(even
 const workspace = await Workspace.open();
 if (values.program !== undefined) await replay(JSON.parse(values.program));
 else await campaign();
-workspace.close();
+await workspace.close();
 
 async function replay(program: unknown): Promise<void> {
   const [family] = chosen as [(typeof families)[number]];

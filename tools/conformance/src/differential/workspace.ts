@@ -5,6 +5,7 @@ import http, { type Server as HttpServer, type RequestListener } from 'node:http
 import net, { type AddressInfo, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type MappedFile, mapFile } from '@zerocopy/mmap-buffer';
 import { content } from './bytes.js';
 
 export type Transport = 'tcp' | 'unix';
@@ -33,6 +34,7 @@ export class Workspace {
   readonly #files = new Map<string, string>();
   readonly #servers: Record<string, Server> = {};
   #http: HttpServer | undefined;
+  #held: MappedFile | undefined;
   #listener: RequestListener = () => {};
   #accept: ((socket: Socket) => void) | undefined;
   #scratch = 0;
@@ -55,6 +57,8 @@ export class Workspace {
         workspace.#servers[`${transport} ${allowHalfOpen}`] = server;
       }
     }
+    // The thread that serves leases stays for as long as there is one: that it starts and ends is no program's doing.
+    workspace.#held = await mapFile(workspace.file({ size: 4096 }));
     workspace.#http = http.createServer((request, response) => workspace.#listener(request, response));
     workspace.#http.listen(0, '127.0.0.1');
     await once(workspace.#http, 'listening');
@@ -62,7 +66,8 @@ export class Workspace {
     return workspace;
   }
 
-  close(): void {
+  async close(): Promise<void> {
+    await this.#held?.close();
     for (const server of Object.values(this.#servers)) server.close();
     this.#http?.closeAllConnections();
     this.#http?.close();
