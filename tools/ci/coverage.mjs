@@ -1,7 +1,7 @@
 /**
  * `npm run coverage`: lines and branches of each package that all everyday tests reach together: its own, those of the
  * packages that build on it, and the conformance tests; in their child processes and threads as well; and the packages'
- * once more with every feature turned off. Fails below 95 %. What is not reached, and why, is in coverage.md.
+ * once more with every feature turned off. Fails below 95 %.
  *
  * `--only NAME` runs the tests of that project alone; `--raw DIRECTORY` adds to what earlier runs have left there.
  *
