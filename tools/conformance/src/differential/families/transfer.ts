@@ -239,8 +239,8 @@ function reconcile(program: TransferProgram, node: Outcome, ours: Outcome): void
   // Neither can be used: we look for the file first.
   const gone = program.steps.some(({ what }) => what.do === 'destroy destination');
   const unreadable = { missing: 'error ENOENT', directory: 'error EISDIR' } as Record<string, string>;
-  if (gone && transfer !== undefined && transfer[0] === unreadable[String(program.file)])
-    node.events.transfer = transfer;
+  const refusal = typeof program.file === 'string' ? unreadable[program.file] : undefined;
+  if (gone && refusal !== undefined && transfer?.[0] === refusal) node.events.transfer = transfer;
   // A socket that has ended takes no file; Node says so when it writes, we before.
   const refused = ['error ERR_STREAM_WRITE_AFTER_END', 'error ERR_STREAM_DESTROYED', 'error ECONNRESET'];
   if (refused.includes(transfer?.[0]) && refused.includes(node.events.transfer?.[0])) node.events.transfer = transfer;
