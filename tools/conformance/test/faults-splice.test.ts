@@ -105,7 +105,7 @@ const somePlan = fc.record({ at: fc.integer({ min: 1, max: FIRST_CALLS }), fault
 for (const traffic of spliceTraffic) {
   kernelTest(`${traffic.name}: the same bytes, or a clear error with the exact count`, async (t) => {
     await exhaust(traffic, { ...options, firstCalls: 0 }); // undisturbed
-    for (const plan of fc.sample(somePlan, SAMPLE)) {
+    for (const plan of fc.sample(somePlan, process.env.CI ? { seed: 1, numRuns: SAMPLE } : SAMPLE)) {
       const { at, call, fault, complaint } = await attempt(traffic, options.content, plan, options);
       t.is(complaint, undefined, `${describeFault(fault)} at call ${at} (${call})`);
     }
