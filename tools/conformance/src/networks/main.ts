@@ -69,7 +69,9 @@ async function main(): Promise<number> {
           `packets are impaired by ${kind}; TCP's congestion control: ${congestionControl}; --seed ${seed}\n`,
         ),
       onRow: (row) =>
-        process.stderr.write(`${row.faults.length === 0 ? '✔' : '✖'} ${row.condition}: ${row.scenario}\n`),
+        process.stderr.write(
+          `${row.faults.length === 0 ? '✔' : '✖'} ${[`${row.condition}: ${row.scenario}`, ...row.faults].join('\n    ')}\n`,
+        ),
     });
     const table = new Table({
       head: ['condition', 'scenario', 'MiB verified', 's', 'by, or what came of it'],

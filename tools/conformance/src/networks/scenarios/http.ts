@@ -48,6 +48,8 @@ function scenario(name: string, respond: Respond): Scenario {
         done.catch(() => response.destroy()); // told by done()
         responses.push(done);
       });
+      // What a stalled client has still to read may be in the kernel, and the connection idle for this server.
+      server.keepAliveTimeout = 0;
       server.on('connection', () => connections++);
       return {
         ports: [await listen(server, address)],

@@ -35,6 +35,8 @@ export const uploads: Scenario = {
         () => response.destroy(), // told by done()
       );
     });
+    web.keepAliveTimeout = 0;
+    web.requestTimeout = 0; // a sender may be stalled for minutes
     web.on('connection', () => connections++);
     const raw = net.createServer({ allowHalfOpen: true }, (socket) => {
       const file = store(socket, RAW, site);
