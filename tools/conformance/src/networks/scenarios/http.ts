@@ -4,7 +4,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
-import { CONTENT, fingerprintOfFile, listen, type Passage, receive, type Scenario } from './scenario.js';
+import { CONTENT, fingerprintOfFile, keptAlive, listen, type Passage, receive, type Scenario } from './scenario.js';
 
 interface Body {
   readonly start: number;
@@ -73,7 +73,7 @@ function scenario(name: string, respond: Respond): Scenario {
     },
 
     async visit({ peerAddress, size, middle }, [port]) {
-      const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+      const agent = keptAlive();
       const passages: Passage[] = [];
       for (const [url, { start, end, chunked }] of bodies(size)) {
         const request = http.get({ host: peerAddress, port, path: url, agent });

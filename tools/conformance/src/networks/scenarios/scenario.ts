@@ -1,6 +1,7 @@
 /** What a scenario is: one host serves with the packages, the other visits it with nothing but Node's own streams. */
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
+import http from 'node:http';
 import net, { type AddressInfo, type Server } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
 import { type Fingerprint, FingerprintCounter, streamOf } from '../../content/bytes.js';
@@ -129,6 +130,13 @@ export async function send(
   stream.end();
   return sent.finish();
 }
+
+/**
+ * An agent with one connection. Without TCP's own probes: those of Node's agent begin after a second, and libuv has ten of
+ * them, a second apart, so that the client gives up within eleven seconds of silence.
+ */
+export const keptAlive = (): http.Agent =>
+  new http.Agent({ keepAlive: true, keepAliveMsecs: 3_600_000, maxSockets: 1 });
 
 /** By Node's own stream: what is in a file, or in a part of it. */
 export function fingerprintOfFile(path: string, range: { start?: number; end?: number } = {}): Promise<Fingerprint> {

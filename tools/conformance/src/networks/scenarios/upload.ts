@@ -6,7 +6,16 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createSpliceWriteStream } from '@zerocopy/splice-pipe';
 import type { Fingerprint } from '../../content/bytes.js';
-import { connect, fingerprintOfFile, listen, type Passage, type Scenario, type Site, send } from './scenario.js';
+import {
+  connect,
+  fingerprintOfFile,
+  keptAlive,
+  listen,
+  type Passage,
+  type Scenario,
+  type Site,
+  send,
+} from './scenario.js';
 
 const NAMES = ['upload, HTTP 1', 'upload, HTTP 2'] as const;
 const RAW = 'upload, socket';
@@ -59,7 +68,7 @@ export const uploads: Scenario = {
   },
 
   async visit(site, [web, raw]) {
-    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    const agent = keptAlive();
     const overHttp = async (): Promise<Passage[]> => {
       const passages: Passage[] = [];
       for (const name of NAMES) {
