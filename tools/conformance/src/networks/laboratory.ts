@@ -18,7 +18,9 @@ import { judge } from './verdict.js';
 
 const MiB = 1024 * 1024;
 /** What a host with nothing to do may have more in memory than before: caches of V8's and of the allocator's. */
-const SETTLED_GROWTH = 16 * MiB;
+const SETTLED_GROWTH = 32 * MiB;
+/** The same, while nothing moves. */
+const STALLED_GROWTH = 4 * MiB;
 /** So small that the middle of a flow is a middle: what is in flight then is far less than what is to come. */
 const SMALL_BUFFERS = { receive: 64 * 1024, send: 64 * 1024 };
 const INTERRUPTED = { impairment: CLEAN, buffers: SMALL_BUFFERS, littleAtATime: false };
@@ -193,7 +195,7 @@ class Laboratory {
         await sleep(stallMs);
         const after = await this.#a.ask<Holdings>('holdings');
         const grown = after.residentSet - before.residentSet;
-        return grown > SETTLED_GROWTH / 4 ? [`memory has grown by ${(grown / MiB).toFixed(1)} MiB meanwhile`] : [];
+        return grown > STALLED_GROWTH ? [`memory has grown by ${(grown / MiB).toFixed(1)} MiB meanwhile`] : [];
       },
     };
   }
