@@ -80,7 +80,7 @@ function make(): Pipe | null {
   if (capacity < 0) capacity = syscalls.fcntl(writeFd, F_GETPIPE_SZ);
   if (capacity < 0) {
     // Of no use to tee, which has to know.
-    for (const fd of [readFd, writeFd]) syscalls.close(fd);
+    for (const end of [readEnd, writeEnd]) end.close();
     return null;
   }
   const pipe: Pipe = { readFd, writeFd, capacity, held: 0 };

@@ -1,6 +1,6 @@
 /** Other processes: ends in the middle, a full disk, a user without pipe pages, features turned off, worker threads. */
 import { execFile } from 'node:child_process';
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -178,3 +178,49 @@ kernelTest('in a worker thread as on the main one', async (t) => {
     inUse: 0,
   });
 });
+
+kernelTest(
+  "a pipe that is given up in a worker is not closed again when the worker ends: its numbers are others' by then",
+  async (t) => {
+    // Its capacity cannot be asked: fcntl answers as for no descriptor.
+    const code = `
+    const { parentPort } = require('node:worker_threads');
+    const { once } = require('node:events');
+    const net = require('node:net');
+    (async () => {
+      const { wrapBindings } = await import('${import.meta.resolve('@zerocopy/core-syscalls/internals')}');
+      const { constants, feature } = await import('${import.meta.resolve('@zerocopy/core-syscalls')}');
+      const failing = [];
+      wrapBindings((native, prototype) =>
+        prototype.includes(' fcntl(')
+          ? Object.assign((fd, operation, value) => native(failing.includes(operation) ? -1 : fd, operation, value), native)
+          : native,
+      );
+      feature('splice'); // which asks for a capacity, too
+      failing.push(constants.F_SETPIPE_SZ, constants.F_GETPIPE_SZ);
+      const { splice, pipePoolStats } = await import('${module}');
+      const server = net.createServer().listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const connect = async () => {
+        const client = net.connect(server.address().port, '127.0.0.1');
+        const [accepted] = await once(server, 'connection');
+        return { client, accepted };
+      };
+      const [from, to] = [await connect(), await connect()];
+      to.client.resume();
+      from.client.end(Buffer.alloc(1_000_000));
+      const { bytes, method } = await splice(from.accepted, to.accepted);
+      parentPort.postMessage({ bytes, method, refused: pipePoolStats().refused > 0 });
+      setInterval(() => {}, 1000);
+    })();
+  `;
+    const worker = new Worker(code, { eval: true });
+    const told = await new Promise((resolve, reject) => {
+      worker.once('message', resolve).once('error', reject);
+    });
+    t.deepEqual(told, { bytes: 1_000_000, method: 'copy', refused: true });
+    const opened = Array.from({ length: 16 }, () => openSync('/dev/null', 'r'));
+    await worker.terminate();
+    for (const fd of opened) t.notThrows(() => closeSync(fd), `${fd} was closed by the worker`);
+  },
+);
