@@ -3,6 +3,7 @@
 export { type BindingWrapper, memoryAt, type NativeFunction, wrapBindings } from './libc.js';
 export { systemLimits } from './probe/report.js';
 export { readOptions } from './read-options.js';
+export { closeUnwritten } from './streams/close-unwritten.js';
 export { descriptorOf, OwnedDescriptor } from './streams/descriptor.js';
 export { socketOver } from './streams/owned-socket.js';
 export { PipedDestination } from './streams/piped-destination.js';

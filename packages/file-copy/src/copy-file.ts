@@ -1,10 +1,11 @@
 /** A file copied by name: what fs.copyFile does, with the event loop told how far it is, and able to stop it. */
-import { close, closeSync, fchmod, fstatSync, ftruncate, open, type Stats, unlink } from 'node:fs';
+import { close, fchmod, fstatSync, ftruncate, open, type Stats, unlink } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { constants, feature, SyscallError, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
+  closeUnwritten,
   readOptions,
   runOffThread,
   Transfer,
@@ -70,15 +71,8 @@ export async function copyFile(source: Path, destination: Path, given: CopyFileO
       throw error;
     }
   } finally {
-    closeRead(from);
+    closeUnwritten(from); // there is nothing to wait for
   }
-}
-
-/** It was only read: there is nothing to wait for, and nothing that an error could be about. */
-function closeRead(fd: number): void {
-  try {
-    closeSync(fd);
-  } catch {}
 }
 
 async function copyAndClose(from: number, stat: Stats, to: number, options: CopyFileOptions): Promise<TransferResult> {

@@ -8,8 +8,7 @@
  */
 import { fstatSync, openSync } from 'node:fs';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { uninterrupted, untilMoved } from '@zerocopy/core-syscalls/internals';
-import { closeDescriptor } from './close-descriptor.js';
+import { closeUnwritten, uninterrupted, untilMoved } from '@zerocopy/core-syscalls/internals';
 import { HolderLocks } from './holder-locks.js';
 import { Region, wholePages } from './region.js';
 
@@ -134,7 +133,7 @@ export class PoolMemory {
       this.#holder = this.#attach();
     } catch (error) {
       this.#region.disown();
-      for (const fd of opened) closeDescriptor(fd);
+      for (const fd of opened) closeUnwritten(fd);
       throw error;
     }
   }
@@ -241,8 +240,8 @@ export class PoolMemory {
     } finally {
       // Whatever happens, the kernel gives up the lock, and with it what was held.
       this.#buffers.length = 0;
-      closeDescriptor(this.#lockFd);
-      closeDescriptor(this.fd);
+      closeUnwritten(this.#lockFd);
+      closeUnwritten(this.fd);
       try {
         this.#region.placeZeros(0);
       } finally {

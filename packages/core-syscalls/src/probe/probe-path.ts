@@ -3,10 +3,10 @@ import { constants as fs, openSync, statfsSync } from 'node:fs';
 import { constants } from '../constants.js';
 import { SyscallError } from '../errors.js';
 import { libcStatus } from '../libc.js';
+import { closeUnwritten } from '../streams/close-unwritten.js';
 import * as syscalls from '../syscalls/index.js';
 import type { Feature } from './feature-names.js';
 import { feature } from './report.js';
-import { close } from './try-features.js';
 
 export interface DirectIo extends Feature {
   /** Alignment of memory, in bytes; 4096 is assumed where the kernel does not tell. */
@@ -81,7 +81,7 @@ export function probePath(path: string): PathReport {
   } catch (error) {
     report = nothing(path, (error as Error).message);
   }
-  close(fd);
+  closeUnwritten(fd);
   return report;
 }
 

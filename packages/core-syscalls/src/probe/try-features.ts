@@ -2,12 +2,13 @@
  * Each feature tried, on throw-away descriptors. A feature that works returns what was learnt; one that does not
  * throws, and the error becomes the reason. Nothing is guessed from a kernel version.
  */
-import { closeSync, constants as fs, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { constants as fs, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { supportedAbi } from '../abi.js';
 import { constants } from '../constants.js';
 import { check } from '../errors.js';
+import { closeUnwritten } from '../streams/close-unwritten.js';
 import { OwnedDescriptor } from '../streams/descriptor.js';
 import * as syscalls from '../syscalls/index.js';
 import type { FeatureName } from './feature-names.js';
@@ -63,15 +64,15 @@ function temporaryFile(
   cleanup.add(() => rmSync(directory, { recursive: true, force: true }));
   const path = join(directory, 'file');
   const fd = openSync(path, fs.O_RDWR | fs.O_CREAT, 0o600);
-  if (state === 'closed') close(fd);
-  else cleanup.add(() => close(fd));
+  if (state === 'closed') closeUnwritten(fd);
+  else cleanup.add(() => closeUnwritten(fd));
   return { path, fd };
 }
 
 /** A file on a disk that this process can certainly read: its own executable. */
 function executable(cleanup: Cleanup, flags = 0): number {
   const fd = openSync(process.execPath, fs.O_RDONLY | flags);
-  cleanup.add(() => close(fd));
+  cleanup.add(() => closeUnwritten(fd));
   return fd;
 }
 
@@ -146,7 +147,7 @@ const tries: Readonly<Record<FeatureName, Try>> = {
   lease(cleanup) {
     const { path } = temporaryFile(cleanup, 'closed'); // a read lease needs a file that nobody has open for writing
     const fd = openSync(path, fs.O_RDONLY);
-    cleanup.add(() => close(fd));
+    cleanup.add(() => closeUnwritten(fd));
     const result = syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK);
     // EAGAIN: another thread was starting a child, which had the file open for writing until its exec.
     if (result === -constants.EAGAIN) return undefined;
@@ -175,7 +176,7 @@ const tries: Readonly<Record<FeatureName, Try>> = {
 
   openat2Cached(cleanup) {
     const path = process.execPath;
-    close(openSync(path, 'r')); // so that its directory entries are cached
+    closeUnwritten(openSync(path, 'r')); // so that its directory entries are cached
     cleanup.descriptor(
       check(syscalls.openat2(constants.AT_FDCWD, path, O_CLOEXEC, 0, constants.RESOLVE_CACHED), 'openat2'),
     );
@@ -270,13 +271,6 @@ export function readKernelFile(path: string): string | undefined {
   } catch {
     return undefined; // sysfs answers EINVAL for what an interface does not have
   } finally {
-    close(fd);
+    closeUnwritten(fd);
   }
-}
-
-/** Closes what was only looked at: what close(2) says is about writes. */
-export function close(fd: number): void {
-  try {
-    closeSync(fd);
-  } catch {}
 }

@@ -1,11 +1,12 @@
 /** Descriptors: finding the one under a stream, and owning a duplicate. */
-import { closeSync, openSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { constants } from '../constants.js';
 import { SyscallError } from '../errors.js';
 import { dup3 } from '../syscalls/dup3.js';
 import { fcntl } from '../syscalls/fcntl.js';
 import { close } from '../syscalls/file.js';
+import { closeUnwritten } from './close-unwritten.js';
 import { isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from './socket-internals.js';
 
 const isDescriptor = (value: unknown): value is number =>
@@ -81,7 +82,7 @@ export class OwnedDescriptor {
     const reserved = reserveNumber();
     if (reserved < 0) return new OwnedDescriptor(fd, false);
     if (dup3(fd, reserved, constants.O_CLOEXEC) < 0) {
-      closeSync(reserved);
+      closeUnwritten(reserved);
       return new OwnedDescriptor(fd, false);
     }
     close(fd);
@@ -92,7 +93,7 @@ export class OwnedDescriptor {
     const reserved = reserveNumber();
     const result = reserved < 0 ? fcntl(fd, constants.F_DUPFD_CLOEXEC, 0) : dup3(fd, reserved, constants.O_CLOEXEC);
     if (result >= 0) return new OwnedDescriptor(result, reserved >= 0);
-    if (reserved >= 0) closeSync(reserved);
+    if (reserved >= 0) closeUnwritten(reserved);
     return result;
   }
 
@@ -106,11 +107,7 @@ export class OwnedDescriptor {
     const fd = this.release();
     if (fd < 0) return;
     if (!this.#accounted) close(fd);
-    else {
-      try {
-        closeSync(fd);
-      } catch {}
-    }
+    else closeUnwritten(fd);
   }
 
   /** The number, for somebody else to own and close: node:fs. */
