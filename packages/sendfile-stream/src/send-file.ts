@@ -327,16 +327,31 @@ function sendSmall(
   { smallFileSize = SMALL_FILE_SIZE, fallback, signal, onProgress }: SendFileOptions,
 ): Promise<TransferResult> | undefined {
   if (length > smallFileSize || fallback === 'never' || bodyFraming(message).kind === 'none') return undefined;
+  if (signal?.aborted) return undefined; // as a large one
   const startedAt = performance.now();
   const read = readSmall(fd, position, length);
   if (read === undefined) return undefined;
   return new Promise((resolve, reject) => {
-    const settle = (error?: Error | null): void => {
+    let over = false;
+    const leave = (): void => {
+      over = true;
       message.off('close', onClose);
       signal?.removeEventListener('abort', onAbort);
-      if (error) return reject(transferError(error, 0));
-      read.recycle();
-      onProgress?.(length, length);
+    };
+    const fail = (error: TransferError): void => {
+      leave();
+      reject(error);
+    };
+    const onWritten = (error?: Error | null): void => {
+      if (!error) read.recycle();
+      if (over) return;
+      if (error) return fail(transferError(error, 0));
+      leave();
+      try {
+        onProgress?.(length, length);
+      } catch (thrown) {
+        return reject(transferError(thrown, length));
+      }
       resolve({
         bytes: length,
         method: 'copy',
@@ -346,17 +361,16 @@ function sendSmall(
       });
     };
     const onClose = (): void => {
-      if (message.writableFinished) return;
-      settle(connectionClosed(0));
+      if (!message.writableFinished) fail(connectionClosed(0));
     };
     const onAbort = (): void => {
-      settle(abortError(signal as AbortSignal, 0));
+      fail(abortError(signal as AbortSignal, 0));
       message.destroy();
     };
     message.once('close', onClose);
     signal?.addEventListener('abort', onAbort, { once: true });
-    if (ends) message.end(read.bytes, settle as () => void);
-    else message.write(read.bytes, settle);
+    if (ends) message.end(read.bytes, onWritten as () => void);
+    else message.write(read.bytes, onWritten);
   });
 }
 
