@@ -105,6 +105,8 @@ export class SendfileReadStream extends ReadStream {
   #readHeldBack = false;
   /** Destroys the connection of a file that failed half-way; called once this stream has told its error. */
   #settle: (() => void) | undefined;
+  /** It has failed without being destroyed: nothing is read any more. */
+  #failed = false;
   /** What waits for the kernel path to end. */
   #afterSend: (() => void) | undefined;
 
@@ -151,7 +153,8 @@ export class SendfileReadStream extends ReadStream {
       }
       if (error || this.#leaseOptions === undefined) return opened(error);
       const onBroken = (broken: Error): void => this.#fail(broken);
-      LeaseHold.acquire(this.#leaseOptions, this.fd as number, String(this.path ?? ''), onBroken).then((lease) => {
+      const name = this.path ? String(this.path) : undefined;
+      LeaseHold.acquire(this.#leaseOptions, this.fd as number, name, onBroken).then((lease) => {
         this.#lease = lease;
         opened();
       }, opened);
@@ -227,6 +230,7 @@ export class SendfileReadStream extends ReadStream {
   }
 
   override _read(size: number): void {
+    if (this.#failed) return;
     if (this.#route !== undefined) {
       this.#readHeldBack = true;
       return;
@@ -403,12 +407,8 @@ export class SendfileReadStream extends ReadStream {
         break;
       case 'failed':
         this.#settle = () => send?.settle('destroy');
-        if (this.destroyed) break; // _destroy waits for this call and settles then
-        if (this.autoClose) this.destroy(cause(outcome.error));
-        else {
-          this.emit('error', cause(outcome.error));
-          setImmediate(this.#settle);
-        }
+        this.#tell(cause(outcome.error));
+        if (!this.destroyed) setImmediate(this.#settle); // else _destroy waits for this call and settles then
         break;
       case 'stopped':
         break;
@@ -431,7 +431,21 @@ export class SendfileReadStream extends ReadStream {
   /** Ends whatever is under way with `error`; bytes that are missing then are not to be taken for none. */
   #fail(error: Error): void {
     this.#route?.send?.fail(error);
-    if (!this.destroyed) this.destroy(error);
+    this.#tell(error);
+  }
+
+  /** Fails, once, as fs.ReadStream does: destroyed, or, where its descriptor is not to be closed, only with the event. */
+  #tell(error: Error): void {
+    if (this.destroyed || this.#failed) return;
+    if (this.autoClose) {
+      this.destroy(error);
+      return;
+    }
+    this.#failed = true;
+    const lease = this.#lease;
+    this.#lease = undefined;
+    lease?.release().catch(() => {});
+    this.emit('error', error);
   }
 
   /** Stops the kernel path, if there is one, then continues as an ordinary pipe at the byte it has reached. */

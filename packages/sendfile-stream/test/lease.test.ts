@@ -1,9 +1,13 @@
 /** Leases: the interface through which they come in, and the real ones of @zerocopy/lease-guard. */
+import { execFile } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import http from 'node:http';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { feature, probePath } from '@zerocopy/core-syscalls';
 import { createSendfileStream, type LeaseProvider, sendFile, type TransferLease } from '@zerocopy/sendfile-stream';
 import test from 'ava';
@@ -141,6 +145,114 @@ kernelTest('a break that the transfer outruns changes nothing; one that it does 
         },
       );
     }
+  }
+});
+
+kernelTest('broken while it waits behind another file: nothing of it is sent, and what follows it is', async (t) => {
+  await withSockets('tcp', async (server, client) => {
+    const lease = new Provider();
+    const first = createSendfileStream(path);
+    first.pipe(server, { end: false });
+    await until(() => first.bytesSent > 0);
+    const second = createSendfileStream(path, { lease, leaseBreak: 'fail' });
+    second.pipe(server, { end: false });
+    await until(() => second.method === 'sendfile', 'it waits for its turn');
+    const failed = once(second, 'error');
+    lease.leases[0]?.breakIt(1000);
+    lease.leases[0]?.breakIt(1000); // told twice: once is enough
+    t.is(((await failed)[0] as NodeJS.ErrnoException).code, 'ERR_ZEROCOPY_LEASE_BROKEN');
+    t.is(second.bytesSent, 0);
+    server.end('after');
+    t.true((await collect(client)).equals(Buffer.concat([content, Buffer.from('after')])));
+    await until(() => lease.leases[0]?.releases === 1);
+  });
+});
+
+kernelTest('by a descriptor there is no name to tell; with a signal of its own both are heeded', async (t) => {
+  const handle = await open(path);
+  await withSockets('tcp', async (server, client) => {
+    const lease = new Provider();
+    const stream = createSendfileStream(null as unknown as string, {
+      fd: handle.fd,
+      start: 0,
+      autoClose: false,
+      lease,
+      leaseBreak: 'fail',
+    });
+    stream.pipe(server, { end: false });
+    await until(() => stream.bytesSent > 0);
+    const failed = once(stream, 'error');
+    lease.leases[0]?.breakIt(1000);
+    t.regex(((await failed)[0] as Error).message, /somebody wants to change the file while it is being sent/);
+    client.on('error', () => {}).resume();
+    await until(() => server.destroyed, 'nobody is to take it for whole');
+    t.false(stream.destroyed, 'autoClose: false');
+    t.is(lease.leases[0]?.releases, 1);
+    t.is((await handle.read(Buffer.alloc(4), 0, 4, 0)).bytesRead, 4, 'its descriptor is open');
+  });
+  for (const how of ['break', 'abort', 'none'] as const) {
+    await withSockets('tcp', async (server, client) => {
+      const lease = new Provider();
+      const controller = new AbortController();
+      let seen = false;
+      const sent = sendFile(server, handle.fd, {
+        start: 0,
+        lease,
+        leaseBreak: 'fail',
+        signal: controller.signal,
+        onProgress: () => {
+          if (seen) return;
+          seen = true;
+          if (how === 'break') lease.leases[0]?.breakIt(1000);
+          else if (how === 'abort') controller.abort();
+        },
+      });
+      client.on('error', () => {}).resume();
+      if (how === 'none') t.is((await sent).bytes, size);
+      else {
+        const error = await t.throwsAsync<NodeJS.ErrnoException>(sent);
+        t.is(error?.code, how === 'break' ? 'ERR_ZEROCOPY_LEASE_BROKEN' : 'ABORT_ERR');
+        if (how === 'break') t.regex(error?.message ?? '', /somebody wants to change the file while/);
+        t.is(server.destroyed, how === 'break');
+      }
+      t.is(lease.leases[0]?.releases, 1);
+      t.is(lease.asked[0]?.[1], undefined);
+    });
+  }
+  await handle.close();
+});
+
+test('read in user space, and broken: an error, and with autoClose: false no more than that', async (t) => {
+  for (const autoClose of [true, false]) {
+    const lease = new Provider();
+    const fd = openSync(path, 'r');
+    const stream = createSendfileStream('', { fd, start: 0, autoClose, lease, leaseBreak: 'fail' });
+    const errors: unknown[] = [];
+    stream.on('error', (error: NodeJS.ErrnoException) => errors.push(error.code));
+    let bytes = 0;
+    stream.on('data', (chunk: Buffer | string) => {
+      if (bytes === 0) lease.leases[0]?.breakIt(1000);
+      bytes += chunk.length;
+    });
+    await once(stream, 'error');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    t.deepEqual(errors, ['ERR_ZEROCOPY_LEASE_BROKEN']);
+    t.true(bytes > 0 && bytes < size, String(bytes));
+    t.is(stream.destroyed, autoClose);
+    t.is(lease.leases[0]?.releases, 1);
+    if (autoClose) await until(() => stream.closed);
+    else closeSync(fd); // throws if it were closed
+  }
+});
+
+test('lease: true without @zerocopy/lease-guard: an error that names it, and nothing is sent', async (t) => {
+  const child = fileURLToPath(new URL('./fixtures/no-lease-guard.js', import.meta.url));
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--no-warnings', child, path]);
+  t.is(stdout, '');
+  const [sent, streamed] = JSON.parse(stderr);
+  for (const told of [sent, streamed]) {
+    t.is(told.code, 'ERR_ZEROCOPY_LEASE_UNAVAILABLE');
+    t.regex(told.message, /needs @zerocopy\/lease-guard to be installed/);
   }
 });
 

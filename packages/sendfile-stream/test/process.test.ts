@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { kernelTest, MiB, pattern, temporaryDirectory, writeFile } from './harness.js';
+import { KiB, kernelTest, MiB, pattern, temporaryDirectory, writeFile } from './harness.js';
 
 const run = promisify(execFile);
 const directory = temporaryDirectory();
@@ -12,11 +12,13 @@ const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/${na
 
 async function serve(
   disable: string | undefined,
+  file = path,
+  size = 3 * MiB,
 ): Promise<{ method: string; reason?: string; received: number; bytesSent: number }> {
   const env = { ...process.env };
   delete env.ZEROCOPY_DISABLE;
   if (disable !== undefined) env.ZEROCOPY_DISABLE = disable;
-  const { stdout } = await run(process.execPath, [fixture('serve-and-report'), path, String(3 * MiB)], { env });
+  const { stdout } = await run(process.execPath, [fixture('serve-and-report'), file, String(size)], { env });
   return Object.assign(
     {},
     ...stdout
@@ -42,6 +44,16 @@ test('ZEROCOPY_DISABLE turns it off, whole or by name; the bytes are the same', 
 
 kernelTest('without ZEROCOPY_DISABLE, and with other features off, the kernel sends', async (t) => {
   for (const value of [undefined, 'splice']) t.like(await serve(value), { method: 'sendfile', received: 3 * MiB });
+});
+
+kernelTest('where nobody can say what is in memory, a small file is sent as a large one', async (t) => {
+  const small = writeFile(join(directory, 'small'), pattern(20 * KiB));
+  t.like(await serve('preadvNowait', small, 20 * KiB), {
+    method: 'sendfile',
+    received: 20 * KiB,
+    sendFile: { method: 'sendfile', bytes: 20 * KiB },
+    body: 20 * KiB,
+  });
 });
 
 for (const how of ['terminate', 'worker-exit', 'main-exit']) {

@@ -65,6 +65,26 @@ for (const how of ['pipe', 'pipeline', 'sendFile']) {
   });
 }
 
+for (const how of ['destroyed', 'unpiped', 'lease']) {
+  kernelTest(
+    `stdout as a file, left in the middle (${how}): as many bytes as it tells, and what follows`,
+    async (t) => {
+      const target = join(directory, `stdout-${how}`);
+      const fd = openSync(target, 'w');
+      const { told } = await run(how, fd);
+      closeSync(fd);
+      t.is(told.method, 'sendfile');
+      t.is(told.reason, how === 'lease' ? 'ERR_ZEROCOPY_LEASE_BROKEN' : undefined);
+      t.true(told.bytes > 0 && told.bytes < size, String(told.bytes));
+      t.true(
+        readFileSync(target).equals(
+          Buffer.concat([Buffer.from('before '), content.subarray(0, told.bytes), Buffer.from(' after')]),
+        ),
+      );
+    },
+  );
+}
+
 kernelTest("a child's stdin: it gets every byte, and the end", async (t) => {
   for (const how of ['pipeline', 'sendFile'] as const) {
     const cat = spawn('cat', { stdio: ['pipe', 'pipe', 'inherit'] });

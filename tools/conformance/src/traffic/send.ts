@@ -5,6 +5,7 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, descriptorOf, syscalls, type TransferError, type TransferResult } from '@zerocopy/core-syscalls';
 import { createSendfileStream, type SendFileDestination, sendFile } from '@zerocopy/sendfile-stream';
@@ -119,15 +120,32 @@ const toSocket = (name: string, way: Way, kind: Kind): Traffic => ({
 
 const byPromise: Way = (destination, path, setting) => told(sendWhole(destination, path, setting));
 
-const toFile: Traffic = {
-  name: 'sendFile to a file',
+const toFile = (name: string, flags: 'w' | 'a'): Traffic => ({
+  name,
   prepare,
   async run(setting) {
     const target = join(setting.directory, 'target');
-    const fd = openSync(target, 'w');
+    const fd = openSync(target, flags);
     const result = await told(sendWhole(fd, sourceOf(setting), setting));
     closeSync(fd);
     return [{ ...result, received: readFileSync(target) }];
+  },
+});
+
+const toStream: Traffic = {
+  name: 'sendFile to a stream in user space',
+  prepare,
+  async run(setting) {
+    const chunks: Buffer[] = [];
+    const sink = new Writable({
+      write(chunk: Buffer, _encoding, callback) {
+        chunks.push(chunk);
+        setImmediate(callback);
+      },
+    });
+    const result = await told(sendWhole(sink, sourceOf(setting), setting));
+    if (!sink.destroyed) await new Promise<void>((resolve) => sink.end(resolve));
+    return [{ ...result, received: Buffer.concat(chunks) }];
   },
 };
 
@@ -159,5 +177,7 @@ export const sendTraffic: readonly Traffic[] = [
   toResponse('createSendfileStream to a response with a length', streamed, 'length'),
   toResponse('createSendfileStream to a response in chunks', streamed, 'chunked'),
   { ...toResponse('createSendfileStream of a cold file in chunks', streamed, 'chunked'), prepare: prepareCold },
-  toFile,
+  toFile('sendFile to a file', 'w'),
+  toFile('sendFile to a file that is appended to', 'a'),
+  toStream,
 ];
