@@ -29,6 +29,7 @@ export {
   type TurnHandlers,
   type TurnRequest,
   type WriteTurn,
+  whileUncorked,
 } from './streams/write-turn.js';
 export { uninterrupted, uninterruptedAsync, untilMoved } from './syscalls/uninterrupted.js';
 export { type OffThreadCall, runOffThread } from './transfer/off-thread.js';

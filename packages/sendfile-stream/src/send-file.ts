@@ -18,6 +18,7 @@ import {
   socketOver,
   TransferError,
   transferError,
+  whileUncorked,
 } from '@zerocopy/core-syscalls/internals';
 import { closeAtOnce, openCached } from './cached-open.js';
 import { type CopySource, copyToStream } from './copy.js';
@@ -308,9 +309,10 @@ function sendToStream(
   return endsMessage ? sent.then((result) => endMessage(message, result)) : sent;
 }
 
+/** Not corked: what is held back of a body in chunks would come after its end (Node 22 to 26). */
 function endMessage(message: OutgoingMessage, result: TransferResult): TransferResult | Promise<TransferResult> {
   if (message.writableEnded) return result;
-  message.end();
+  whileUncorked(message, () => message.end());
   return finished(message, { readable: false }).then(
     () => result,
     (error: unknown) => {
@@ -369,7 +371,7 @@ function sendSmall(
     };
     message.once('close', onClose);
     signal?.addEventListener('abort', onAbort, { once: true });
-    if (ends) message.end(read.bytes, onWritten as () => void);
+    if (ends) whileUncorked(message, () => message.end(read.bytes, onWritten as () => void));
     else message.write(read.bytes, onWritten);
   });
 }

@@ -219,13 +219,17 @@ kernelTest("aborted, or a destination lost, while turns are waited for: nobody's
       busy.on('error', () => {});
       readers[1]?.pause();
       busy.write(Buffer.alloc(32 * MiB)); // its turn does not come: nobody reads
+      let nodes: string | undefined;
+      busy.write('what Node says of a write that waits', (error) => {
+        nodes = (error as NodeJS.ErrnoException | null)?.code;
+      });
       const received = gather(readers[0] as Socket);
       const controller = new AbortController();
       const result = tee(source, [free, busy], { signal: controller.signal });
       await new Promise((resolve) => setImmediate(resolve));
       if (how === 'abort') controller.abort();
       else busy.destroy();
-      t.is((await failure(result)).code, how === 'abort' ? 'ABORT_ERR' : 'ERR_STREAM_DESTROYED');
+      t.is((await failure(result)).code, how === 'abort' ? 'ABORT_ERR' : ((nodes as string | undefined) ?? ''));
       t.is(getEventListeners(controller.signal, 'abort').length, 0);
       free.write('|');
       await until(() => received.bytes().length === 1);

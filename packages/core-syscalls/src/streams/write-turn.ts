@@ -212,7 +212,7 @@ class Turn implements WriteTurn, TurnRequest {
     writeToken(this.#destination, token, (error) => {
       if (this.#state !== 'requested') return;
       this.#leave();
-      if (error) this.#handlers.lost(error);
+      if (error) this.#handlers.lost(this.#reason(error) ?? null);
       else this.#handlers.dropped();
     });
   }
@@ -239,7 +239,7 @@ class Turn implements WriteTurn, TurnRequest {
     this.#queue.write.call(socket, chunk, 'buffer' as BufferEncoding, (error) => {
       this.#writing = false;
       if (this.#afterWrite !== undefined) this.#afterWrite();
-      else callback(error);
+      else callback(this.#reason(error));
     });
   }
 
@@ -269,6 +269,12 @@ class Turn implements WriteTurn, TurnRequest {
     this.#leave();
     this.#handlers.lost(this.#socket.errored ?? null);
   };
+
+  /** A write under way when its socket is closed is cancelled, and Node says so (since 22); why is the socket's to say. */
+  #reason(error: Error | null | undefined): Error | null | undefined {
+    const cancelled = (error as NodeJS.ErrnoException | null | undefined)?.code === 'ECANCELED';
+    return cancelled ? (this.#socket.errored ?? error) : error;
+  }
 
   readonly #onConnect = (): void => {
     if (this.#state !== 'requested') {
@@ -301,10 +307,17 @@ export function requestWriteTurn(
 }
 
 function writeToken(destination: Writable | OutgoingMessage, token: Token, callback: WriteCallback): void {
-  // A corked HTTP message would put the token inside its next chunk (Node 26): let what it holds go first, then the
-  // token, then cork again. A socket's cork only delays, and the token may wait with the rest.
-  let corked = destination instanceof Socket ? 0 : destination.writableCorked;
-  for (let n = corked; n > 0; n--) destination.uncork();
-  (destination as Writable).write(token, callback);
-  for (; corked > 0; corked--) destination.cork();
+  // A corked HTTP message would put the token inside its next chunk (Node 26). A socket's cork only delays, and the token
+  // may wait with the rest.
+  const write = (): unknown => (destination as Writable).write(token, callback);
+  if (destination instanceof Socket) write();
+  else whileUncorked(destination, write);
+}
+
+/** Lets go what the stream holds back, then runs `use`, then corks it again as often as it was. */
+export function whileUncorked(stream: Writable | OutgoingMessage, use: () => void): void {
+  let corked = stream.writableCorked;
+  for (let n = corked; n > 0; n--) stream.uncork();
+  use();
+  for (; corked > 0; corked--) stream.cork();
 }

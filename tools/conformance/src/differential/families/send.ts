@@ -9,7 +9,7 @@ import { createSendfileStream, type SendfileReadStream } from '@zerocopy/sendfil
 import fc from 'fast-check';
 import { compact, fileSpec, MORE_THAN_BUFFERS, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
-import { allowListeners, allowUnreadDirectory } from '../documented.js';
+import { allowListeners, allowNoCancelledWrite, allowUnreadDirectory } from '../documented.js';
 import { codeOf, Journal, type Step } from '../journal.js';
 import { closeStream, type Family, listeners, type Observation, type Outcome, type Run } from '../run.js';
 import { contentOf, type FileSpec, type Transport } from '../workspace.js';
@@ -360,6 +360,7 @@ function reconcile(program: SendProgram, node: Outcome, ours: Outcome): void {
     for (const { received } of [node, ours]) if (received.file === 'nothing') received.file = 'part';
   }
   allowListeners(node.destination, ours.destination);
+  allowNoCancelledWrite(node.destination, ours.destination);
   if (program.file === 'directory') allowUnreadDirectory(node, ours);
   // README of sendfile-stream: "A file that gets shorter while it is sent destroys the connection with
   // ERR_FILE_TRUNCATED". Node ends as if the file had always been so short.
