@@ -224,3 +224,81 @@ kernelTest(
     for (const fd of opened) t.notThrows(() => closeSync(fd), `${fd} was closed by the worker`);
   },
 );
+
+kernelTest(
+  'rule 20: a user over the quota gets pipes of a page, or less than was asked for: every byte all the same',
+  async (t) => {
+    // What the kernel does for a normal user who has too many pages in pipes, whoever runs this.
+    const code = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    const { once } = require('node:events');
+    const fs = require('node:fs');
+    const net = require('node:net');
+    process.getuid = () => 65534;
+    if (workerData === 'unknown limits') {
+      const { openSync } = fs;
+      fs.openSync = (path, ...more) => {
+        if (String(path).startsWith('/proc/sys/fs/pipe')) throw Object.assign(new Error('ENOENT'), { code: 'ENOENT' });
+        return openSync(path, ...more);
+      };
+      require('node:module').syncBuiltinESMExports();
+    }
+    (async () => {
+      const { wrapBindings } = await import('${import.meta.resolve('@zerocopy/core-syscalls/internals')}');
+      const { constants, feature, syscalls } = await import('${import.meta.resolve('@zerocopy/core-syscalls')}');
+      let refusing = false;
+      wrapBindings((native, prototype) => {
+        if (prototype.includes(' pipe2(')) {
+          return Object.assign((fds, flags) => {
+            const result = native(fds, flags);
+            if (refusing) {
+              refusing = false;
+              syscalls.fcntl(fds[1], constants.F_SETPIPE_SZ, 4096);
+              refusing = true;
+            }
+            return result;
+          }, native);
+        }
+        if (!prototype.includes(' fcntl(')) return native;
+        return Object.assign((fd, operation, value) => {
+          if (operation === constants.F_SETPIPE_SZ && refusing) value = -1; // EINVAL, as much a refusal as EPERM
+          return native(fd, operation, value);
+        }, native);
+      });
+      feature('splice');
+      const { splice, pipePoolStats } = await import('${module}');
+      refusing = workerData === 'over the quota';
+      const server = net.createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const connect = async () => {
+        const client = net.connect({ port: server.address().port, host: '127.0.0.1', allowHalfOpen: true });
+        const [accepted] = await once(server, 'connection');
+        return { client, accepted };
+      };
+      const [from, to] = [await connect(), await connect()];
+      let received = 0;
+      to.client.on('data', (chunk) => { received += chunk.length; });
+      from.client.end(Buffer.alloc(1_000_000));
+      const { bytes, method } = await splice(from.accepted, to.accepted);
+      to.accepted.end();
+      await once(to.client, 'end');
+      const { small, capacity } = pipePoolStats();
+      parentPort.postMessage({ bytes, received, method, small, capacity });
+      server.close();
+      for (const one of [from, to]) for (const socket of [one.client, one.accepted]) socket.destroy();
+    })();
+  `;
+    for (const [how, expected] of [
+      ['over the quota', { small: 1, capacity: 4096 }],
+      // Nothing is asked for beyond what every pipe has.
+      ['unknown limits', { small: 0, capacity: 65_536 }],
+    ] as const) {
+      const worker = new Worker(code, { eval: true, workerData: how });
+      const told = await new Promise((resolve, reject) => {
+        worker.once('message', resolve).once('error', reject);
+      });
+      await worker.terminate();
+      t.deepEqual(told, { bytes: 1_000_000, received: 1_000_000, method: 'splice', ...expected }, how);
+    }
+  },
+);
