@@ -210,6 +210,9 @@ leaseTest('what cannot be leased says why, and what to do', async (t) => {
 
   for (const [args, message] of [
     [[{}, 'read'], /path, a FileHandle or a descriptor/],
+    [[null, 'read'], /path, a FileHandle or a descriptor/],
+    [[undefined, 'read'], /path, a FileHandle or a descriptor/],
+    [[-1, 'read'], /path, a FileHandle or a descriptor/],
     [[path, 'both'], /'read' or 'write'/],
     [[path, 'read', { signal: 1 }], /'signal' must be an AbortSignal/],
     [[path, 'read', { autoRelease: 1 }], /'autoRelease' must be a boolean/],
@@ -341,6 +344,28 @@ leaseTest('a full queue of real-time signals: plain SIGIO is understood too (rul
   t.is(ended.stdout.trim(), 'released released released', ended.stderr);
   t.is(ended.signal, null);
 });
+
+leaseTest(
+  'a plain SIGIO does not say whose lease it is about: each break is told once, and no other lease goes',
+  async (t) => {
+    const paths = [makeFile(directory), makeFile(directory), makeFile(directory)];
+    const ended = await runProgram('sh', [
+      '-c',
+      'ulimit -i 0; exec "$0" "$@"',
+      process.execPath,
+      fixture('holder'),
+      'overflow-in-turn',
+      ...paths,
+    ]);
+    t.deepEqual(ended.stdout.trim().split('\n'), [
+      'breaking held held',
+      'breaking breaking held', // the first is looked at again
+      'told 1 1 0',
+      'released released released, and no thread is left',
+    ]);
+    t.is(ended.signal, null, ended.stderr);
+  },
+);
 
 leaseTest('a process with leases ends by itself, by process.exit, and with its worker terminated', async (t) => {
   const path = makeFile(directory);

@@ -192,6 +192,21 @@ test('turned off, it says so', async (t) => {
   t.is(stdout.trim(), `${unavailable} true ${unavailable} ${unavailable}`, stderr);
 });
 
+trapTest('an architecture for which there is no handler: it says which', async (t) => {
+  const code = `import { feature } from '@zerocopy/core-syscalls';
+    import { guardMapping, installSigbusTrap } from '@zerocopy/lease-guard';
+    feature('sigbusTrap');
+    Object.defineProperty(process, 'arch', { value: 'loong64' });
+    for (const call of [installSigbusTrap, () => guardMapping(65536, 65536)]) {
+      try { call(); } catch (error) { console.log(error.code, error.message); }
+    }
+    console.log(guardMapping(65536, 65536, { trap: false }).trapCount);`;
+  const { stdout, stderr } = await runProgram(process.execPath, ['--input-type=module', '-e', code]);
+  const refused =
+    'ERR_ZEROCOPY_UNAVAILABLE the SIGBUS trap is not available: there is no handler for the architecture loong64';
+  t.deepEqual(stdout.trim().split('\n'), [refused, refused, '0'], stderr);
+});
+
 trapTest('installing is cheap to repeat, and changes nothing', (t) => {
   installSigbusTrap();
   const caught = (): string | undefined => /SigCgt:\s*(\w+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
