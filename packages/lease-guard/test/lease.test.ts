@@ -333,9 +333,8 @@ leaseTest('while the event loop is blocked, others get through', async (t) => {
 
 leaseTest('a full queue of real-time signals: plain SIGIO is understood too (rule 36)', async (t) => {
   const paths = [makeFile(directory), makeFile(directory), makeFile(directory)];
-  const ended = await runProgram('sh', [
-    '-c',
-    'ulimit -i 0; exec "$0" "$@"',
+  const ended = await runProgram('prlimit', [
+    '--sigpending=0',
     process.execPath,
     fixture('holder'),
     'overflow',
@@ -349,9 +348,8 @@ leaseTest(
   'a plain SIGIO does not say whose lease it is about: each break is told once, and no other lease goes',
   async (t) => {
     const paths = [makeFile(directory), makeFile(directory), makeFile(directory)];
-    const ended = await runProgram('sh', [
-      '-c',
-      'ulimit -i 0; exec "$0" "$@"',
+    const ended = await runProgram('prlimit', [
+      '--sigpending=0',
       process.execPath,
       fixture('holder'),
       'overflow-in-turn',
