@@ -312,6 +312,32 @@ kernelTest('PROXY protocol over IPv6', async (t) => {
   server.close();
 });
 
+kernelTest('PROXY protocol: IPv6 addresses in every form that a system prints', async (t) => {
+  for (const [text, bytes] of [
+    ['2001:db8:1:2:3:4:5:6', '20010db8000100020003000400050006'],
+    ['2001:db8::', '20010db8000000000000000000000000'],
+    ['fe80::1%eth0', 'fe800000000000000000000000000001'],
+    ['::192.0.2.33', '000000000000000000000000c0000221'],
+    ['64:ff9b::192.0.2.33', '0064ff9b0000000000000000c0000221'],
+    ['64:ff9b:1:2:3:4:192.0.2.33', '0064ff9b0001000200030004c0000221'],
+  ] as const) {
+    await withPair('tcp', directory, ({ server: a, client }) =>
+      withPair('tcp', directory, async ({ server: b, client: upstream }) => {
+        Object.defineProperty(a, 'remoteAddress', { value: text });
+        Object.defineProperty(a, 'localAddress', { value: '::1' });
+        const arrived = collect(upstream);
+        const result = proxy(a, b, { proxyProtocol: 'v2' });
+        client.resume().end();
+        upstream.end();
+        const header = await arrived;
+        t.is(header.subarray(16, 32).toString('hex'), bytes, text);
+        t.is(header.subarray(32, 48).toString('hex'), '00000000000000000000000000000001');
+        await result;
+      }),
+    );
+  }
+});
+
 kernelTest('an upstream that is still connecting, and one that refuses', async (t) => {
   const echo = await listen('tcp', directory, (socket) => socket.pipe(socket));
   await withPair('tcp', directory, async ({ server: a, client }) => {
@@ -332,7 +358,8 @@ kernelTest('an upstream that is still connecting, and one that refuses', async (
 test('what is no socket, and options that are none, are refused at the edge; the sockets are untouched', async (t) => {
   await withPair('tcp', directory, async ({ server, client }) => {
     const listeners = server.listenerCount('error');
-    await t.throwsAsync(proxy(server, {} as Socket), { code: 'ERR_INVALID_ARG_TYPE' });
+    await t.throwsAsync(proxy(server, {} as Socket), { code: 'ERR_INVALID_ARG_TYPE', message: /'b' must be/ });
+    await t.throwsAsync(proxy({} as Socket, server), { code: 'ERR_INVALID_ARG_TYPE', message: /'a' must be/ });
     for (const [options, code] of [
       [{ idleTimeout: -1 }, 'ERR_OUT_OF_RANGE'],
       [{ halfCloseTimeout: '1' }, 'ERR_INVALID_ARG_TYPE'],

@@ -1,6 +1,6 @@
 /** HTTP bodies that are not to be read below the parser: the reason by its text, the same bytes, and the connection goes on. */
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
@@ -243,7 +243,7 @@ kernelTest(
 );
 
 kernelTest('the connection goes in the turn its request comes: the error, and no byte', async (t) => {
-  for (const how of ['before', 'meanwhile'] as const) {
+  for (const how of ['before', 'meanwhile', 'before the parser is through'] as const) {
     let failure: TransferError | undefined;
     let told = (): void => {};
     const failed = new Promise<void>((resolve) => {
@@ -254,6 +254,7 @@ kernelTest('the connection goes in the turn its request comes: the error, and no
         const file = await open(fresh(), 'w');
         request.on('error', () => {});
         if (how === 'before') request.socket.destroy();
+        if (how === 'before the parser is through') setImmediate(() => request.destroy());
         const result = splice(request, file);
         if (how === 'meanwhile') request.destroy();
         failure = await result.then(
@@ -293,6 +294,28 @@ kernelTest(
       },
       async (port) => {
         t.is(await put(port, body), 'done');
+      },
+    );
+  },
+);
+
+kernelTest(
+  'a body that came with its header: it is in user space when the parser is through, and is copied',
+  async (t) => {
+    await serving(
+      async (request, response) => {
+        const path = fresh();
+        const fd = openSync(path, 'w');
+        const { bytes, fallbackReason } = await splice(request, fd);
+        closeSync(fd);
+        t.deepEqual([bytes, fallbackReason], [4, 'the whole body is in user space already']);
+        t.is(readFileSync(path, 'utf8'), 'body');
+        response.end('done');
+      },
+      async (port) => {
+        const socket = net.connect(port, '127.0.0.1');
+        socket.write('PUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody');
+        t.regex((await collect(socket)).toString(), /^HTTP\/1.1 200 .*done$/s);
       },
     );
   },
