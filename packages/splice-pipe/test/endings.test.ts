@@ -69,7 +69,8 @@ kernelTest('splice that is ended while it waits for its turn: nothing moved, the
       else (how === 'source' ? source : destination).destroy();
       const error = await result;
       t.is(error.bytes, 0, how);
-      t.is(error.code, { abort: 'ABORT_ERR', source: 'ECONNRESET', destination: 'ERR_STREAM_DESTROYED' }[how]);
+      const codes = { abort: /ABORT_ERR/, source: /ECONNRESET/, destination: /ERR_STREAM_DESTROYED|ECANCELED/ };
+      t.regex(error.code, codes[how]);
       t.is(getEventListeners(controller.signal, 'abort').length, 0);
       if (how === 'source') t.false(destination.destroyed);
       else t.is((await once(source, 'data')).toString(), 'for nobody');
@@ -167,7 +168,7 @@ kernelTest("a pipe's bytes for a stalled reader that resets: the error, and the 
       }
       reader.destroy();
       const error = await result;
-      t.regex(error.code, /EPIPE|ECONNRESET/);
+      t.regex(error.code, /EPIPE|ECONNRESET|ECANCELED/); // of the write, or of Node 22's giving it up
       t.true(error.bytes >= moved, `${error.bytes} ${moved}`);
       t.true(destination.destroyed);
       t.false(pipe.destroyed);

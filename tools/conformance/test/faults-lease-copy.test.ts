@@ -1,5 +1,6 @@
 /** The copy that takes the place of a mapping, disturbed: it is made all the same. In few threads: each next one lingers longer. */
 import '@zerocopy/conformance/faults/install';
+import { readFile } from 'node:fs/promises';
 import { describeFault } from '@zerocopy/conformance/faults/exhaustive';
 import type { Fault } from '@zerocopy/conformance/faults/injection';
 import { leaseThreadUnder } from '@zerocopy/conformance/faults/lease-thread';
@@ -19,6 +20,9 @@ const faults: readonly Fault[] = [
   { kind: 'errno', code: 'EINTR', times: 3 }, // read again, from the same byte
   { kind: 'errno', code: 'EFAULT' }, // read by the page, of which each is there
 ];
+
+// Starts the thread pool, which stays, before threads are counted.
+test.before(async () => void (await readFile(new URL(import.meta.url))));
 
 for (const fault of faults) {
   kernelTest(`${describeFault(fault)} while the bytes are read: every one is in the copy`, async (t) => {
