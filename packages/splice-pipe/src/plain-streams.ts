@@ -1,6 +1,7 @@
 /** Streams that the kernel cannot take, in the shape of those it can: bytes go by their own reading and writing. */
 import { WriteStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
+import { TransferError } from '@zerocopy/core-syscalls';
 import type { KernelDestination, WrittenCallback } from './destination.js';
 import type { ReadableCallback } from './read-watcher.js';
 import { closed } from './relay.js';
@@ -33,8 +34,10 @@ export class StreamSource implements KernelSource {
     const chunk = stream.read() as Buffer | string | null;
     if (chunk !== null) {
       const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk, stream.readableEncoding ?? 'utf8');
-      if (bytes.length > size) stream.unshift(bytes.subarray(size));
-      callback(null, bytes.subarray(0, size));
+      if (bytes.length > size && !this.#unshift(bytes.subarray(size))) {
+        stream.unshift(chunk, stream.readableEncoding ?? undefined);
+        callback(dividedCharacter(stream.readableEncoding), null);
+      } else callback(null, bytes.subarray(0, size));
     } else if (stream.readableEnded) callback(null, null);
     else if (stream.destroyed) callback(stream.errored ?? closed('source'), null);
     else this.#wakeUp = () => this.onReadable(size, callback);
@@ -49,10 +52,29 @@ export class StreamSource implements KernelSource {
     const stream = this.#stream;
     for (const event of ['readable', 'end', 'error', 'close']) stream.off(event, this.#onEvent);
     if (stream.destroyed || stream.readableEnded) return;
-    if (unread.length > 0) stream.unshift(unread);
+    if (unread.length > 0) this.#unshift(unread);
     if (this.#wasFlowing) stream.resume();
   }
+
+  /** Into a stream that holds strings as a string: of bytes it would make others. False, and nothing done, where there is none. */
+  #unshift(bytes: Buffer): boolean {
+    const { readableEncoding: encoding } = this.#stream;
+    if (encoding === null) {
+      this.#stream.unshift(bytes);
+      return true;
+    }
+    const text = bytes.toString(encoding);
+    if (!Buffer.from(text, encoding).equals(bytes)) return false;
+    this.#stream.unshift(text, encoding);
+    return true;
+  }
 }
+
+const dividedCharacter = (encoding: string | null): TransferError =>
+  new TransferError(`the source has the encoding ${encoding}, and what is asked of it ends within a character`, {
+    code: 'ERR_INVALID_ARG_VALUE',
+    bytes: 0,
+  });
 
 export class StreamDestination implements KernelDestination {
   readonly mayBlock = false;

@@ -141,7 +141,9 @@ export class Relay {
       detail,
       onEnd: (error, result) => {
         this.#sourceEnded = engine.ended;
-        const lost = error === null ? undefined : (this.#lost ?? this.#closedBy(error, engine.failed));
+        const side = engine.failed === 'source' ? taken : destination;
+        const closed = error?.code === 'EBADF' && side.descriptor() < 0;
+        const lost = error === null ? undefined : (this.#lost ?? (closed ? this.#closedBy(engine.failed) : undefined));
         this.#end(lost === undefined ? error : transferError(lost, result.bytes), result, engine.failed);
       },
     });
@@ -149,8 +151,8 @@ export class Relay {
   }
 
   /** An attempt may come between a socket's closing and its event. */
-  #closedBy({ code }: TransferError, side: Side | undefined): Error | undefined {
-    if (code !== 'EBADF' || side === undefined) return undefined;
+  #closedBy(side: Side | undefined): Error | undefined {
+    if (side === undefined) return undefined;
     const { destination } = this.#options;
     const errored = side === 'source' ? this.#source?.errored : isSocket(destination) ? destination.errored : undefined;
     return errored ?? closed(side);

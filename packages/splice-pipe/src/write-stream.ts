@@ -150,11 +150,21 @@ export class SpliceWriteStream extends WriteStream {
   }
 
   #prepareSocket(socket: Socket): void {
-    // What Node had read already reaches the pipe's listener in here, and is written in the ordinary way.
-    const source = new SocketSource(socket, { resume: () => socket.readableFlowing !== false });
-    const route = this.#newRoute(socket, () => source.giveBack(EMPTY, source.ended));
+    const route = this.#newRoute(socket, () => {});
     this.#route = route;
-    this.#whenWritten(route, () => this.#begin(route, source, Number.POSITIVE_INFINITY));
+    // Like the flow of Node's pipe: after what is written in this tick.
+    process.nextTick(() => {
+      if (this.#route !== route) return;
+      if (this.writableEnded || this.destroyed) return this.#leave();
+      const refused = socket.readableFlowing === true ? refusalOfPipe(socket) : 'the source was paused';
+      if (refused !== undefined) return this.#leave(refused);
+      // What Node had read already reaches the pipe's listener in here, and is written in the ordinary way.
+      const source = new SocketSource(socket, { resume: () => socket.readableFlowing !== false });
+      route.release = () => source.giveBack(EMPTY, source.ended);
+      socket.resume(); // it has been paused to be taken
+      this.#listen(route);
+      this.#whenWritten(route, () => this.#begin(route, source, Number.POSITIVE_INFINITY));
+    });
   }
 
   #prepareRequest(request: IncomingMessage): void {
@@ -164,6 +174,7 @@ export class SpliceWriteStream extends WriteStream {
     }
     const held = new HeldRequest(request);
     const route = this.#newRoute(request, () => held.release());
+    this.#listen(route);
     this.#route = route;
     held.whenParsed(() => {
       if (this.#route !== route) return;
@@ -191,9 +202,12 @@ export class SpliceWriteStream extends WriteStream {
       },
       onClose: () => route.relay?.lost(source.errored ?? new Error('the source was closed'), 'source'),
     };
-    source.on('newListener', route.onNewListener);
-    source.on('pause', route.onPause);
     return route;
+  }
+
+  #listen({ source, onNewListener, onPause }: Route): void {
+    source.on('newListener', onNewListener);
+    source.on('pause', onPause);
   }
 
   #stopListening({ source, onNewListener, onPause, onClose }: Route): void {
@@ -211,6 +225,11 @@ export class SpliceWriteStream extends WriteStream {
     }
     const check = (error?: Error | null): void => {
       if (error || this.#route !== route || this.destroyed) return;
+      if (this.writableEnded) return this.#leave();
+      if (this.writableLength > 0) {
+        this.write(EMPTY, check); // what has been written meanwhile comes first, too
+        return;
+      }
       const refused = isAppending(this.fd as number)
         ? 'the file is open for appending'
         : kindOf(this.fd as number) !== 'file'

@@ -302,3 +302,29 @@ kernelTest('createSpliceReadStream destroyed in its progress: it is no stream an
     t.is(received.bytes().toString(), 'so far|');
   });
 });
+
+kernelTest('a source that holds text: what is not asked for stays in it, to the byte, in every encoding', async (t) => {
+  const content = pattern(3 * 97);
+  for (const encoding of ['latin1', 'hex', 'base64', 'ucs2'] as const) {
+    const source = new PassThrough();
+    source.setEncoding(encoding);
+    source.end(content.subarray(0, 290));
+    const parts = [2, 6, 12, 270].map(async (length) => ({ sink: new PassThrough(), length }));
+    const received: Buffer[] = [];
+    for (const { sink, length } of await Promise.all(parts)) {
+      const result = await splice(source, sink, { length });
+      t.is(result.bytes, length, encoding);
+      received.push(sink.read() as Buffer);
+    }
+    t.true(Buffer.concat(received).equals(content.subarray(0, 290)), encoding);
+  }
+  const source = new PassThrough();
+  source.setEncoding('utf8');
+  source.end('a\u00e4b');
+  const sink = new PassThrough();
+  const error = (await t.throwsAsync(splice(source, sink, { length: 2 }))) as TransferError;
+  t.like(error, { code: 'ERR_INVALID_ARG_VALUE', bytes: 0 });
+  t.regex(error.message, /encoding utf8.*within a character/);
+  t.is(sink.readableLength, 0);
+  t.is(source.read(), 'a\u00e4b', 'nothing of it is lost');
+});

@@ -1,4 +1,5 @@
 /** createSpliceWriteStream where a socket is piped into it, and the kernel is not to write: as fs.createWriteStream, and why. */
+import { once } from 'node:events';
 import fs, { createWriteStream, openSync, readFileSync, type WriteStream, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -207,6 +208,7 @@ kernelTest(
         source.pipe(file);
         writer.end(CONTENT);
         await until(() => errors.length > 0);
+        t.is(errors[0]?.code, 'EBADF');
         t.is(file.bytesWritten, 0);
         t.is(readFileSync(path, 'utf8'), 'as it was');
         if (autoClose) await closed(file);
@@ -218,3 +220,37 @@ kernelTest(
     }
   },
 );
+
+for (const opened of ['before', 'after']) {
+  for (const how of ['written', 'ended'] as const) {
+    kernelTest(
+      `${how} to in the tick of the pipe, ${opened} the file is open: the bytes, and the order, of Node`,
+      async (t) => {
+        const outcomes: unknown[] = [];
+        for (const make of [createWriteStream, createSpliceWriteStream as typeof createWriteStream]) {
+          await withSource(async (source, writer) => {
+            const path = fresh();
+            const file = make(path);
+            const errors: (string | undefined)[] = [];
+            file.on('error', ({ code }: NodeJS.ErrnoException) => errors.push(code));
+            if (opened === 'before') await once(file, 'ready');
+            writer.end('from the socket');
+            await until(() => source.readableLength > 0); // it waits there
+            source.pipe(file);
+            if (how === 'written') file.write(CONTENT);
+            else file.end(CONTENT);
+            await closed(file);
+            source.destroy();
+            const bytes = readFileSync(path);
+            outcomes.push([
+              errors,
+              bytes.subarray(0, CONTENT.length).equals(CONTENT),
+              bytes.subarray(CONTENT.length).toString(),
+            ]);
+          });
+        }
+        t.deepEqual(outcomes[1], outcomes[0]);
+      },
+    );
+  }
+}
