@@ -151,19 +151,30 @@ export async function sendFile(
   validateDestination(destination);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
   const target = isDescriptor(destination) ? new DescriptorDestination(descriptorOf(destination)) : destination;
+  // The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline.
+  const stream = target instanceof DescriptorDestination ? undefined : (target as Writable);
+  stream?.on('error', ignore);
+  let failed = true;
   try {
     const file = openNow(source) ?? (await openSource(source as string | Buffer | URL));
     try {
-      if (!options.lease) return await send(target, file, options);
-      return await underLease(file, options, (guarded) => send(target, file, guarded));
+      const result = options.lease
+        ? await underLease(file, options, (guarded) => send(target, file, guarded))
+        : await send(target, file, options);
+      failed = false;
+      return result;
     } finally {
       const closing = file.release();
       if (closing !== undefined) await closing;
     }
   } finally {
+    // A stream that is destroyed: its event may be still to come.
+    if (!failed || !stream?.destroyed) stream?.off('error', ignore);
     if (target instanceof DescriptorDestination) target.own?.close();
   }
 }
+
+const ignore = (): void => {};
 
 const OPTIONS = [
   'start',
@@ -213,24 +224,10 @@ const bytesOf = (error: unknown): number => (error instanceof TransferError ? er
 type Target = DescriptorDestination | Exclude<SendFileDestination, FileHandle | number>;
 
 function send(destination: Target, file: OpenSource, options: SendFileOptions): Promise<TransferResult> {
-  if (destination instanceof DescriptorDestination) return sendToDescriptor(destination, file, options);
-  // The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline.
-  const emitter: NodeJS.EventEmitter = destination;
-  const sent = sendToAnyStream(destination, file, options);
-  emitter.on('error', ignore);
-  return sent.then(
-    (result) => {
-      emitter.off('error', ignore);
-      return result;
-    },
-    (error: unknown) => {
-      if (!(destination as Writable).destroyed) emitter.off('error', ignore); // else its event may be still to come
-      throw error;
-    },
-  );
+  return destination instanceof DescriptorDestination
+    ? sendToDescriptor(destination, file, options)
+    : sendToAnyStream(destination, file, options);
 }
-
-const ignore = (): void => {};
 
 function sendToAnyStream(
   destination: Socket | OutgoingMessage | NodeJS.WritableStream,
@@ -540,8 +537,9 @@ async function sendToSocketDescriptor(
   } catch (error) {
     throw transferError(error, 0); // a kind of socket that libuv does not open
   }
+  socket.on('error', ignore);
   try {
-    return await send(socket, file, options);
+    return await sendToAnyStream(socket, file, options);
   } finally {
     // Not end(): that would shut down the connection that the caller's own descriptor shares.
     socket.destroy();

@@ -360,15 +360,27 @@ kernelTest('uploads: aborted before there is a connection; one whose agent fails
   t.like(error, { code: 'ABORT_ERR', bytes: 0 });
   request.destroy();
 
-  const failing = http.request({
-    method: 'POST',
-    createConnection: (_options, callback) => {
-      setImmediate(callback as (error: Error) => void, Object.assign(new Error('no route'), { code: 'EHOSTUNREACH' }));
-      return undefined as unknown as Socket;
-    },
+  // The path as a Buffer is opened by the thread pool, which the failure does not wait for.
+  for (const file of [path, Buffer.from(path)]) {
+    const failing = http.request({
+      method: 'POST',
+      createConnection: (_options, callback) => {
+        const error = Object.assign(new Error('no route'), { code: 'EHOSTUNREACH' });
+        setImmediate(callback as (error: Error) => void, error);
+        return undefined as unknown as Socket;
+      },
+    });
+    const told = await t.throwsAsync(sendFile(failing, file), { instanceOf: TransferError });
+    t.like(told, { code: 'EHOSTUNREACH', bytes: 0 });
+  }
+});
+
+kernelTest('a socket that fails while the file is being opened: the error is told, and crashes nothing', async (t) => {
+  await withSockets('tcp', async (server) => {
+    const sent = sendFile(server, Buffer.from(path));
+    server.destroy(Object.assign(new Error('of its owner'), { code: 'EOWNER' }));
+    t.like(await t.throwsAsync(sent, { instanceOf: TransferError }), { code: 'EOWNER', bytes: 0 });
   });
-  const told = await t.throwsAsync(sendFile(failing, path), { instanceOf: TransferError });
-  t.like(told, { code: 'EHOSTUNREACH', bytes: 0 });
 });
 
 kernelTest('a message that its owner ends, or destroys, at the last byte: a result, or a clear error', async (t) => {
