@@ -153,7 +153,9 @@ kernelTest('a socket that was never connected: the error of Node, and nothing se
 kernelTest("a datagram socket's descriptor: an error that says so, and the socket stays open", async (t) => {
   const datagrams = createSocket('udp4');
   await new Promise<void>((resolve) => datagrams.bind(0, '127.0.0.1', resolve));
-  const { fd } = (datagrams as unknown as { _handle: { fd: number } })._handle;
+  const state = Object.getOwnPropertySymbols(datagrams).find(({ description }) => description === 'state symbol');
+  const { fd } = (datagrams as unknown as Record<symbol, { handle: { fd: number } }>)[state as symbol]?.handle ?? {};
+  if (fd === undefined) throw new Error('Node keeps the descriptor of a datagram socket elsewhere');
   const error = await t.throwsAsync(sendFile(fd, path), { instanceOf: TransferError });
   t.is(error?.bytes, 0);
   t.is(typeof error?.code, 'string');
