@@ -153,14 +153,23 @@ export async function sendFile(
   const target = isDescriptor(destination) ? new DescriptorDestination(descriptorOf(destination)) : destination;
   // The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline.
   const stream = target instanceof DescriptorDestination ? undefined : (target as Writable);
-  stream?.on('error', ignore);
+  let failure: Error | undefined;
+  const onError = (error: Error): void => {
+    failure ??= error;
+  };
+  stream?.on('error', onError);
+  /** A destination may have failed while the file was opened, and there may be no other sign of it. */
+  const begin = (file: OpenSource, withOptions: SendFileOptions): Promise<TransferResult> => {
+    if (failure !== undefined) throw transferError(failure, 0);
+    return send(target, file, withOptions);
+  };
   let failed = true;
   try {
     const file = openNow(source) ?? (await openSource(source as string | Buffer | URL));
     try {
       const result = options.lease
-        ? await underLease(file, options, (guarded) => send(target, file, guarded))
-        : await send(target, file, options);
+        ? await underLease(file, options, (guarded) => begin(file, guarded))
+        : await begin(file, options);
       failed = false;
       return result;
     } finally {
@@ -169,12 +178,10 @@ export async function sendFile(
     }
   } finally {
     // A stream that is destroyed: its event may be still to come.
-    if (!failed || !stream?.destroyed) stream?.off('error', ignore);
+    if (!failed || !stream?.destroyed) stream?.off('error', onError);
     if (target instanceof DescriptorDestination) target.own?.close();
   }
 }
-
-const ignore = (): void => {};
 
 const OPTIONS = [
   'start',
@@ -537,7 +544,7 @@ async function sendToSocketDescriptor(
   } catch (error) {
     throw transferError(error, 0); // a kind of socket that libuv does not open
   }
-  socket.on('error', ignore);
+  socket.on('error', () => {});
   try {
     return await sendToAnyStream(socket, file, options);
   } finally {
