@@ -12,6 +12,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -132,6 +133,7 @@ export async function leaseThreadUnder(
   const directory = mkdtempSync(join(tmpdir(), TRIAL_PREFIX));
   const path = join(directory, 'file');
   writeFileSync(path, content);
+  await stat(path); // by Node's thread pool, which starts with its first use
   const before = holdings(0);
   const threadsBefore = threads();
   let error: NodeJS.ErrnoException | undefined;
