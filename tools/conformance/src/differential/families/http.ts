@@ -7,7 +7,7 @@ import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import fc from 'fast-check';
 import { compact, fileSpec, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
-import { allowUnreadDirectory } from '../documented.js';
+import { allowCorkedForEver, allowUnreadDirectory } from '../documented.js';
 import { codeOf, Journal, type Step } from '../journal.js';
 import { closeStream, type Family, type Observation, type Outcome, type Run } from '../run.js';
 import { contentOf, type FileSpec } from '../workspace.js';
@@ -254,6 +254,11 @@ function expectedOf({ file, options: { start, end } }: Exchange): Buffer {
 }
 
 function reconcile(program: HttpProgram, node: Outcome, ours: Outcome): void {
+  allowCorkedForEver(
+    program.exchanges.map(({ corked }) => corked === true),
+    node,
+    ours,
+  );
   for (const [number, exchange] of program.exchanges.entries()) {
     const expected = node.exchanges[number];
     const actual = ours.exchanges[number];
