@@ -520,9 +520,12 @@ async function branchOf(
   signal: AbortSignal | undefined,
 ): Promise<Branch> {
   if (copying) {
-    const destination = new StreamDestination(end.stream());
+    const stream = end.stream();
+    const destination = new StreamDestination(stream);
     settled.push(() => destination.release());
-    return new Branch(destination);
+    const branch = new Branch(destination);
+    if (isSocket(stream)) branch.onDrop = (error) => stream.destroy(error);
+    return branch;
   }
   const { target } = end;
   if (!isSocket(target)) return new Branch(target);

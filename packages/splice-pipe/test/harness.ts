@@ -19,6 +19,12 @@ export const kernelTest = (splice.available ? test : test.skip) as TestFn;
 /** The same for tests that look at what the whole process holds: one at a time, before all others of the file. */
 export const kernelSerial = (splice.available ? test.serial : test.serial.skip) as TestFn;
 if (!splice.available) test.skip(`the kernel path: ${splice.reason}`, () => {});
+const tee = feature('tee');
+/** For tests of tee by the kernel. */
+export const teeTest = (tee.available ? kernelTest : test.skip) as TestFn;
+if (!tee.available) test.skip(`tee by the kernel: ${tee.reason}`, () => {});
+/** What tee tells where it copies for the reason given: that the kernel has no tee comes before that. */
+export const teeFallback = (reason: string): string => tee.reason ?? reason;
 
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-splice-'));
