@@ -149,7 +149,7 @@ for (const kind of ['xfs', 'btrfs'] as const) {
     t.true(readFileSync(source).equals(big), 'a change is seen in one of them only');
     const own = fresh(mountPoint);
     const { method } = await copyFile(source, own, { reflink: 'never' });
-    t.is(method, 'splice');
+    t.is(method, feature('splice').available ? 'splice' : 'copy');
     t.true(readFileSync(own).equals(big));
     t.true(before - freeBytes(mountPoint) > 60 * MiB, 'the blocks are its own');
     const elsewhere = fresh(directory);
