@@ -18,6 +18,7 @@ import {
   kernelTest,
   MiB,
   pattern,
+  smallTest,
   temporaryDirectory,
   until,
   withHttpServer,
@@ -323,7 +324,7 @@ kernelTest('a small file by a descriptor moves its position, as reading does', a
   await handle.close();
 });
 
-kernelTest('a small file that is unpiped at once has been written, and ends nothing', async (t) => {
+smallTest('a small file that is unpiped at once has been written, and ends nothing', async (t) => {
   const small = writeFile(join(directory, 'unpiped'), content.subarray(0, 3000));
   await withHttpServer(
     (_request, message) => {
@@ -416,7 +417,7 @@ kernelTest('a message that its owner ends, or destroys, at the last byte: a resu
   }
 });
 
-kernelTest('a small file: the progress is told once; aborted, it is an error, even if it had left', async (t) => {
+smallTest('a small file: the progress is told once; aborted, it is an error, even if it had left', async (t) => {
   const small = writeFile(join(directory, 'small-abort'), content.subarray(0, 3000));
   const told: unknown[] = [];
   await withHttpServer(

@@ -15,6 +15,10 @@ const available = libcStatus().available ? feature('sendfile') : { available: fa
 /** For tests of the kernel path. Where it cannot be taken they are skipped, and say why. */
 export const kernelTest = (available.available ? test : test.skip) as TestFn;
 if (!available.available) test.skip(`the kernel path: ${available.reason}`, () => {});
+const warmth = feature('preadvNowait');
+/** For tests of small files that are copied with the headers, which is done where it can be told that they are warm. */
+export const smallTest = (warmth.available ? kernelTest : test.skip) as TestFn;
+if (!warmth.available) test.skip(`small files with the headers: ${warmth.reason}`, () => {});
 
 export function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-sendfile-'));

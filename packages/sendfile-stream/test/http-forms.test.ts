@@ -17,6 +17,7 @@ import {
   MiB,
   openDescriptors,
   pattern,
+  smallTest,
   temporaryDirectory,
   until,
   withHttpServer,
@@ -337,7 +338,7 @@ test('uploads that cannot connect fail as with fs.createReadStream, and leave no
   await until(() => openDescriptors() <= before, `descriptors back at ${before}`);
 });
 
-kernelTest(
+smallTest(
   'a small warm file leaves in one read with its headers, copied; the size is a matter of choice',
   async (t) => {
     const results: unknown[] = [];
