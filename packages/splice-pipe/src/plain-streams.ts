@@ -39,7 +39,8 @@ export class StreamSource implements KernelSource {
         callback(dividedCharacter(stream.readableEncoding), null);
       } else callback(null, bytes.subarray(0, size));
     } else if (stream.readableEnded) callback(null, null);
-    else if (stream.destroyed) callback(stream.errored ?? closed('source'), null);
+    // One that is not to close its file is not destroyed by what fails.
+    else if (stream.destroyed || stream.errored !== null) callback(stream.errored ?? closed('source'), null);
     else this.#wakeUp = () => this.onReadable(size, callback);
   }
 

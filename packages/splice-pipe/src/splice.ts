@@ -147,18 +147,24 @@ function byNode(
   refused: string,
 ): Promise<TransferResult> {
   return new Promise((resolve, reject) => {
-    const engine = new StreamCopyEngine(from.stream(), to.stream(), refused);
+    const destination = to.stream();
+    const engine = new StreamCopyEngine(from.stream(), destination, refused);
+    // Also while the source brings nothing, and nothing is written that would fail.
+    const onClose = (): void => transfer.lost(destination.errored ?? closed('destination'));
     const transfer = new Transfer({
       engine,
       length,
       signal,
       onProgress,
       onEnd(error, result) {
+        destination.off('close', onClose);
         engine.close();
         if (error === null) resolve(result);
         else reject(error);
       },
     });
+    destination.on('close', onClose);
     transfer.start();
+    if (destination.destroyed) onClose();
   });
 }

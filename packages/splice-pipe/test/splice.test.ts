@@ -569,6 +569,21 @@ kernelTest('rule 23: /dev/null, /dev/zero and a terminal are no ends for splice:
   closeSync(ptmx);
 });
 
+test('copied: a destination that closes, or had closed, ends it though the source brings nothing', async (t) => {
+  for (const when of ['before', 'meanwhile'] as const) {
+    await withPair('tcp', directory, async ({ server, client }) => {
+      server.on('error', () => {});
+      client.on('error', () => {});
+      const silent = new PassThrough();
+      if (when === 'before') server.destroy();
+      const result = failure(splice(silent, server));
+      if (when === 'meanwhile') client.resetAndDestroy();
+      t.like(await result, { code: 'ECONNRESET', bytes: 0 });
+      t.false(silent.destroyed);
+    });
+  }
+});
+
 test('any other stream is copied with the same bytes, and the reason', async (t) => {
   const content = pattern(300_000);
   await withPair('tcp', directory, async ({ server, client }) => {
