@@ -22,7 +22,10 @@ test('the README shows them as they are', (t) => {
 });
 
 for (const name of ['http', 'express', 'fastify', 'koa']) {
-  kernelTest(`${name}: the kernel sends, the length is told, the connection is kept`, async (t) => {
+  // koa asks for the global Response, and Node's own asks for WebAssembly: whatever the body is.
+  const runnable = name !== 'koa' || 'WebAssembly' in globalThis;
+  const title = `${name}: the kernel sends, the length is told, the connection is kept`;
+  (runnable ? kernelTest : test.skip)(runnable ? title : `${title} (koa needs WebAssembly)`, async (t) => {
     const child = fork(fromPackage('test/fixtures/run-example.mjs'), [fromPackage(`examples/${name}.mjs`), path], {
       env: { ...process.env, PORT: '0' },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
