@@ -40,10 +40,13 @@ const listener =
     hooks.onEvent();
   };
 
+/** What tells that a stream of sendfile moves: where the kernel does not send there is no progress, but data. */
+const SENT = feature('sendfile').available ? 'progress' : 'data';
+
 const stream: Job = async (setting, moved) => {
   const socket = await setting.hosts.to('sink');
   const source = createSendfileStream(setting.file);
-  source.on('progress', listener(setting, moved));
+  source.on(SENT, listener(setting, moved));
   await pipeline(source, socket);
 };
 
@@ -51,7 +54,7 @@ const stream: Job = async (setting, moved) => {
 const response: Job = async (setting, moved) => {
   const server = http.createServer((_request, answer) => {
     const source = createSendfileStream(setting.file);
-    source.on('progress', listener(setting, moved));
+    source.on(SENT, listener(setting, moved));
     void pipeline(source, answer);
   });
   const port = await setting.hosts.listen(server);
