@@ -6,7 +6,15 @@
  * Each goes on where the one before it stopped. Holes are left out; whoever made the engine sets the size at the end.
  */
 import { write } from 'node:fs';
-import { check, constants, feature, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
+import {
+  check,
+  constants,
+  feature,
+  libcStatus,
+  SyscallError,
+  syscalls,
+  type TransferMethod,
+} from '@zerocopy/core-syscalls';
 import {
   COLD,
   OwnedDescriptor,
@@ -16,7 +24,7 @@ import {
   SOURCE_ENDED,
   type TransferEngine,
 } from '@zerocopy/core-syscalls/internals';
-import { type Extent, extentAt } from './extents.js';
+import { type Extent, extentAt, zerosIn } from './extents.js';
 
 const { EACCES, EAGAIN, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
 const { F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
@@ -240,8 +248,12 @@ export class CopyEngine implements TransferEngine {
   }
 
   #writeAll(buffer: Buffer, from: number, to: number, resume: Resume): void {
+    const looks = this.#options.sparse && !libcStatus().available;
+    const { hole, end } = looks ? zerosIn(buffer, from, to) : { hole: false, end: to };
+    if (hole && end === to) return this.#moved(to, resume);
+    if (hole) return this.#writeAll(buffer, end, to, resume);
     const at = this.#position + from;
-    write(this.#options.destination, buffer, from, to - from, at, (error, written) => {
+    write(this.#options.destination, buffer, from, end - from, at, (error, written) => {
       if (error) {
         this.#position += from;
         resume(error, from);

@@ -26,6 +26,19 @@ export function extentAt(fd: number, position: number, size: number, callback: (
   });
 }
 
+const PAGE = 4096;
+const ZEROS = Buffer.alloc(PAGE);
+
+/** For where lseek cannot be called: pages of zeros, which may have been holes, and what is between them. */
+export function zerosIn(buffer: Buffer, from: number, to: number): Extent {
+  const isZero = (at: number): boolean =>
+    ZEROS.compare(buffer, at, Math.min(at + PAGE, to), 0, Math.min(PAGE, to - at)) === 0;
+  const hole = isZero(from);
+  let end = from;
+  while (end < to && isZero(end) === hole) end += PAGE;
+  return { hole, end: Math.min(end, to) };
+}
+
 function seek(fd: number, position: number, whence: number, callback: (result: number) => void): void {
   runOffThread(
     (done) => syscalls.lseekAsync(fd, position, whence, done),
