@@ -40,7 +40,7 @@ export class StreamSource implements KernelSource {
       } else callback(null, bytes.subarray(0, size));
     } else if (stream.readableEnded) callback(null, null);
     // One that is not to close its file is not destroyed by what fails.
-    else if (stream.destroyed || stream.errored !== null) callback(stream.errored ?? closed('source'), null);
+    else if (stream.destroyed || stream.errored) callback(stream.errored ?? closed('source'), null);
     else this.#wakeUp = () => this.onReadable(size, callback);
   }
 
