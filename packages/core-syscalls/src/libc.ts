@@ -31,6 +31,8 @@ interface Loaded {
 const ENOSYS = os.errno.ENOSYS ?? 38;
 
 let loaded: Loaded | undefined;
+/** This thread's errno itself, where it can be had. */
+let errno: Int32Array | undefined;
 let status: LibcStatus | undefined;
 
 function load(): LibcStatus {
@@ -45,7 +47,9 @@ function load(): LibcStatus {
   }
   try {
     const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
-    loaded = { koffi, library: koffi.load(null) };
+    const library = koffi.load(null);
+    loaded = { koffi, library };
+    errno = errnoCell(koffi, library);
     return { available: true };
   } catch (error) {
     return {
@@ -59,6 +63,20 @@ function load(): LibcStatus {
 export function libcStatus(): LibcStatus {
   status ??= load();
   return status;
+}
+
+/**
+ * The memory of errno, to be read without a call. A garbage collection that comes between a failed call and the look at
+ * its errno leaves the errno of its own calls there (seen as EAGAIN with Node 26, as ENOMEM with Node 20): the fewer
+ * functions are entered in between, the fewer there are that it could come in.
+ */
+function errnoCell(koffi: typeof Koffi, library: Koffi.LibraryHandle): Int32Array | undefined {
+  try {
+    const location = library.func('void *__errno_location(void)'); // glibc and musl
+    return new Int32Array(koffi.view(location(), Int32Array.BYTES_PER_ELEMENT));
+  } catch {
+    return undefined;
+  }
 }
 
 /** The errno of the last failed call on this thread. */
@@ -132,7 +150,7 @@ function keepingArguments<Arguments extends Argument[]>(native: NativeFunction<A
 
 /** The kernel's convention from libc's: the result, or the negative errno. No object is made. */
 export function kernelResult(result: number): number {
-  return result < 0 ? -lastErrno() : result;
+  return result < 0 ? -(errno?.[0] ?? lastErrno()) : result;
 }
 
 /** {@link kernelResult} for the callback of an asynchronous call: koffi's errno is valid there (koffi 3.2 and later). */

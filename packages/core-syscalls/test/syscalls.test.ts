@@ -1,6 +1,8 @@
+import { once } from 'node:events';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { check, constants, libcStatus, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import test, { type ExecutionContext } from 'ava';
 
@@ -334,3 +336,19 @@ onLinux(
     closeSync(file);
   },
 );
+
+onLinux('each thread is told the errno of its own calls, however busy the garbage collectors are', async (t) => {
+  const worker = new Worker(new URL('./fixtures/errno.worker.js', import.meta.url));
+  const told = once(worker, 'message');
+  const fd = openSync('/dev/null', 'r');
+  let garbage: unknown[] = [];
+  let wrong = 0;
+  for (let n = 0; n < 100_000; n++) {
+    garbage.push(new Array(10).fill(n));
+    if (garbage.length > 10_000) garbage = [];
+    if (syscalls.lseek(fd, 0, 99) !== -constants.EINVAL) wrong++;
+  }
+  closeSync(fd);
+  t.is(wrong, 0);
+  t.deepEqual(await told, [0]);
+});
