@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify, stripVTControlCharacters } from 'node:util';
 import {
   type CapabilityReport,
+  disabledFeatures,
   feature,
   featureNames,
   formatReport,
@@ -88,6 +89,11 @@ onLinux('ZEROCOPY_DISABLE=all, a list, and a name that is none', async (t) => {
   t.false(wrong.report.features.tee.available);
   t.true(wrong.report.features.sendfile.available);
   t.regex(wrong.text, /sendfiel/);
+});
+
+onLinux('what is turned off here, if anything is, is turned off in the report', (t) => {
+  const off = featureNames.filter((name) => feature(name).reason === 'disabled by ZEROCOPY_DISABLE');
+  t.deepEqual([...disabledFeatures()].sort(), off.sort());
 });
 
 test('on another platform, on another architecture and without koffi, everything imports and says why', async (t) => {
