@@ -100,7 +100,7 @@ export class SpliceWriteStream extends WriteStream {
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: WriteCallback): void {
-    if (chunk.length === 0) callback();
+    if (chunk.length === 0 && this.#route !== undefined) callback();
     else this.#whenOrdinary('the stream was written to', () => super._write(chunk, encoding, this.#telling(callback)));
   }
 
