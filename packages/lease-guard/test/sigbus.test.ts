@@ -203,7 +203,7 @@ trapTest('an architecture for which there is no handler: it says which', async (
     for (const call of [installSigbusTrap, () => guardMapping(65536, 65536)]) {
       try { call(); } catch (error) { console.log(error.code, error.message); }
     }
-    console.log(guardMapping(65536, 65536, { trap: false }).trapCount);`;
+    console.log(String(guardMapping(65536, 65536, { trap: false }).trapCount));`;
   const { stdout, stderr } = await runProgram(process.execPath, ['--input-type=module', '-e', code]);
   const refused =
     'ERR_ZEROCOPY_UNAVAILABLE the SIGBUS trap is not available: there is no handler for the architecture loong64';
