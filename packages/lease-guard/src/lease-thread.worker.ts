@@ -43,6 +43,11 @@ for (const signal of [LEASE_SIGNAL, SIGIO]) {
 // A signal that is not blocked here would end the process.
 check(syscalls.pthreadSigmask(SIG_BLOCK, signals, null), 'pthread_sigmask');
 
+// Once for nothing: koffi aborts the process if the thread is terminated while it binds a function, and from here on
+// whoever has started it may do so.
+syscalls.sigtimedwait(signals, Buffer.alloc(syscalls.SIGINFO_SIZE), new BigInt64Array(2));
+syscalls.fcntl(-1, F_GETLEASE, 0);
+
 const tell = (message: FromThread): void => port.postMessage(message);
 tell({ kind: 'ready', threadId: check(syscalls.gettid(), 'gettid') });
 

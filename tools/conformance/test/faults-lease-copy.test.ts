@@ -26,7 +26,7 @@ test.before(async () => void (await readFile(new URL(import.meta.url))));
 
 for (const fault of faults) {
   kernelTest(`${describeFault(fault)} while the bytes are read: every one is in the copy`, async (t) => {
-    const { complaint, call, error } = await leaseThreadUnder('copied', content, 7, fault);
+    const { complaint, call, error } = await leaseThreadUnder('copied', content, 9, fault);
     t.is(complaint, undefined);
     t.is(error, undefined);
     t.is(call, 'process_vm_readv', 'it was met');

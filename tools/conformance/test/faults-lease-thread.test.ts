@@ -20,15 +20,15 @@ const failing = (code: string, times = 1): Fault => ({ kind: 'errno', code, time
 const threadTrials: readonly (readonly [scene: LeaseScene, at: number, call: string, fault: Fault])[] = [
   // The signal would have ended the process.
   ['released', 1, 'pthread_sigmask', failing('EINVAL')],
-  ['released', 5, 'fcntl', failing('EAGAIN', 20)],
+  ['released', 7, 'fcntl', failing('EAGAIN', 20)],
   // There was no copy, no trap, and the lease was given up.
-  ['copied', 5, 'mmap', failing('ENOMEM')],
+  ['copied', 7, 'mmap', failing('ENOMEM')],
   // A copy of one byte.
-  ['copied', 7, 'process_vm_readv', { kind: 'short' }],
-  ['copied', 7, 'process_vm_readv', failing('EPERM')],
-  ['copied', 8, 'mremap', failing('ENOMEM')],
+  ['copied', 9, 'process_vm_readv', { kind: 'short' }],
+  ['copied', 9, 'process_vm_readv', failing('EPERM')],
+  ['copied', 10, 'mremap', failing('ENOMEM')],
   // The thread ended, and nobody answered.
-  ['told', 5, 'fs.readFileSync', failing('EMFILE')],
+  ['told', 7, 'fs.readFileSync', failing('EMFILE')],
 ];
 
 for (const [scene, at, call, fault] of threadTrials) {
