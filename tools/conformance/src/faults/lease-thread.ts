@@ -179,6 +179,7 @@ export async function exhaustLeaseThread(
   await leaseThreadUnder(scene, content, 0, undefined);
   const { calls, complaint, error } = await leaseThreadUnder(scene, content, 0, undefined);
   if (complaint !== undefined || error !== undefined) throw new Error(`undisturbed: ${complaint ?? error?.message}`);
+  if (calls === 0) throw new Error('there was a thread that answers for leases already');
   const trials: ThreadTrial[] = [];
   for (let at = 1; at <= Math.min(calls, firstCalls); at++) {
     for (const fault of faults) if (choose(at, fault)) trials.push(await leaseThreadUnder(scene, content, at, fault));

@@ -23,26 +23,6 @@ const content = pattern(Number(values.size));
 const firstCalls = Number(values.calls);
 const table = new Table({ head: ['traffic', 'trials', 'not reached', 'same bytes', 'clear error', 'wrong'] });
 let wrong = 0;
-for (const traffic of allTraffic) {
-  if (values.only !== undefined && !traffic.name.includes(values.only)) continue;
-  const trials = await exhaust(traffic, {
-    content,
-    firstCalls,
-    patience: Number(values.patience),
-    pooled: () => 2 * pipePoolStats().idle,
-    onTrial({ at, fault, call, complaint }) {
-      if (complaint !== undefined)
-        console.log(`✖ ${traffic.name}: ${describeFault(fault)} at call ${at} (${call}): ${complaint}`);
-    },
-  });
-  const bad = trials.filter(({ complaint }) => complaint !== undefined);
-  const good = trials.filter(({ complaint, call }) => complaint === undefined && call !== undefined);
-  const clear = good.filter(({ deliveries }) => deliveries.some(({ error }) => error !== undefined));
-  const missed = trials.filter(({ complaint, call }) => complaint === undefined && call === undefined);
-  table.push([traffic.name, trials.length, missed.length, good.length - clear.length, clear.length, bad.length]);
-  wrong += bad.length;
-}
-
 interface OtherTrial {
   readonly at: number;
   readonly fault: Fault | undefined;
@@ -76,6 +56,7 @@ const others: Readonly<Record<string, () => Promise<readonly (OtherTrial & { rea
     ),
 };
 
+// First: a thread that some traffic has left alive would not be tried.
 for (const [name, run] of Object.entries(others)) {
   if (values.only !== undefined && !name.includes(values.only)) continue;
   const trials = await run();
@@ -87,6 +68,25 @@ for (const [name, run] of Object.entries(others)) {
   const clear = good.filter((trial) => trial.clear);
   const missed = trials.length - bad.length - good.length;
   table.push([name, trials.length, missed, good.length - clear.length, clear.length, bad.length]);
+  wrong += bad.length;
+}
+for (const traffic of allTraffic) {
+  if (values.only !== undefined && !traffic.name.includes(values.only)) continue;
+  const trials = await exhaust(traffic, {
+    content,
+    firstCalls,
+    patience: Number(values.patience),
+    pooled: () => 2 * pipePoolStats().idle,
+    onTrial({ at, fault, call, complaint }) {
+      if (complaint !== undefined)
+        console.log(`✖ ${traffic.name}: ${describeFault(fault)} at call ${at} (${call}): ${complaint}`);
+    },
+  });
+  const bad = trials.filter(({ complaint }) => complaint !== undefined);
+  const good = trials.filter(({ complaint, call }) => complaint === undefined && call !== undefined);
+  const clear = good.filter(({ deliveries }) => deliveries.some(({ error }) => error !== undefined));
+  const missed = trials.filter(({ complaint, call }) => complaint === undefined && call === undefined);
+  table.push([traffic.name, trials.length, missed.length, good.length - clear.length, clear.length, bad.length]);
   wrong += bad.length;
 }
 console.log(table.toString());
