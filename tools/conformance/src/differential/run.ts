@@ -136,9 +136,13 @@ export function listeners(emitter: EventEmitter, events: readonly string[]): Rec
   return counts;
 }
 
-/** Destroys a stream, and waits until it has closed what it holds. */
+/** Milliseconds. */
+const CLOSING = 2000;
+
+/** Destroys a stream, and waits until it has closed what it holds: some of Node's that could not be opened never do. */
 export async function closeStream(stream: Readable | Writable): Promise<void> {
   stream.on('error', () => {});
   stream.destroy();
-  while (!stream.closed) await new Promise(setImmediate);
+  const deadline = performance.now() + CLOSING;
+  while (!stream.closed && performance.now() < deadline) await new Promise(setImmediate);
 }
