@@ -124,6 +124,14 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
     written = Buffer.concat([written, chunk]);
     destination.write(chunk);
   };
+  /** What is held back of a stream that could not be opened is written to no descriptor, and that throws. */
+  const attempt = (act: () => unknown): void => {
+    try {
+      act();
+    } catch (error) {
+      journal.note('destination', `throws ${codeOf(error)}`);
+    }
+  };
   const controller = new AbortController();
   const perform = (action: UploadAction): void => {
     switch (action.do) {
@@ -175,13 +183,13 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
         another.pipe(destination, { end: false });
         break;
       case 'end destination':
-        destination.end();
+        attempt(() => destination.end());
         break;
       case 'cork':
         destination.cork();
         break;
       case 'uncork':
-        destination.uncork();
+        attempt(() => destination.uncork());
         break;
     }
   };
