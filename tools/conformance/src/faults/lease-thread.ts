@@ -52,7 +52,7 @@ function preloadLeaseThreads(): void {
 /** Milliseconds that the first thread outlives its last lease. Each further one stays twice as long: not here. */
 const LINGER = 100;
 
-function hurryTimers(): void {
+export function hurryTimers(): void {
   const native = globalThis.setTimeout;
   const hurried = (callback: () => void, delay?: number, ...args: []): NodeJS.Timeout =>
     native(callback, calledByPackage() ? Math.min(delay ?? 0, LINGER) : delay, ...args);

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import Table from 'cli-table3';
+import { hurryTimers } from '../faults/lease-thread.js';
 import { Canaries } from './canaries.js';
 import type { HungryReport } from './hungry.js';
 import { FORBIDDABLE, sandboxRefusal } from './sandbox.js';
@@ -20,6 +21,7 @@ const run = promisify(execFile);
 const { values } = parseArgs({
   options: { only: { type: 'string' }, rounds: { type: 'string', default: '20' } },
 });
+hurryTimers(); // a thread of leases that lives on has descriptors
 const directory = mkdtempSync(join(tmpdir(), 'zerocopy-theft-'));
 const canaries = new Canaries(join(directory, 'canaries'));
 const table = new Table({
