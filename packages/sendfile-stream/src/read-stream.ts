@@ -444,7 +444,7 @@ export class SendfileReadStream extends ReadStream {
     this.#failed = true;
     const lease = this.#lease;
     this.#lease = undefined;
-    lease?.release().catch(() => {});
+    lease?.release().catch(() => {}); // `error` is what there is to tell
     this.emit('error', error);
   }
 

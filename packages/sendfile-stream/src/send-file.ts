@@ -389,6 +389,7 @@ function withinPromise(message: OutgoingMessage, range: SendRange | undefined): 
 
 function copySource(file: OpenSource, range: SendRange | undefined, { start, end }: SendFileOptions): CopySource {
   const { fd } = file;
+  // By then the transfer has been told as aborted, and nobody waits for the close.
   const held = { hold: () => file.hold(), release: () => void file.release()?.catch(() => {}) };
   if (range !== undefined) return { ...range, promised: true, ...held };
   const position = start ?? null;

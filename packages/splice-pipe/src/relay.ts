@@ -142,8 +142,8 @@ export class Relay {
       onEnd: (error, result) => {
         this.#sourceEnded = engine.ended;
         const side = engine.failed === 'source' ? taken : destination;
-        const closed = error?.code === 'EBADF' && side.descriptor() < 0;
-        const lost = error === null ? undefined : (this.#lost ?? (closed ? this.#closedBy(engine.failed) : undefined));
+        const isClosed = error?.code === 'EBADF' && side.descriptor() < 0;
+        const lost = error === null ? undefined : (this.#lost ?? (isClosed ? this.#closedBy(engine.failed) : undefined));
         this.#end(lost === undefined ? error : transferError(lost, result.bytes), result, engine.failed);
       },
     });
