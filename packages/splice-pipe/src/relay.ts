@@ -143,7 +143,8 @@ export class Relay {
         this.#sourceEnded = engine.ended;
         const side = engine.failed === 'source' ? taken : destination;
         const isClosed = error?.code === 'EBADF' && side.descriptor() < 0;
-        const lost = error === null ? undefined : (this.#lost ?? (isClosed ? this.#closedBy(engine.failed) : undefined));
+        const lost =
+          error === null ? undefined : (this.#lost ?? (isClosed ? this.#closedBy(engine.failed) : undefined));
         this.#end(lost === undefined ? error : transferError(lost, result.bytes), result, engine.failed);
       },
     });
