@@ -16,14 +16,14 @@ import {
   type TransferMethod,
 } from '@zerocopy/core-syscalls';
 import {
-  COLD,
+  NOT_RESIDENT,
   OwnedDescriptor,
   type Resume,
   readRetrying,
   runOffThread,
   SOURCE_ENDED,
   type TransferEngine,
-} from '@zerocopy/core-syscalls/internals';
+} from '@zerocopy/transfer';
 import { type Extent, extentAt, zerosIn } from './extents.js';
 
 const { EACCES, EAGAIN, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
@@ -88,7 +88,7 @@ export class CopyEngine implements TransferEngine {
 
   /** Every one of these calls may wait for a disk. */
   attempt(): number {
-    return COLD;
+    return NOT_RESIDENT;
   }
 
   wait(): never {

@@ -3,15 +3,8 @@ import { close, fchmod, fstatSync, ftruncate, open, type Stats, unlink } from 'n
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { constants, feature, SyscallError, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
-import {
-  abortError,
-  closeUnwritten,
-  readOptions,
-  runOffThread,
-  Transfer,
-  transferError,
-  uninterruptedAsync,
-} from '@zerocopy/core-syscalls/internals';
+import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
+import { abortError, closeQuietly, readOptions, runOffThread, Transfer, transferError } from '@zerocopy/transfer';
 import { CopyEngine } from './copy-engine.js';
 import { validateCopyArguments } from './options.js';
 
@@ -71,7 +64,7 @@ export async function copyFile(source: Path, destination: Path, given: CopyFileO
       throw error;
     }
   } finally {
-    closeUnwritten(from); // there is nothing to wait for
+    closeQuietly(from); // there is nothing to wait for
   }
 }
 

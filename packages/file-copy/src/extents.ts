@@ -1,6 +1,6 @@
 /** Where a file has data, and where it has holes: lseek(2), SEEK_DATA and SEEK_HOLE, since Linux 3.1. */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { runOffThread } from '@zerocopy/core-syscalls/internals';
+import { runOffThread } from '@zerocopy/transfer';
 
 const { EINTR, ENXIO, SEEK_DATA, SEEK_HOLE } = constants;
 

@@ -1,6 +1,6 @@
 /** Mappings that another process may cut short: what is done so that nobody dies of it, and how to know. */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { readOptions } from '@zerocopy/core-syscalls/internals';
+import { readOptions } from '@zerocopy/transfer';
 import type { Lease } from './lease.js';
 import { validateGuardOptions, validateSpan } from './options.js';
 import { type TrapRow, trapRange } from './trap.js';

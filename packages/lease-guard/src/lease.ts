@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events';
 import { constants as fs } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { constants, feature, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { readOptions } from '@zerocopy/core-syscalls/internals';
+import { readOptions } from '@zerocopy/transfer';
 import { leaseThread, leaveThread } from './lease-thread.js';
 import { validateLeaseArguments } from './options.js';
 import {

@@ -7,7 +7,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { check, constants, feature, syscalls } from '@zerocopy/core-syscalls';
-import { memoryAt, untilMoved } from '@zerocopy/core-syscalls/internals';
+import { memoryAt, untilMoved } from '@zerocopy/core-syscalls/native';
 import { machineCode } from './machine-code.js';
 
 const { MAP_ANONYMOUS, MAP_PRIVATE, MFD_CLOEXEC, PROT_EXEC, PROT_READ, PROT_WRITE } = constants;

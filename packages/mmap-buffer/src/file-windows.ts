@@ -5,8 +5,9 @@
  */
 import { fstatSync } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { OwnedDescriptor, readRetrying, runOffThread, uninterruptedAsync } from '@zerocopy/core-syscalls/internals';
+import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
+import { OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
 import { Region } from './region.js';
 
 const { EACCES, EFAULT, ENODEV, ENOSYS, EPERM, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;

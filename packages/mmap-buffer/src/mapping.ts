@@ -9,8 +9,8 @@
  */
 import { fstatSync } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { closeUnwritten } from '@zerocopy/core-syscalls/internals';
 import { guardMapping, type Lease, type MappingGuard } from '@zerocopy/lease-guard';
+import { closeQuietly } from '@zerocopy/transfer';
 import { Region, wholePages } from './region.js';
 
 const { MADV_HUGEPAGE, MAP_PRIVATE, MAP_SHARED } = constants;
@@ -27,7 +27,7 @@ export interface HeldLease {
 export function endLease({ lease, fd }: HeldLease): void {
   // At once. What it promises is that its file is closed, and that is ours; with it ends a lease that could not be given up.
   lease.release().catch(() => {});
-  closeUnwritten(fd);
+  closeQuietly(fd);
 }
 
 export interface MappingOptions {
@@ -189,7 +189,7 @@ export class Mapping {
   }
 
   #letGo(): void {
-    if (--this.#descriptorHolds === 0) closeUnwritten(this.fd);
+    if (--this.#descriptorHolds === 0) closeQuietly(this.fd);
   }
 
   #end(): void {

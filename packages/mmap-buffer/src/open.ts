@@ -3,8 +3,8 @@ import { fstatSync, open, openSync, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { constants, feature, SyscallError } from '@zerocopy/core-syscalls';
-import { closeUnwritten, readRetrying } from '@zerocopy/core-syscalls/internals';
 import { acquireLease } from '@zerocopy/lease-guard';
+import { closeQuietly, readRetrying } from '@zerocopy/transfer';
 import type { MapPlan } from './map-options.js';
 import { endLease, type HeldLease, Mapping } from './mapping.js';
 import { outOfRange } from './options.js';
@@ -128,7 +128,7 @@ async function takeLease(fd: number): Promise<HeldLease> {
   try {
     return { lease: await acquireLease(own, 'read'), fd: own };
   } catch (error) {
-    closeUnwritten(own);
+    closeQuietly(own);
     throw error;
   }
 }
@@ -166,7 +166,7 @@ export async function openMapping(plan: MapPlan): Promise<Mapping | Copied> {
   } finally {
     if (!(mapped instanceof Mapping)) {
       if (lease !== undefined) endLease(lease);
-      closeUnwritten(fd);
+      closeQuietly(fd);
     }
   }
 }
@@ -186,6 +186,6 @@ export function openMappingSync(plan: MapPlan): Mapping | Copied {
     }
     return step.value;
   } finally {
-    if (!(mapped instanceof Mapping)) closeUnwritten(fd);
+    if (!(mapped instanceof Mapping)) closeQuietly(fd);
   }
 }

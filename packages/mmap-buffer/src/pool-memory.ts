@@ -8,7 +8,8 @@
  */
 import { fstatSync, openSync } from 'node:fs';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { closeUnwritten, uninterrupted, untilMoved } from '@zerocopy/core-syscalls/internals';
+import { uninterrupted, untilMoved } from '@zerocopy/core-syscalls/native';
+import { closeQuietly } from '@zerocopy/transfer';
 import { HolderLocks } from './holder-locks.js';
 import { Region, wholePages } from './region.js';
 
@@ -133,7 +134,7 @@ export class PoolMemory {
       this.#holder = this.#attach();
     } catch (error) {
       this.#region.disown();
-      for (const fd of opened) closeUnwritten(fd);
+      for (const fd of opened) closeQuietly(fd);
       throw error;
     }
   }
@@ -240,8 +241,8 @@ export class PoolMemory {
     } finally {
       // Whatever happens, the kernel gives up the lock, and with it what was held.
       this.#buffers.length = 0;
-      closeUnwritten(this.#lockFd);
-      closeUnwritten(this.fd);
+      closeQuietly(this.#lockFd);
+      closeQuietly(this.fd);
       try {
         this.#region.placeZeros(0);
       } finally {

@@ -10,7 +10,7 @@
  *                      └────────────────────────┘
  */
 import { check, constants, type ErrorContext, syscalls } from '@zerocopy/core-syscalls';
-import { memoryAt } from '@zerocopy/core-syscalls/internals';
+import { memoryAt } from '@zerocopy/core-syscalls/native';
 import { MAX_VIEW } from './view.js';
 
 const { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE } = constants;

@@ -2,7 +2,8 @@
 import { ftruncate, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { runOffThread, uninterruptedAsync } from '@zerocopy/core-syscalls/internals';
+import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
+import { runOffThread } from '@zerocopy/transfer';
 import { tellAlso } from './tell-also.js';
 
 const { ENOSYS, EOPNOTSUPP, FALLOC_FL_KEEP_SIZE } = constants;

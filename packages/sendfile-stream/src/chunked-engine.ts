@@ -7,7 +7,7 @@
  * the transfer may fail, but not stop.
  */
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { FULL, type Resume, type TransferEngine } from '@zerocopy/core-syscalls/internals';
+import { type Resume, type TransferEngine, WOULD_BLOCK } from '@zerocopy/transfer';
 
 const CHUNK_SIZE = 1024 * 1024;
 const CRLF = '\r\n';
@@ -68,7 +68,7 @@ export class ChunkedEngine implements TransferEngine {
 
   attempt(count: number): number {
     const left = this.#left(count);
-    if (left === 0) return FULL; // the next chunk's line goes by the stream
+    if (left === 0) return WOULD_BLOCK; // the next chunk's line goes by the stream
     const result = this.#inner.attempt(left);
     if (result > 0) this.#chunks.moved += result;
     return result;

@@ -2,7 +2,7 @@
 import { finished, type Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { TransferError, type TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, isOutgoingMessage, readRetrying, transferError } from '@zerocopy/core-syscalls/internals';
+import { abortError, isOutgoingMessage, readRetrying, transferError } from '@zerocopy/transfer';
 import { connectionClosed, endedEarly } from './kernel-send.js';
 
 const readAsync = promisify(readRetrying);

@@ -14,7 +14,7 @@ import {
   isWritePatched,
   socketDescriptor,
   socketOfMessage,
-} from '@zerocopy/core-syscalls/internals';
+} from '@zerocopy/transfer';
 
 /** A stream whose bytes leave, in order, on a plain socket. */
 export interface SocketDestination {

@@ -2,14 +2,14 @@
 import { write } from 'node:fs';
 import { constants, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
 import {
-  COLD,
+  NOT_RESIDENT,
   type OwnedDescriptor,
   type Resume,
   readRetrying,
   SOURCE_ENDED,
   Transfer,
   type TransferEngine,
-} from '@zerocopy/core-syscalls/internals';
+} from '@zerocopy/transfer';
 import { endedEarly, type KernelSendOptions, type Send, type SendOutcome } from './kernel-send.js';
 import { sendfileOffThread } from './offload.js';
 
@@ -36,7 +36,7 @@ export class FileSendfileEngine implements TransferEngine {
   }
 
   attempt(): number {
-    return COLD;
+    return NOT_RESIDENT;
   }
 
   wait(count: number, resume: Resume): void {

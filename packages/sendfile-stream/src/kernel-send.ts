@@ -8,14 +8,14 @@ import type { TransferMethod, TransferResult } from '@zerocopy/core-syscalls';
 import {
   bodyFraming,
   isOutgoingMessage,
-  requestWriteTurn,
+  requestWriteSlot,
+  type SlotRequest,
   Transfer,
   type TransferEngine,
   TransferError,
-  type TurnRequest,
   transferError,
-  type WriteTurn,
-} from '@zerocopy/core-syscalls/internals';
+  type WriteSlot,
+} from '@zerocopy/transfer';
 import { ChunkedEngine, Chunks } from './chunked-engine.js';
 import type { SocketDestination } from './destination.js';
 import { SendfileEngine } from './sendfile-engine.js';
@@ -85,8 +85,8 @@ const CONNECTION_CODES: ReadonlySet<string> = new Set([
 
 export class KernelSend implements Send {
   readonly #options: KernelSendOptions;
-  #request: TurnRequest | undefined;
-  #turn: WriteTurn | undefined;
+  #request: SlotRequest | undefined;
+  #turn: WriteSlot | undefined;
   #transfer: Transfer | undefined;
   /** The framing of an HTTP message that is sent in chunks. */
   #chunks: Chunks | undefined;
@@ -101,7 +101,7 @@ export class KernelSend implements Send {
   /** Asks for the turn. It may come, and all of it be over, before this returns. */
   start(): void {
     const { destination } = this.#options;
-    this.#request = requestWriteTurn(destination.stream, destination.socket, {
+    this.#request = requestWriteSlot(destination.stream, destination.socket, {
       begin: (turn) => this.#begin(turn),
       dropped: () => this.#end({ kind: 'dropped', result: nothing() }),
       lost: (error) => this.#onLost(error),
@@ -152,7 +152,7 @@ export class KernelSend implements Send {
     }
   }
 
-  #begin(turn: WriteTurn): void {
+  #begin(turn: WriteSlot): void {
     const { range, signal, onProgress, onMoved, detail } = this.#options;
     const { stream } = this.#options.destination;
     this.#turn = turn;
@@ -187,7 +187,7 @@ export class KernelSend implements Send {
   }
 
   #onTransferEnd(error: TransferError | null, result: TransferResult): void {
-    const turn = this.#turn as WriteTurn;
+    const turn = this.#turn as WriteSlot;
     const { socket } = this.#options.destination;
     // Destroyed, and its 'close' still to come: the reason is the socket's, not that of the call that missed it.
     if (error !== null && CONNECTION_CODES.has(error.code) && socket.destroyed) this.#lost ??= socket.errored ?? null;
@@ -209,7 +209,7 @@ export class KernelSend implements Send {
     }
   }
 
-  #endTurn(turn: WriteTurn): void {
+  #endTurn(turn: WriteSlot): void {
     const closing = this.#chunks?.closing ?? '';
     if (closing === '') turn.end();
     else turn.write(Buffer.from(closing, 'latin1'), (error) => turn.end(error));

@@ -1,6 +1,6 @@
 /** sendfile on libuv's thread pool, for cold ranges. */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { runOffThread } from '@zerocopy/core-syscalls/internals';
+import { runOffThread } from '@zerocopy/transfer';
 
 /** Bytes that are wanted from `position` on: those of this call, and of the next. */
 export interface ReadAhead {

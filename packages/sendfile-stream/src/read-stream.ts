@@ -18,7 +18,7 @@ import {
   isOutgoingMessage,
   OwnedDescriptor,
   PipedDestination,
-} from '@zerocopy/core-syscalls/internals';
+} from '@zerocopy/transfer';
 import { cachedFs } from './cached-open.js';
 import {
   announce,

@@ -19,7 +19,7 @@ import {
   TransferError,
   transferError,
   whileUncorked,
-} from '@zerocopy/core-syscalls/internals';
+} from '@zerocopy/transfer';
 import { closeAtOnce, openCached } from './cached-open.js';
 import { type CopySource, copyToStream } from './copy.js';
 import { announce, type Resolution, resolveDestination, type SocketDestination } from './destination.js';

@@ -1,14 +1,14 @@
 /** The attempt and the waits of sendfile(2) into a socket, and the copying that takes over where it is refused. */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
-  COLD,
-  FULL,
+  NOT_RESIDENT,
   OwnedDescriptor,
   type Resume,
   readRetrying,
   SOURCE_ENDED,
-  type WriteTurn,
-} from '@zerocopy/core-syscalls/internals';
+  WOULD_BLOCK,
+  type WriteSlot,
+} from '@zerocopy/transfer';
 import { type CarryingEngine, withPrefix } from './chunked-engine.js';
 import { sendfileOffThread } from './offload.js';
 import { ResidencyGate } from './residency.js';
@@ -30,7 +30,7 @@ const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -E
 export class SendfileEngine implements CarryingEngine {
   readonly method = 'sendfile';
   readonly syscall = 'sendfile';
-  readonly #turn: WriteTurn;
+  readonly #turn: WriteSlot;
   readonly #fd: number;
   readonly #gate: ResidencyGate;
   #position: number;
@@ -45,7 +45,7 @@ export class SendfileEngine implements CarryingEngine {
   #prefix = '';
 
   /** @param position where to start, in bytes. */
-  constructor(turn: WriteTurn, fd: number, position: number) {
+  constructor(turn: WriteSlot, fd: number, position: number) {
     this.#turn = turn;
     this.#fd = fd;
     this.#position = position;
@@ -59,14 +59,14 @@ export class SendfileEngine implements CarryingEngine {
   attempt(count: number): number {
     const socket = this.#turn.descriptor();
     if (socket < 0) return -EBADF;
-    if (this.#carryIsCold) return COLD;
-    if (this.#read !== undefined) return FULL;
+    if (this.#carryIsCold) return NOT_RESIDENT;
+    if (this.#read !== undefined) return WOULD_BLOCK;
     if (this.#full) {
       this.#full = false;
-      return FULL;
+      return WOULD_BLOCK;
     }
     const warm = this.#gate.warm(this.#position, count);
-    if (warm === 0) return COLD;
+    if (warm === 0) return NOT_RESIDENT;
     const result = syscalls.sendfile(socket, this.#fd, this.#position, warm);
     if (result > 0) {
       this.#advance(result);
@@ -179,7 +179,7 @@ export class CopyEngine implements CarryingEngine {
   readonly method = 'copy';
   readonly syscall = 'read';
   readonly reason: string;
-  readonly #turn: WriteTurn;
+  readonly #turn: WriteSlot;
   readonly #fd: number;
   #position: number;
   #buffer: Buffer | undefined;
@@ -189,7 +189,7 @@ export class CopyEngine implements CarryingEngine {
   #prefix = '';
   inStream = 0;
 
-  constructor(turn: WriteTurn, fd: number, position: number, reason: string) {
+  constructor(turn: WriteSlot, fd: number, position: number, reason: string) {
     this.#turn = turn;
     this.#fd = fd;
     this.#position = position;
@@ -197,7 +197,7 @@ export class CopyEngine implements CarryingEngine {
   }
 
   attempt(): number {
-    return this.#read === undefined ? COLD : FULL;
+    return this.#read === undefined ? NOT_RESIDENT : WOULD_BLOCK;
   }
 
   /** A read is waited for, whatever happens; a write, which may take as long as the receiver likes, can be left. */

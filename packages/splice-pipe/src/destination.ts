@@ -2,13 +2,7 @@
 import { write } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import {
-  hasPlainQueue,
-  isEncrypted,
-  runOffThread,
-  socketDescriptor,
-  type WriteTurn,
-} from '@zerocopy/core-syscalls/internals';
+import { hasPlainQueue, isEncrypted, runOffThread, socketDescriptor, type WriteSlot } from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 
 const { SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
@@ -46,9 +40,9 @@ export function refusalOfDestination(socket: Socket): string | undefined {
 
 export class SocketDestination implements KernelDestination {
   readonly mayBlock = false;
-  readonly #turn: WriteTurn;
+  readonly #turn: WriteSlot;
 
-  constructor(turn: WriteTurn) {
+  constructor(turn: WriteSlot) {
     this.#turn = turn;
   }
 

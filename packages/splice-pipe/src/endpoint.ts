@@ -4,7 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { Readable, Writable } from 'node:stream';
 import { descriptorOf, feature, libcStatus } from '@zerocopy/core-syscalls';
-import { isSocket, OwnedDescriptor, socketOver, transferError } from '@zerocopy/core-syscalls/internals';
+import { isSocket, OwnedDescriptor, socketOver, transferError } from '@zerocopy/transfer';
 import { isAppending, kindOf } from './descriptor-kind.js';
 import { FileDestination, type KernelDestination, refusalOfDestination } from './destination.js';
 import { invalidArgument } from './options.js';

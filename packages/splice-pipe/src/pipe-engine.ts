@@ -5,13 +5,13 @@
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
-  COLD,
-  FULL,
+  NOT_RESIDENT,
   OwnedDescriptor,
   type Resume,
   SOURCE_ENDED,
   type TransferEngine,
-} from '@zerocopy/core-syscalls/internals';
+  WOULD_BLOCK,
+} from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import type { KernelSource } from './source.js';
 import {
@@ -57,7 +57,7 @@ export class PipeEngine implements TransferEngine {
   }
 
   attempt(count: number): number {
-    if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? COLD : FULL);
+    if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? NOT_RESIDENT : WOULD_BLOCK);
     if (this.#ended) return 0;
     const from = this.#source.descriptor();
     const to = this.#destination.descriptor();
@@ -65,9 +65,9 @@ export class PipeEngine implements TransferEngine {
       this.failed = from < 0 ? 'source' : 'destination';
       return -EBADF;
     }
-    if (this.reason !== undefined) return this.#block('source', FULL);
+    if (this.reason !== undefined) return this.#block('source', WOULD_BLOCK);
     // Off this thread only when there is something: a file is never waited for, and the end comes by the watcher.
-    if (this.#destination.mayBlock) return this.#heldIn(from) > 0 ? COLD : this.#block('source', FULL);
+    if (this.#destination.mayBlock) return this.#heldIn(from) > 0 ? NOT_RESIDENT : this.#block('source', WOULD_BLOCK);
     this.calls++;
     const result = syscalls.splice(from, null, to, null, count, SPLICE_FLAGS);
     if (result > 0) {
@@ -128,7 +128,7 @@ export class PipeEngine implements TransferEngine {
         resume(null, SOURCE_ENDED);
       } else {
         const answer = result === -EAGAIN ? result : this.#notSpliced(result);
-        if (answer === -EAGAIN || answer === -EINTR || answer === FULL) resume(null, 0);
+        if (answer === -EAGAIN || answer === -EINTR || answer === WOULD_BLOCK) resume(null, 0);
         else resume(new SyscallError(answer, 'write'), 0);
       }
     });
@@ -159,7 +159,7 @@ export class PipeEngine implements TransferEngine {
     if (result === -EINTR) return result;
     if (SPLICE_REFUSALS.has(result)) {
       this.reason = `splice was refused by the kernel (${new SyscallError(result, 'splice').code})`;
-      return this.#block('source', FULL);
+      return this.#block('source', WOULD_BLOCK);
     }
     this.failed = 'destination'; // a pipe does not fail under a read
     return result;

@@ -5,7 +5,8 @@
  *                 └──dirty──► closed ◄──a second without use──┘
  */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { OwnedDescriptor, pieceSize, systemLimits } from '@zerocopy/core-syscalls/internals';
+import { systemLimits } from '@zerocopy/core-syscalls/native';
+import { OwnedDescriptor, pieceSize } from '@zerocopy/transfer';
 
 const KiB = 1024;
 /** What a pipe holds unless more is asked for: sixteen pages. */

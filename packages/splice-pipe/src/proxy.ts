@@ -9,14 +9,7 @@
  */
 import type { Socket } from 'node:net';
 import { constants, libcStatus, syscalls, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
-import {
-  abortError,
-  isEncrypted,
-  isSocket,
-  readOptions,
-  socketDescriptor,
-  Transfer,
-} from '@zerocopy/core-syscalls/internals';
+import { abortError, isEncrypted, isSocket, readOptions, socketDescriptor, Transfer } from '@zerocopy/transfer';
 import { refusalOfDestination } from './destination.js';
 import { unavailable } from './endpoint.js';
 import { invalidArgument, timeoutOf, validateChoice, validateFunction, validateSignal } from './options.js';

@@ -9,7 +9,7 @@
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { isSocket, PipedDestination } from '@zerocopy/core-syscalls/internals';
+import { isSocket, PipedDestination } from '@zerocopy/transfer';
 import { refusalOfDestination } from './destination.js';
 import { unavailable } from './endpoint.js';
 import { invalidArgument } from './options.js';

@@ -9,7 +9,7 @@
  */
 import type { OnReadOpts, Socket, SocketConstructorOpts } from 'node:net';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { OwnedDescriptor, socketOver } from '@zerocopy/core-syscalls/internals';
+import { OwnedDescriptor, socketOver } from '@zerocopy/transfer';
 
 /** The most one wake-up brings, in bytes. */
 export const WATCH_SIZE_MAX: number = 64 * 1024;

@@ -9,13 +9,13 @@ import type { Socket } from 'node:net';
 import type { TransferResult } from '@zerocopy/core-syscalls';
 import {
   isSocket,
-  requestWriteTurn,
+  requestWriteSlot,
+  type SlotRequest,
   Transfer,
   TransferError,
-  type TurnRequest,
   transferError,
-  type WriteTurn,
-} from '@zerocopy/core-syscalls/internals';
+  type WriteSlot,
+} from '@zerocopy/transfer';
 import { type KernelDestination, SocketDestination } from './destination.js';
 import { PipeEngine } from './pipe-engine.js';
 import type { KernelSource } from './source.js';
@@ -50,8 +50,8 @@ const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0
 
 export class Relay {
   readonly #options: RelayOptions;
-  #request: TurnRequest | undefined;
-  #turn: WriteTurn | undefined;
+  #request: SlotRequest | undefined;
+  #turn: WriteSlot | undefined;
   #source: KernelSource | undefined;
   #engine: SpliceEngine | PipeEngine | undefined;
   #transfer: Transfer | undefined;
@@ -70,7 +70,7 @@ export class Relay {
       this.#begin(destination);
       return;
     }
-    this.#request = requestWriteTurn(destination, destination, {
+    this.#request = requestWriteSlot(destination, destination, {
       begin: (turn) => {
         this.#turn = turn;
         this.#begin(new SocketDestination(turn));

@@ -10,13 +10,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import {
-  isEncrypted,
-  isPausedByHttp,
-  isSocket,
-  socketDescriptor,
-  withoutBodyListener,
-} from '@zerocopy/core-syscalls/internals';
+import { isEncrypted, isPausedByHttp, isSocket, socketDescriptor, withoutBodyListener } from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type SourceEnd, unavailable } from './endpoint.js';
 import type { ReadableCallback } from './read-watcher.js';

@@ -10,7 +10,7 @@ import {
   type TakenSocket,
   TransferError,
   takeSocketForReading,
-} from '@zerocopy/core-syscalls/internals';
+} from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type ReadableCallback, ReadWatcher } from './read-watcher.js';
 

@@ -14,13 +14,13 @@
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
-  COLD,
-  FULL,
+  NOT_RESIDENT,
   type Resume,
   runOffThread,
   SOURCE_ENDED,
   type TransferEngine,
-} from '@zerocopy/core-syscalls/internals';
+  WOULD_BLOCK,
+} from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { acquirePipe, FILL_MIN, type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
 import { WATCH_SIZE_MAX } from './read-watcher.js';
@@ -116,7 +116,7 @@ export class SpliceEngine implements TransferEngine {
 
   attempt(count: number): number {
     // A write to a file is a call on another thread: stopped, the transfer waits for it.
-    if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? COLD : FULL);
+    if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? NOT_RESIDENT : WOULD_BLOCK);
     const pipe = this.#pipe;
     if (pipe === undefined || pipe.held === 0 || this.#topUp) {
       const filled = this.#fill(count);
@@ -188,13 +188,13 @@ export class SpliceEngine implements TransferEngine {
       return this.#sourceError;
     }
     if (this.#ended) return 0;
-    if (!this.#splicing || this.#sourceRefuses) return this.#block('source', FULL);
+    if (!this.#splicing || this.#sourceRefuses) return this.#block('source', WOULD_BLOCK);
     const pipe = this.#acquire();
     this.#withoutPipe = pipe === null;
-    if (pipe === null) return this.#block('source', FULL);
+    if (pipe === null) return this.#block('source', WOULD_BLOCK);
     if (this.#source.mayBlock) {
       this.#offThread = 'fill';
-      return COLD;
+      return NOT_RESIDENT;
     }
     const fd = this.#source.descriptor();
     if (fd < 0) {
@@ -224,7 +224,7 @@ export class SpliceEngine implements TransferEngine {
       this.#sourceRefuses = true;
       this.#refusal = `splice from the source was refused by the kernel (${new SyscallError(result, 'splice').code})`;
       if (pipe.held === 0) this.#releaseEmpty();
-      return this.#block('source', FULL);
+      return this.#block('source', WOULD_BLOCK);
     } else if (result !== -EINTR) {
       // A socket tells its error once, and looks ended afterwards: keep it until the pipe has been drained.
       this.#sourceError = result;
@@ -236,9 +236,9 @@ export class SpliceEngine implements TransferEngine {
   #drain(pipe: Pipe): number {
     if (this.#destination.mayBlock) {
       this.#offThread = 'drain';
-      return COLD;
+      return NOT_RESIDENT;
     }
-    if (this.#destinationRefuses) return this.#block('destination', FULL);
+    if (this.#destinationRefuses) return this.#block('destination', WOULD_BLOCK);
     const fd = this.#destination.descriptor();
     if (fd < 0) {
       this.failed = 'destination';
@@ -262,7 +262,7 @@ export class SpliceEngine implements TransferEngine {
     if (SPLICE_REFUSALS.has(result)) {
       this.#destinationRefuses = true;
       this.#refusal = `splice to the destination was refused by the kernel (${new SyscallError(result, 'splice').code})`;
-      return this.#block('destination', FULL);
+      return this.#block('destination', WOULD_BLOCK);
     }
     this.failed = 'destination';
     return result === 0 ? -EIO : result; // 0 out of a pipe that holds data (rule 16)
@@ -297,7 +297,7 @@ export class SpliceEngine implements TransferEngine {
       if (answer === -EAGAIN)
         this.#waitForSource(count, resume, false); // no file waits: this piece is copied
       else if (answer === 0) resume(null, SOURCE_ENDED);
-      else if (answer === FULL || answer === -EINTR) resume(null, 0);
+      else if (answer === WOULD_BLOCK || answer === -EINTR) resume(null, 0);
       else resume(new SyscallError(answer, 'splice'), 0);
     });
   }
@@ -314,7 +314,7 @@ export class SpliceEngine implements TransferEngine {
       const answer = this.#notDrained(result);
       if (answer === -EAGAIN)
         this.#carry(pipe, COPY_SIZE, resume); // no file waits: this piece is copied
-      else if (answer === FULL || answer === -EINTR) resume(null, 0);
+      else if (answer === WOULD_BLOCK || answer === -EINTR) resume(null, 0);
       else resume(new SyscallError(answer, 'write'), 0);
     });
   }

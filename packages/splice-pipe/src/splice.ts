@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, readOptions, Transfer, TransferError, transferError } from '@zerocopy/core-syscalls/internals';
+import { abortError, readOptions, Transfer, TransferError, transferError } from '@zerocopy/transfer';
 import {
   type DestinationEnd,
   holdErrors,

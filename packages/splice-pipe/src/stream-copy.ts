@@ -1,6 +1,6 @@
 /** Node's own way, for streams that the kernel cannot join: read and write, in the same loop as everything else. */
 import type { Readable, Writable } from 'node:stream';
-import { FULL, type Resume, SOURCE_ENDED, type TransferEngine } from '@zerocopy/core-syscalls/internals';
+import { type Resume, SOURCE_ENDED, type TransferEngine, WOULD_BLOCK } from '@zerocopy/transfer';
 import { StreamDestination, StreamSource } from './plain-streams.js';
 import type { Side } from './splice-engine.js';
 
@@ -25,7 +25,7 @@ export class StreamCopyEngine implements TransferEngine {
   }
 
   attempt(): number {
-    return FULL;
+    return WOULD_BLOCK;
   }
 
   wait(count: number, resume: Resume): void {

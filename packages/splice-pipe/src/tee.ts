@@ -17,17 +17,17 @@ import {
 } from '@zerocopy/core-syscalls';
 import {
   abortError,
-  FULL,
   isSocket,
   type Resume,
   readOptions,
-  requestWriteTurn,
+  requestWriteSlot,
   SOURCE_ENDED,
   Transfer,
   type TransferEngine,
   transferError,
-  type WriteTurn,
-} from '@zerocopy/core-syscalls/internals';
+  WOULD_BLOCK,
+  type WriteSlot,
+} from '@zerocopy/transfer';
 import { type KernelDestination, SocketDestination } from './destination.js';
 import {
   type DestinationEnd,
@@ -228,7 +228,7 @@ class TeeEngine implements TransferEngine {
 
   /** Everything happens in `wait`: a piece is through when the last branch has it. */
   attempt(): number {
-    return FULL;
+    return WOULD_BLOCK;
   }
 
   wait(count: number, resume: Resume): void {
@@ -540,7 +540,7 @@ async function branchOf(
   return branch;
 }
 
-function turnOf(socket: Socket, signal: AbortSignal | undefined): Promise<WriteTurn> {
+function turnOf(socket: Socket, signal: AbortSignal | undefined): Promise<WriteSlot> {
   return new Promise((resolve, reject) => {
     const settle = (done: () => void): void => {
       signal?.removeEventListener('abort', onAbort);
@@ -551,7 +551,7 @@ function turnOf(socket: Socket, signal: AbortSignal | undefined): Promise<WriteT
       settle(() => reject(abortError(signal as AbortSignal, 0)));
     };
     signal?.addEventListener('abort', onAbort); // first: the turn may come at once
-    const request = requestWriteTurn(socket, socket, {
+    const request = requestWriteSlot(socket, socket, {
       begin: (turn) => settle(() => resolve(turn)),
       dropped: () => settle(() => reject(closed('destination'))),
       lost: (error) => settle(() => reject(transferError(error ?? closed('destination'), 0))),

@@ -14,7 +14,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { SyscallError, type TransferMethod } from '@zerocopy/core-syscalls';
-import { isSocket, OwnedDescriptor } from '@zerocopy/core-syscalls/internals';
+import { isSocket, OwnedDescriptor } from '@zerocopy/transfer';
 import { isAppending, kindOf } from './descriptor-kind.js';
 import { FileDestination } from './destination.js';
 import { unavailable } from './endpoint.js';

@@ -189,7 +189,7 @@ kernelTest(
     const { once } = require('node:events');
     const net = require('node:net');
     (async () => {
-      const { wrapBindings } = await import('${import.meta.resolve('@zerocopy/core-syscalls/internals')}');
+      const { wrapBindings } = await import('${import.meta.resolve('@zerocopy/core-syscalls/native')}');
       const { constants, feature } = await import('${import.meta.resolve('@zerocopy/core-syscalls')}');
       const failing = [];
       wrapBindings((native, prototype) =>
@@ -245,7 +245,7 @@ kernelTest(
       require('node:module').syncBuiltinESMExports();
     }
     (async () => {
-      const { wrapBindings } = await import('${import.meta.resolve('@zerocopy/core-syscalls/internals')}');
+      const { wrapBindings } = await import('${import.meta.resolve('@zerocopy/core-syscalls/native')}');
       const { constants, feature, syscalls } = await import('${import.meta.resolve('@zerocopy/core-syscalls')}');
       let refusing = false;
       wrapBindings((native, prototype) => {

@@ -1,9 +1,9 @@
 /** What can be done with one path: it depends on the filesystem it is on. */
 import { constants as fs, openSync, statfsSync } from 'node:fs';
 import { constants } from '../constants.js';
+import { closeQuietly } from '../descriptors/close-quietly.js';
 import { SyscallError } from '../errors.js';
 import { libcStatus } from '../libc.js';
-import { closeUnwritten } from '../streams/close-unwritten.js';
 import * as syscalls from '../syscalls/index.js';
 import type { Feature } from './feature-names.js';
 import { feature } from './report.js';
@@ -81,7 +81,7 @@ export function probePath(path: string): PathReport {
   } catch (error) {
     report = nothing(path, (error as Error).message);
   }
-  closeUnwritten(fd);
+  closeQuietly(fd);
   return report;
 }
 

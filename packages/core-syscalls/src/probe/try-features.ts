@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { supportedAbi } from '../abi.js';
 import { constants } from '../constants.js';
+import { closeQuietly } from '../descriptors/close-quietly.js';
+import { OwnedDescriptor } from '../descriptors/descriptor.js';
 import { check } from '../errors.js';
-import { closeUnwritten } from '../streams/close-unwritten.js';
-import { OwnedDescriptor } from '../streams/descriptor.js';
 import * as syscalls from '../syscalls/index.js';
 import type { FeatureName } from './feature-names.js';
 
@@ -64,15 +64,15 @@ function temporaryFile(
   cleanup.add(() => rmSync(directory, { recursive: true, force: true }));
   const path = join(directory, 'file');
   const fd = openSync(path, fs.O_RDWR | fs.O_CREAT, 0o600);
-  if (state === 'closed') closeUnwritten(fd);
-  else cleanup.add(() => closeUnwritten(fd));
+  if (state === 'closed') closeQuietly(fd);
+  else cleanup.add(() => closeQuietly(fd));
   return { path, fd };
 }
 
 /** A file on a disk that this process can certainly read: its own executable. */
 function executable(cleanup: Cleanup, flags = 0): number {
   const fd = openSync(process.execPath, fs.O_RDONLY | flags);
-  cleanup.add(() => closeUnwritten(fd));
+  cleanup.add(() => closeQuietly(fd));
   return fd;
 }
 
@@ -147,7 +147,7 @@ const tries: Readonly<Record<FeatureName, Try>> = {
   lease(cleanup) {
     const { path } = temporaryFile(cleanup, 'closed'); // a read lease needs a file that nobody has open for writing
     const fd = openSync(path, fs.O_RDONLY);
-    cleanup.add(() => closeUnwritten(fd));
+    cleanup.add(() => closeQuietly(fd));
     const result = syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK);
     // EAGAIN: another thread was starting a child, which had the file open for writing until its exec.
     if (result === -constants.EAGAIN) return undefined;
@@ -176,7 +176,7 @@ const tries: Readonly<Record<FeatureName, Try>> = {
 
   openat2Cached(cleanup) {
     const path = process.execPath;
-    closeUnwritten(openSync(path, 'r')); // so that its directory entries are cached
+    closeQuietly(openSync(path, 'r')); // so that its directory entries are cached
     cleanup.descriptor(
       check(syscalls.openat2(constants.AT_FDCWD, path, O_CLOEXEC, 0, constants.RESOLVE_CACHED), 'openat2'),
     );
@@ -271,6 +271,6 @@ export function readKernelFile(path: string): string | undefined {
   } catch {
     return undefined; // sysfs answers EINVAL for what an interface does not have
   } finally {
-    closeUnwritten(fd);
+    closeQuietly(fd);
   }
 }

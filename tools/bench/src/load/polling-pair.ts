@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
-import { type TakenSocket, takeSocketForReading } from '@zerocopy/core-syscalls/internals';
+import { type TakenSocket, takeSocketForReading } from '@zerocopy/transfer';
 import { Patience, SILENCE_LIMIT_MS } from './patience.js';
 
 const { EAGAIN, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_TRUNC } = constants;

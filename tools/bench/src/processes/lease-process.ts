@@ -1,7 +1,7 @@
 /** Takes leases and guards mappings: what each operation costs. */
 import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
-import { memoryAt } from '@zerocopy/core-syscalls/internals';
+import { memoryAt } from '@zerocopy/core-syscalls/native';
 import { acquireLease, guardMapping, installSigbusTrap } from '@zerocopy/lease-guard';
 import { median, quantile } from 'simple-statistics';
 import { answerReports, answerTasks, tell } from './reporting.js';

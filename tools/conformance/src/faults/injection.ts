@@ -9,7 +9,7 @@
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { constants as os } from 'node:os';
-import { type NativeFunction, wrapBindings } from '@zerocopy/core-syscalls/internals';
+import { type NativeFunction, wrapBindings } from '@zerocopy/core-syscalls/native';
 import koffi from 'koffi';
 import { calledByPackage } from './caller.js';
 import { callName, countArgument, MADE_ANYWAY } from './calls.js';

@@ -6,7 +6,7 @@ import './install.js';
 import { closeSync, openSync, readFileSync, truncateSync } from 'node:fs';
 import { argv } from 'node:process';
 import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
-import { memoryAt } from '@zerocopy/core-syscalls/internals';
+import { memoryAt } from '@zerocopy/core-syscalls/native';
 import { guardMapping, installSigbusTrap } from '@zerocopy/lease-guard';
 import { type FaultPlan, withFaults } from './injection.js';
 

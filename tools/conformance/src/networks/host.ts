@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
 import net, { type Server, type Socket } from 'node:net';
-import { activeTransfers } from '@zerocopy/core-syscalls/internals';
 import { pipePoolStats } from '@zerocopy/splice-pipe';
+import { activeTransfers } from '@zerocopy/transfer';
 import { type CutOff, cutOffs, type Doomed, type Implementation } from './cut-off.js';
 import type { Message, Question } from './hosts.js';
 import { disableOffloads } from './offloads.js';

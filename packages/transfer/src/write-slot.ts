@@ -1,60 +1,59 @@
 /**
- * A turn in a socket's write queue.
+ * A slot in a socket's write queue.
  *
  * sendfile and splice go around everything that Node and libuv have queued. So they take their place in that queue:
  * a zero-length Buffer, tagged, is written to the destination like any chunk. Through an HTTP message's buffers and
  * the socket's own it travels in order; when it reaches the socket's `_write`, all earlier bytes are with the kernel,
- * and all later ones wait until the turn's end. Cork, drain, pipelining, keep-alive, 'finish', write errors and the
+ * and all later ones wait until the slot's end. Cork, drain, pipelining, keep-alive, 'finish', write errors and the
  * callbacks of other writes stay Node's.
  *
  *   requested ──► (connecting ──►) held ──► over
  *       └────────────── dropped ────────────┘     (HEAD, 204, 304: HTTP drops the chunk and calls back)
- *       └──────────────  lost  ─────────────┘     (destination closed, with the turn requested or held)
+ *       └──────────────  lost  ─────────────┘     (destination closed, with the slot requested or held)
  */
 import type { OutgoingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
-import { constants } from '../constants.js';
-import { setsockopt } from '../syscalls/socket.js';
-import { socketDescriptor } from './socket-internals.js';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
 
 type WriteCallback = (error?: Error | null) => void;
 
-export interface WriteTurn {
+export interface WriteSlot {
   /** The socket's descriptor now, or -1 once it is closed. Ask before every call: the number may be reused. */
   descriptor(): number;
-  /** Writes through Node, within the turn; the callback is the wake-up for writability. One at a time. */
+  /** Writes through Node, within the slot; the callback is the wake-up for writability. One at a time. */
   write(chunk: Uint8Array, callback: WriteCallback): void;
   /** Counts bytes that went around Node: for `bytesWritten`, and as a sign of life for the idle timer. */
   moved(bytes: number): void;
   /**
-   * Gives the turn up without ending it: nothing that waits behind it is ever written. For bytes that must not look
+   * Gives the slot up without ending it: nothing that waits behind it is ever written. For bytes that must not look
    * whole; the socket has to be destroyed by whoever calls this.
    */
   abandon(): void;
-  /** Ends the turn: later writes go on. With an error, the socket fails as after a failed write of its own. */
+  /** Ends the slot: later writes go on. With an error, the socket fails as after a failed write of its own. */
   end(error?: Error | null): void;
 }
 
-export interface TurnHandlers {
+export interface SlotHandlers {
   /** All earlier bytes are with the kernel: it is ours. */
-  begin(turn: WriteTurn): void;
+  begin(slot: WriteSlot): void;
   /** The destination sends no body; there was nothing to do. */
   dropped(): void;
-  /** The destination closed, or failed, before the turn was over. */
+  /** The destination closed, or failed, before the slot was over. */
   lost(error: Error | null): void;
 }
 
-export interface TurnRequest {
-  /** Leaves the queue: no handler is called any more. A turn that is held must be ended instead. */
+export interface SlotRequest {
+  /** Leaves the queue: no handler is called any more. A slot that is held must be ended instead. */
   cancel(): void;
 }
 
-const kTurn = Symbol('zerocopy.turn');
+const kSlot = Symbol('zerocopy.slot');
 const kQueue = Symbol('zerocopy.writeQueue');
 
 interface Token extends Uint8Array {
-  [kTurn]?: Turn;
+  [kSlot]?: Slot;
 }
 
 interface QueuedWrite {
@@ -79,14 +78,14 @@ interface WriteQueue {
   readonly write: WritableInternals['_write'];
   readonly writev: NonNullable<WritableInternals['_writev']> | undefined;
   /** Turns requested or held. One 'close' listener serves them all, however many responses are pipelined. */
-  readonly turns: Set<Turn>;
+  readonly slots: Set<Slot>;
 }
 
 interface InstrumentedSocket extends Socket {
   [kQueue]?: WriteQueue;
 }
 
-const tokenOf = (chunk: unknown): Token[typeof kTurn] => (chunk as Token | null)?.[kTurn];
+const tokenOf = (chunk: unknown): Token[typeof kSlot] => (chunk as Token | null)?.[kSlot];
 
 /** Whether this socket's queue is Node's own, or already ours: nobody else's code would see, or miss, our bytes. */
 export function hasPlainQueue(socket: Socket): boolean {
@@ -101,26 +100,26 @@ function setCork(socket: Socket, queue: WriteQueue, on: boolean): void {
   if (queue.corked === on) return;
   const fd = socketDescriptor(socket);
   // Fails on a unix socket, which has no segments to fill; then it simply stays off.
-  const done = fd >= 0 && setsockopt(fd, constants.IPPROTO_TCP, constants.TCP_CORK, on ? 1 : 0) === 0;
+  const done = fd >= 0 && syscalls.setsockopt(fd, constants.IPPROTO_TCP, constants.TCP_CORK, on ? 1 : 0) === 0;
   queue.corked = on && done;
 }
 
 // The functions that are put in front of a socket's own are the same for all sockets: closures for each would give
 // each socket a hidden class, and a property dictionary of 2 KiB, of its own.
 
-function writeInTurn(
+function writeInSlot(
   this: InstrumentedSocket,
   chunk: unknown,
   encoding: BufferEncoding,
   callback: WriteCallback,
 ): void {
   const queue = this[kQueue] as WriteQueue;
-  const turn = tokenOf(chunk);
-  if (turn === undefined) queue.write.call(this as unknown as WritableInternals, chunk, encoding, callback);
-  else turn.begin(this, callback);
+  const slot = tokenOf(chunk);
+  if (slot === undefined) queue.write.call(this as unknown as WritableInternals, chunk, encoding, callback);
+  else slot.begin(this, callback);
 }
 
-function writeManyInTurn(this: InstrumentedSocket, chunks: QueuedWrites, callback: WriteCallback): void {
+function writeManyInSlot(this: InstrumentedSocket, chunks: QueuedWrites, callback: WriteCallback): void {
   const queue = this[kQueue] as WriteQueue;
   const writev = queue.writev as NonNullable<WriteQueue['writev']>;
   const token = chunks.findIndex(({ chunk }) => tokenOf(chunk) !== undefined);
@@ -137,11 +136,11 @@ function writeManyInTurn(this: InstrumentedSocket, chunks: QueuedWrites, callbac
     if (error) return callback(error);
     const first = chunks[next];
     if (first === undefined) return callback();
-    const turn = tokenOf(first.chunk);
-    if (turn !== undefined) {
+    const slot = tokenOf(first.chunk);
+    if (slot !== undefined) {
       next++;
-      if (returned) turn.begin(this, step);
-      else process.nextTick(() => turn.begin(this, step));
+      if (returned) slot.begin(this, step);
+      else process.nextTick(() => slot.begin(this, step));
       return;
     }
     const from = next;
@@ -163,8 +162,8 @@ const bytesWritten: PropertyDescriptor = {
   },
 };
 
-function tellTurnsOfClose(this: InstrumentedSocket): void {
-  for (const turn of [...(this[kQueue] as WriteQueue).turns]) turn.onClose();
+function tellSlotsOfClose(this: InstrumentedSocket): void {
+  for (const slot of [...(this[kQueue] as WriteQueue).slots]) slot.onClose();
 }
 
 /** Puts our own `_write` and `_writev` in front of the socket's, once, for the socket's life. */
@@ -176,28 +175,28 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
     corked: false,
     write: internals._write,
     writev: internals._writev ?? undefined,
-    turns: new Set(),
+    slots: new Set(),
   };
   socket[kQueue] = queue;
-  socket.on('close', tellTurnsOfClose);
-  internals._write = writeInTurn as WritableInternals['_write'];
-  if (internals._writev) internals._writev = writeManyInTurn as NonNullable<WritableInternals['_writev']>;
+  socket.on('close', tellSlotsOfClose);
+  internals._write = writeInSlot as WritableInternals['_write'];
+  if (internals._writev) internals._writev = writeManyInSlot as NonNullable<WritableInternals['_writev']>;
   Object.defineProperty(socket, 'bytesWritten', bytesWritten);
   return queue;
 }
 
-class Turn implements WriteTurn, TurnRequest {
+class Slot implements WriteSlot, SlotRequest {
   readonly #destination: Writable | OutgoingMessage;
   readonly #socket: Socket;
   readonly #queue: WriteQueue;
-  readonly #handlers: TurnHandlers;
+  readonly #handlers: SlotHandlers;
   #state: 'requested' | 'held' | 'over' = 'requested';
-  /** Of the write that the turn has taken the place of. */
+  /** Of the write that the slot has taken the place of. */
   #done: WriteCallback | undefined;
   #writing = false;
   #afterWrite: (() => void) | undefined;
 
-  constructor(destination: Writable | OutgoingMessage, socket: Socket, handlers: TurnHandlers) {
+  constructor(destination: Writable | OutgoingMessage, socket: Socket, handlers: SlotHandlers) {
     this.#destination = destination;
     this.#socket = socket;
     this.#queue = instrument(socket);
@@ -205,10 +204,10 @@ class Turn implements WriteTurn, TurnRequest {
   }
 
   request(): void {
-    this.#queue.turns.add(this);
+    this.#queue.slots.add(this);
     if (this.#destination !== (this.#socket as unknown)) this.#destination.on('close', this.onClose);
     const token: Token = Buffer.alloc(0);
-    token[kTurn] = this;
+    token[kSlot] = this;
     writeToken(this.#destination, token, (error) => {
       if (this.#state !== 'requested') return;
       this.#leave();
@@ -288,22 +287,22 @@ class Turn implements WriteTurn, TurnRequest {
   #leave(): void {
     this.#state = 'over';
     this.#destination.off('close', this.onClose);
-    this.#queue.turns.delete(this);
+    this.#queue.slots.delete(this);
   }
 }
 
 /**
- * Asks for a turn in `destination`'s queue, whose bytes go out on `socket`
+ * Asks for a slot in `destination`'s queue, whose bytes go out on `socket`
  * (the same object, or the socket of an HTTP message).
  */
-export function requestWriteTurn(
+export function requestWriteSlot(
   destination: Writable | OutgoingMessage,
   socket: Socket,
-  handlers: TurnHandlers,
-): TurnRequest {
-  const turn = new Turn(destination, socket, handlers);
-  turn.request();
-  return turn;
+  handlers: SlotHandlers,
+): SlotRequest {
+  const slot = new Slot(destination, socket, handlers);
+  slot.request();
+  return slot;
 }
 
 function writeToken(destination: Writable | OutgoingMessage, token: Token, callback: WriteCallback): void {

@@ -5,7 +5,7 @@
  *   ready ──────────► attempting ───────────────────────► yielding ──┐
  *                      ▲  │  │ │                                     │ next loop turn
  *                      │  │  │ └── EAGAIN ──► waiting ───┐           │
- *                      │  │  └──── COLD ────► offloading ┤           │
+ *                      │  │  └──── NOT_RESIDENT ────► offloading ┤           │
  *                      └──┼──────────────────────────────┴───────────┘
  *                         ▼
  *                       ended    (completed, failed, or stopped by its owner: exactly one call of `onEnd`)
@@ -13,17 +13,23 @@
  * An engine brings the attempt, the wait and, where it has one, the offload. The loop brings the order, the
  * fairness, the counting and the ending. Engines never throw for EAGAIN and no object is made for a call.
  */
-import { constants } from '../constants.js';
-import { SyscallError } from '../errors.js';
-import { type TransferTrace, traceFailure, traceStart, traceSuccess } from './diagnostics.js';
+import {
+  constants,
+  SyscallError,
+  type TransferError,
+  type TransferMethod,
+  type TransferResult,
+  type TransferTrace,
+} from '@zerocopy/core-syscalls';
+import { traceFailure, traceStart, traceSuccess } from './diagnostics.js';
+import { abortError, transferError } from './errors.js';
 import { pieceSize, quantumSize, transferEnded, transferStarted } from './quantum.js';
-import { abortError, type TransferError, type TransferMethod, type TransferResult, transferError } from './result.js';
 
 /** What an attempt returns when it would have to wait for a disk. Outside the range of errnos (1 to 4095). */
-export const COLD = -4096;
+export const NOT_RESIDENT = -4096;
 
 /** What an attempt returns when it knows, without a call, that the answer would be EAGAIN: the last count was short. */
-export const FULL = -4097;
+export const WOULD_BLOCK = -4097;
 
 /** Ends a wait or an offload: with the bytes it moved, 0 included; with -1 when the source has ended; or with an error. */
 export type Resume = (error: Error | null, bytes: number) => void;
@@ -39,12 +45,12 @@ export interface TransferEngine {
   readonly reason?: string | undefined;
   /**
    * Moves up to `count` bytes without blocking.
-   * @returns bytes moved; 0 at the end of the source; a negative errno (EAGAIN: nothing moved, wait); {@link COLD} or {@link FULL}.
+   * @returns bytes moved; 0 at the end of the source; a negative errno (EAGAIN: nothing moved, wait); {@link NOT_RESIDENT} or {@link WOULD_BLOCK}.
    */
   attempt(count: number): number;
   /** After EAGAIN: calls `resume` once when an attempt is worth while again. It may move up to `count` bytes itself. */
   wait(count: number, resume: Resume): void;
-  /** After COLD: moves up to `count` bytes off this thread, then calls `resume` once. */
+  /** After NOT_RESIDENT: moves up to `count` bytes off this thread, then calls `resume` once. */
   offload?(count: number, resume: Resume): void;
   /** While waiting: bytes that the destination's stream has taken and will deliver unless its connection is lost. */
   readonly inStream?: number;
@@ -201,15 +207,15 @@ export class Transfer {
         return;
       }
       const result = this.#engine.attempt(Math.min(left, piece, MAX_RW_COUNT));
-      if (result > COLD) this.#syscalls++;
+      if (result > NOT_RESIDENT) this.#syscalls++;
       if (result > 0) {
         turn += result;
         this.#moved(result);
       } else if (result === 0) {
         return this.#end(null);
-      } else if (result === -EAGAIN || result === FULL) {
+      } else if (result === -EAGAIN || result === WOULD_BLOCK) {
         this.#pause('waiting');
-      } else if (result === COLD) {
+      } else if (result === NOT_RESIDENT) {
         this.#pause('offloading');
       } else if (result !== -EINTR && !this.#succeed(result)) {
         return this.#end(new SyscallError(result, this.#engine.syscall));
@@ -241,7 +247,7 @@ export class Transfer {
     if (state === 'offloading') this.#offThread++;
     if (state === 'waiting') this.#engine.wait(left, this.#onResume);
     else if (this.#engine.offload !== undefined) this.#engine.offload(left, this.#onResume);
-    else this.#end(new Error(`the ${this.#engine.method} engine answered COLD but has no offload`));
+    else this.#end(new Error(`the ${this.#engine.method} engine answered NOT_RESIDENT but has no offload`));
   }
 
   #moved(bytes: number): void {

@@ -3,23 +3,11 @@
  * has decided about its body. Everything is read defensively: a member that is not there means "no fast path".
  */
 import type { OutgoingMessage } from 'node:http';
-import { Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-
-/** node:http, loaded when the first stream is looked at: whoever serves HTTP has it, and nobody else pays for it. */
-let http: typeof import('node:http') | undefined;
-
-function outgoingMessage(): typeof OutgoingMessage {
-  http ??= process.getBuiltinModule('node:http');
-  return http.OutgoingMessage;
-}
-
-export function isOutgoingMessage(thing: unknown): thing is OutgoingMessage {
-  return thing instanceof outgoingMessage();
-}
+import { nodeHttp } from '@zerocopy/core-syscalls/descriptors';
 
 interface Handle {
-  readonly fd?: unknown;
   reading?: boolean;
   readStop?(): number;
   hasRef?(): boolean;
@@ -27,7 +15,6 @@ interface Handle {
 
 interface SocketInternals {
   readonly _handle?: Handle | null;
-  readonly encrypted?: boolean;
   readonly _paused?: boolean;
   readonly _readableState?: { readonly ended?: boolean };
   /** Of node:http; its callbacks are under numbers. */
@@ -40,24 +27,9 @@ interface MessageInternals {
   readonly _hasBody?: boolean;
   readonly chunkedEncoding?: boolean;
   readonly strictContentLength?: boolean;
-  readonly req?: { readonly socket?: Socket | null };
 }
 
 const handleOf = (socket: Socket): Handle | null => (socket as unknown as SocketInternals)._handle ?? null;
-
-/**
- * The descriptor under a plain socket or pipe, at this moment; -1 if it has none (not connected, closed, TLS).
- * The number may belong to somebody else on the next loop turn: ask again before every call.
- */
-export function socketDescriptor(socket: Socket): number {
-  if (isEncrypted(socket)) return -1;
-  const fd = handleOf(socket)?.fd;
-  return typeof fd === 'number' ? fd : -1;
-}
-
-export function isEncrypted(socket: Socket): boolean {
-  return (socket as unknown as SocketInternals).encrypted === true;
-}
 
 /** Stops libuv's read loop on this socket, synchronously: after it no byte arrives in user space. */
 export function stopReading(socket: Socket): void {
@@ -110,15 +82,9 @@ export function hasSeenEnd(socket: Socket): boolean {
   return socket.readableEnded || (socket as unknown as SocketInternals)._readableState?.ended === true;
 }
 
-/** The socket an HTTP message goes out on, also while it is queued behind earlier responses. */
-export function socketOfMessage(message: OutgoingMessage): Socket | null {
-  return message.socket ?? (message as unknown as MessageInternals).req?.socket ?? null;
-}
-
 /** Whether this is a client's request that has still to get its connection from an agent. */
 export function isAwaitingSocket(message: OutgoingMessage): boolean {
-  http ??= process.getBuiltinModule('node:http');
-  return message instanceof http.ClientRequest && message.socket === null && !message.destroyed;
+  return message instanceof nodeHttp().ClientRequest && message.socket === null && !message.destroyed;
 }
 
 /**
@@ -149,7 +115,7 @@ export function bodyFraming(message: OutgoingMessage): BodyFraming {
 
 /** Whether somebody put their own code between the message and its socket (compression middleware, for instance). */
 export function isWritePatched(message: OutgoingMessage): boolean {
-  const plain = outgoingMessage().prototype as unknown as Record<string, unknown>;
+  const plain = nodeHttp().OutgoingMessage.prototype as unknown as Record<string, unknown>;
   const own = message as unknown as Record<string, unknown>;
   return ['write', '_send', '_writeRaw'].some((name) => own[name] !== plain[name]);
 }
@@ -157,8 +123,4 @@ export function isWritePatched(message: OutgoingMessage): boolean {
 /** Whether Node itself would count the bytes written and refuse a mismatch. */
 export function countsItsBody(message: OutgoingMessage): boolean {
   return (message as unknown as MessageInternals).strictContentLength === true;
-}
-
-export function isSocket(thing: unknown): thing is Socket {
-  return thing instanceof Socket;
 }

@@ -4,7 +4,8 @@
  *   Node reads ──take──► ours ──giveBack──► Node reads (and sees the end of the stream itself)
  */
 import type { Socket } from 'node:net';
-import { hasSeenEnd, isReading, isReferenced, socketDescriptor, stopReading } from './socket-internals.js';
+import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
+import { hasSeenEnd, isReading, isReferenced, stopReading } from './socket-internals.js';
 
 export interface TakenSocket {
   /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */

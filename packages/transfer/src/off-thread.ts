@@ -3,7 +3,7 @@
  * dns calls keep at least one (findings: with all of them in sendfile an fs.stat waited 395 ms).
  */
 
-import { constants } from '../constants.js';
+import { constants } from '@zerocopy/core-syscalls';
 
 const DEFAULT_POOL_SIZE = 4; // libuv's, if UV_THREADPOOL_SIZE does not say otherwise
 /** koffi has 256 asynchronous calls (max_async_calls), for all of the process that uses it, and throws beyond that. */

@@ -6,8 +6,8 @@ import { SyscallError } from '../errors.js';
 import { dup3 } from '../syscalls/dup3.js';
 import { fcntl } from '../syscalls/fcntl.js';
 import { close } from '../syscalls/file.js';
-import { closeUnwritten } from './close-unwritten.js';
-import { isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from './socket-internals.js';
+import { closeQuietly } from './close-quietly.js';
+import { isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from './stream-descriptor.js';
 
 const isDescriptor = (value: unknown): value is number =>
   typeof value === 'number' && Number.isInteger(value) && value >= 0;
@@ -82,7 +82,7 @@ export class OwnedDescriptor {
     const reserved = reserveNumber();
     if (reserved < 0) return new OwnedDescriptor(fd, false);
     if (dup3(fd, reserved, constants.O_CLOEXEC) < 0) {
-      closeUnwritten(reserved);
+      closeQuietly(reserved);
       return new OwnedDescriptor(fd, false);
     }
     close(fd);
@@ -93,7 +93,7 @@ export class OwnedDescriptor {
     const reserved = reserveNumber();
     const result = reserved < 0 ? fcntl(fd, constants.F_DUPFD_CLOEXEC, 0) : dup3(fd, reserved, constants.O_CLOEXEC);
     if (result >= 0) return new OwnedDescriptor(result, reserved >= 0);
-    if (reserved >= 0) closeUnwritten(reserved);
+    if (reserved >= 0) closeQuietly(reserved);
     return result;
   }
 
@@ -107,7 +107,7 @@ export class OwnedDescriptor {
     const fd = this.release();
     if (fd < 0) return;
     if (!this.#accounted) close(fd);
-    else closeUnwritten(fd);
+    else closeQuietly(fd);
   }
 
   /** The number, for somebody else to own and close: node:fs. */

@@ -7,7 +7,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { PassThrough, Transform } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { check, constants, descriptorOf, libcStatus, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
-import { requestWriteTurn, takeSocketForReading, type WriteTurn } from '@zerocopy/core-syscalls/internals';
+import { requestWriteSlot, takeSocketForReading, type WriteSlot } from '@zerocopy/transfer';
 import test from 'ava';
 
 const status = libcStatus();
@@ -48,9 +48,9 @@ function collect(socket: Socket): { text(): string } {
   return { text: () => text };
 }
 
-const turnOf = (socket: Socket): Promise<WriteTurn> =>
+const turnOf = (socket: Socket): Promise<WriteSlot> =>
   new Promise((resolve, reject) => {
-    requestWriteTurn(socket, socket, {
+    requestWriteSlot(socket, socket, {
       begin: resolve,
       dropped: () => reject(new Error('dropped')),
       lost: (error) => reject(error ?? new Error('lost')),
@@ -151,7 +151,7 @@ onLinux('what is written as a turn begins is not lost, though it came in a _writ
   let written = false;
   pair.server.cork();
   pair.server.write('before ');
-  requestWriteTurn(pair.server, pair.server, {
+  requestWriteSlot(pair.server, pair.server, {
     begin(turn) {
       pair.server.write(' after', () => {
         written = true;
@@ -177,7 +177,7 @@ onLinux('turns are queued, also in one _writev, and while connecting', async (t)
   client.cork();
   client.write('a');
   for (const name of ['b', 'c']) {
-    requestWriteTurn(client, client, {
+    requestWriteSlot(client, client, {
       begin(turn) {
         order.push(name);
         turn.write(Buffer.from(name), () => turn.end());
@@ -201,13 +201,13 @@ onLinux('turns are queued, also in one _writev, and while connecting', async (t)
 onLinux('a turn on a lost connection is told so: requested, held, and with an error', async (t) => {
   const held = await socketPair();
   const outcomes: string[] = [];
-  const handlers = (name: string): Parameters<typeof requestWriteTurn>[2] => ({
+  const handlers = (name: string): Parameters<typeof requestWriteSlot>[2] => ({
     begin: () => outcomes.push(`${name} begin`),
     dropped: () => outcomes.push(`${name} dropped`),
     lost: (error) => outcomes.push(`${name} lost ${error?.message ?? ''}`.trim()),
   });
-  requestWriteTurn(held.server, held.server, handlers('first'));
-  requestWriteTurn(held.server, held.server, handlers('second'));
+  requestWriteSlot(held.server, held.server, handlers('first'));
+  requestWriteSlot(held.server, held.server, handlers('second'));
   await until(() => outcomes.length === 1);
   held.server.on('error', () => {});
   held.server.destroy(new Error('reset'));
@@ -221,7 +221,7 @@ onLinux('a cancelled request lets the queue pass; an error fails the socket as a
   const pair = await socketPair();
   const received = collect(pair.client);
   pair.server.cork();
-  const request = requestWriteTurn(pair.server, pair.server, {
+  const request = requestWriteSlot(pair.server, pair.server, {
     begin: () => t.fail(),
     dropped: () => t.fail(),
     lost: () => t.fail(),

@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs';
 
 /** Closes it, by Node, whatever close(2) says: the number is free then, and what that says is about writes. */
-export function closeUnwritten(fd: number): void {
+export function closeQuietly(fd: number): void {
   try {
     closeSync(fd);
   } catch {} // EINTR, EIO

@@ -1,7 +1,6 @@
 /** A net.Socket over a descriptor of ours: libuv brings the waiting. */
 import { Socket, type SocketConstructorOpts } from 'node:net';
-import { close } from '../syscalls/file.js';
-import type { OwnedDescriptor } from './descriptor.js';
+import { type OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
 
 /**
  * The socket owns the descriptor from now on. It is to be destroyed, never ended, where the connection is shared: end()
@@ -15,7 +14,7 @@ export function socketOver(own: OwnedDescriptor, options: Omit<SocketConstructor
     return new Socket({ ...options, fd });
   } catch (error) {
     own.close();
-    if (fd >= 0) close(fd);
+    if (fd >= 0) syscalls.close(fd);
     throw error;
   }
 }

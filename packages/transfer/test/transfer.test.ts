@@ -12,7 +12,7 @@ import {
 } from '@zerocopy/core-syscalls';
 import {
   activeTransfers,
-  COLD,
+  NOT_RESIDENT,
   pieceSize,
   quantumSize,
   type Resume,
@@ -20,7 +20,7 @@ import {
   Transfer,
   type TransferEngine,
   type TransferOptions,
-} from '@zerocopy/core-syscalls/internals';
+} from '@zerocopy/transfer';
 import test from 'ava';
 
 const { EAGAIN, EINTR, EIO, EINVAL } = constants;
@@ -102,7 +102,7 @@ test.serial('only EAGAIN waits; what the wait moved counts', (t) => {
 test.serial(
   'a call off the thread that is refused hands over to the successor, with nothing moved twice (rule 5)',
   (t) => {
-    const engine = new ScriptedEngine(40, COLD);
+    const engine = new ScriptedEngine(40, NOT_RESIDENT);
     engine.next = new ScriptedEngine(60);
     const { ended } = run(engine);
     engine.offloads[0]?.(new SyscallError(EINVAL, 'sendfile'), 0);
@@ -143,8 +143,8 @@ test.serial('a wait that resumes synchronously does not re-enter the loop', (t) 
   t.is(ended[0]?.result.bytes, 50_000);
 });
 
-test.serial('a cold range goes off the thread, and COLD is never counted as a system call', (t) => {
-  const engine = new ScriptedEngine(COLD, 60);
+test.serial('a cold range goes off the thread, and NOT_RESIDENT is never counted as a system call', (t) => {
+  const engine = new ScriptedEngine(NOT_RESIDENT, 60);
   const { transfer, ended } = run(engine);
   t.is(transfer.state, 'offloading');
   engine.offloads[0]?.(null, 40);
@@ -212,7 +212,7 @@ test.serial('abort: before, while waiting, while yielding, off the thread, and f
   t.is(whileWaiting.ended.length, 1);
 
   const offloading = new AbortController();
-  const cold = new ScriptedEngine(COLD);
+  const cold = new ScriptedEngine(NOT_RESIDENT);
   const offThread = run(cold, { signal: offloading.signal });
   offloading.abort();
   t.is(offThread.ended.length, 0, 'a call on another thread is waited for');
@@ -358,8 +358,8 @@ test.serial('what is thrown and is no Error is told in words; an engine that has
   const { transfer, ended } = run(new ScriptedEngine(-EAGAIN));
   transfer.stop('out of the blue');
   t.like(ended[0]?.error, { message: 'out of the blue', code: 'ERR_TRANSFER_FAILED', cause: 'out of the blue' });
-  const { ended: cold } = run({ method: 'sendfile', syscall: 'sendfile', attempt: () => COLD, wait() {} });
-  t.regex(cold[0]?.error?.message ?? '', /answered COLD but has no offload/);
+  const { ended: cold } = run({ method: 'sendfile', syscall: 'sendfile', attempt: () => NOT_RESIDENT, wait() {} });
+  t.regex(cold[0]?.error?.message ?? '', /answered NOT_RESIDENT but has no offload/);
   t.is(activeTransfers(), 0);
 });
 

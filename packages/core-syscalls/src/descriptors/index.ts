@@ -1,0 +1,11 @@
+/** For this project's own packages: the descriptors under streams. Not covered by semantic versioning. */
+export { closeQuietly } from './close-quietly.js';
+export { descriptorOf, OwnedDescriptor } from './descriptor.js';
+export {
+  isEncrypted,
+  isOutgoingMessage,
+  isSocket,
+  nodeHttp,
+  socketDescriptor,
+  socketOfMessage,
+} from './stream-descriptor.js';

@@ -1,0 +1,49 @@
+/** For this project's own packages: what moving bytes has in common. Not covered by semantic versioning. */
+
+export { TransferError, type TransferMethod, type TransferResult } from '@zerocopy/core-syscalls';
+export {
+  closeQuietly,
+  descriptorOf,
+  isEncrypted,
+  isOutgoingMessage,
+  isSocket,
+  OwnedDescriptor,
+  socketDescriptor,
+  socketOfMessage,
+} from '@zerocopy/core-syscalls/descriptors';
+export { abortError, codeOf, transferError } from './errors.js';
+export { type OffThreadCall, runOffThread } from './off-thread.js';
+export { readOptions } from './options.js';
+export { socketOver } from './owned-socket.js';
+export { PipedDestination } from './piped-destination.js';
+export { activeTransfers, pieceSize, quantumSize } from './quantum.js';
+export { type ReadCallback, readRetrying } from './read-retrying.js';
+export {
+  type BodyFraming,
+  bodyFraming,
+  countsItsBody,
+  isAwaitingSocket,
+  isEndedByPipeline,
+  isPausedByHttp,
+  isWritePatched,
+  withoutBodyListener,
+} from './socket-internals.js';
+export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
+export {
+  NOT_RESIDENT,
+  type Resume,
+  SOURCE_ENDED,
+  Transfer,
+  type TransferEngine,
+  type TransferOptions,
+  type TransferState,
+  WOULD_BLOCK,
+} from './transfer.js';
+export {
+  hasPlainQueue,
+  requestWriteSlot,
+  type SlotHandlers,
+  type SlotRequest,
+  type WriteSlot,
+  whileUncorked,
+} from './write-slot.js';
