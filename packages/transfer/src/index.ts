@@ -11,9 +11,32 @@ export {
   socketDescriptor,
   socketOfMessage,
 } from '@zerocopy/core-syscalls/descriptors';
-export { abortError, codeOf, transferError } from './errors.js';
+export {
+  abortError,
+  closedEarly,
+  codeOf,
+  endedEarly,
+  isConnectionCode,
+  KernelPathUnavailableError,
+  type Side,
+  transferError,
+} from './errors.js';
 export { type OffThreadCall, runOffThread } from './off-thread.js';
-export { readOptions } from './options.js';
+export {
+  invalidArgument,
+  isFileHandle,
+  isPath,
+  isURL,
+  readOptions,
+  timeoutOf,
+  validateBoolean,
+  validateBytes,
+  validateChoice,
+  validateFunction,
+  validatePath,
+  validateRange,
+  validateSignal,
+} from './options.js';
 export { socketOver } from './owned-socket.js';
 export { PipedDestination } from './piped-destination.js';
 export { activeTransfers, pieceSize, quantumSize } from './quantum.js';
@@ -29,6 +52,15 @@ export {
   withoutBodyListener,
 } from './socket-internals.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
+export {
+  clearImmediate,
+  clearInterval,
+  clearTimeout,
+  nextTick,
+  setImmediate,
+  setInterval,
+  setTimeout,
+} from './timers.js';
 export {
   NOT_RESIDENT,
   type Resume,

@@ -1,5 +1,32 @@
-/** Options as they are given, which may be by anybody: an object of somebody else's, with getters, or out of JSON. */
+/**
+ * Options as callers give them, who may be anybody: an object with getters, out of JSON, of another realm. Each is read
+ * once and checked by its shape, as node:fs does, so that an AbortSignal or a URL of another make is taken as well.
+ * Every message says what was expected and what came.
+ */
 import { inspect } from 'node:util';
+
+type Code = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE';
+
+const received = (value: unknown): string => `Received ${inspect(value, { depth: 0 })}`;
+
+/** A TypeError with a code of Node's: the value has the wrong type, or is none of those allowed. */
+function invalid(what: string, expected: string, value: unknown, code: Code = 'ERR_INVALID_ARG_TYPE'): TypeError {
+  return Object.assign(new TypeError(`${what} must be ${expected}. ${received(value)}`), { code });
+}
+
+/** A RangeError with Node's code ERR_OUT_OF_RANGE: the type is right, the value is not. */
+function outOfRange(what: string, expected: string, value: unknown): RangeError {
+  return Object.assign(new RangeError(`${what} must be ${expected}. ${received(value)}`), {
+    code: 'ERR_OUT_OF_RANGE' satisfies Code,
+  });
+}
+
+const option = (name: string): string => `The option '${name}'`;
+
+/** The error for an argument (not an option) of the wrong type: ERR_INVALID_ARG_TYPE. */
+export function invalidArgument(name: string, expected: string, value: unknown): TypeError {
+  return invalid(`The argument '${name}'`, expected, value);
+}
 
 /**
  * The options named `names`, each read once, inherited ones included: what has been validated is what is used, whatever
@@ -11,14 +38,111 @@ export function readOptions<Options extends object>(
   options: unknown,
   names: readonly (keyof Options & string)[],
 ): Options {
-  if (typeof options !== 'object' || options === null) {
-    const message = `'options' must be an object. Received ${inspect(options, { depth: 0 })}`;
-    throw Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_TYPE' });
-  }
+  if (typeof options !== 'object' || options === null) throw invalid("'options'", 'an object', options);
   const read: Partial<Options> = {};
   for (const name of names) {
     const value = (options as Options)[name];
     if (value !== undefined) read[name] = value;
   }
   return read as Options;
+}
+
+/** @throws {TypeError} ERR_INVALID_ARG_VALUE unless `value` is one of `choices`. */
+export function validateChoice<T extends string>(
+  value: unknown,
+  name: string,
+  choices: readonly T[],
+): asserts value is T {
+  if (choices.includes(value as T)) return;
+  const list = choices.map((choice) => `'${choice}'`).join(', ');
+  throw invalid(option(name), `one of ${list}`, value, 'ERR_INVALID_ARG_VALUE');
+}
+
+/** @throws {TypeError} ERR_INVALID_ARG_TYPE unless `value` is undefined or a function. */
+export function validateFunction(value: unknown, name: string): void {
+  if (value !== undefined && typeof value !== 'function') throw invalid(option(name), 'a function', value);
+}
+
+/** @throws {TypeError} ERR_INVALID_ARG_TYPE unless `value` is undefined or a boolean. */
+export function validateBoolean(value: unknown, name: string): void {
+  if (value !== undefined && typeof value !== 'boolean') throw invalid(option(name), 'a boolean', value);
+}
+
+/**
+ * A count of bytes, or an offset in bytes: an integer from 0 to Number.MAX_SAFE_INTEGER, or undefined.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE if it is no number. @throws {RangeError} ERR_OUT_OF_RANGE otherwise.
+ */
+export function validateBytes(value: unknown, name: string): void {
+  if (value === undefined) return;
+  if (typeof value !== 'number') throw invalid(option(name), 'a number', value);
+  if (!Number.isSafeInteger(value) || value < 0) {
+    throw outOfRange(option(name), `an integer from 0 to ${Number.MAX_SAFE_INTEGER}`, value);
+  }
+}
+
+/**
+ * The first and the last byte of a range, both inclusive, as of fs.createReadStream: `end` may be Infinity.
+ * @throws what {@link validateBytes} throws; a RangeError if the range ends before it starts.
+ */
+export function validateRange(start: unknown, end: unknown): void {
+  validateBytes(start, 'start');
+  if (end !== Number.POSITIVE_INFINITY) validateBytes(end, 'end');
+  if (start !== undefined && end !== undefined && (start as number) > (end as number)) {
+    throw outOfRange(option('start'), `at most 'end' (${String(end)})`, start);
+  }
+}
+
+/** The longest time that a timer of Node's takes, in milliseconds. A longer one fires after 1 ms. */
+const TIMER_MAX = 2 ** 31 - 1;
+
+/**
+ * A number of milliseconds. 0 and Infinity mean that there is no limit, and both are answered with 0.
+ * @param otherwise the answer where `value` is undefined.
+ * @throws {TypeError | RangeError} for anything else.
+ */
+export function timeoutOf(value: unknown, name: string, otherwise: number): number {
+  if (value === undefined) return otherwise;
+  if (typeof value !== 'number') throw invalid(option(name), 'a number', value);
+  if (value === Number.POSITIVE_INFINITY) return 0;
+  if (value >= 0 && value <= TIMER_MAX) return value;
+  throw outOfRange(option(name), `a number of milliseconds from 0 to ${TIMER_MAX}, or Infinity`, value);
+}
+
+/**
+ * By shape, as Node does: `aborted`, and the methods of an EventTarget. So an AbortSignal of npm's abort-controller, of
+ * jsdom or of another realm is one.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE unless `signal` is undefined or an AbortSignal.
+ */
+export function validateSignal(signal: unknown): asserts signal is AbortSignal | undefined {
+  if (signal === undefined) return;
+  const { aborted, addEventListener, removeEventListener } = Object(signal) as Partial<AbortSignal>;
+  const isSignal =
+    typeof aborted === 'boolean' && typeof addEventListener === 'function' && typeof removeEventListener === 'function';
+  if (!isSignal) throw invalid(option('signal'), 'an AbortSignal', signal);
+}
+
+/** Whether node:fs takes `value` for a URL: by shape, whoever made it. */
+export function isURL(value: unknown): value is URL {
+  const { href, protocol, auth, path } = Object(value) as Record<string, unknown>;
+  return Boolean(href && protocol) && auth === undefined && path === undefined;
+}
+
+/** A path as node:fs takes it: a string, a Buffer or another Uint8Array, or a file: URL. */
+export function isPath(value: unknown): value is string | Buffer | URL {
+  return typeof value === 'string' || value instanceof Uint8Array || isURL(value);
+}
+
+/** @throws {TypeError} ERR_INVALID_ARG_TYPE unless `value` is a path; see {@link isPath}. */
+export function validatePath(value: unknown, name: string): asserts value is string | Buffer | URL {
+  if (!isPath(value)) throw invalidArgument(name, 'a string, Buffer, Uint8Array or URL', value);
+}
+
+/** Whether `thing` is a FileHandle of node:fs/promises. */
+export function isFileHandle(thing: unknown): thing is import('node:fs/promises').FileHandle {
+  return (
+    typeof thing === 'object' &&
+    thing !== null &&
+    typeof (thing as { fd?: unknown }).fd === 'number' &&
+    'readableWebStream' in thing
+  );
 }
