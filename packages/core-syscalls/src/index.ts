@@ -6,5 +6,5 @@ export { check, type ErrorContext, SyscallError } from './errors.js';
 export { type LibcStatus, libcStatus } from './libc.js';
 export * from './probe/index.js';
 export * as syscalls from './syscalls/index.js';
-export { TRANSFER_CHANNEL, type TransferTrace } from './transfer-channel.js';
+export { type EndKind, TRANSFER_CHANNEL, type TransferTrace } from './transfer-channel.js';
 export { TransferError, type TransferMethod, type TransferResult } from './transfer-result.js';

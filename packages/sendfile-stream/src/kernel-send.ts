@@ -13,6 +13,7 @@ import {
   Transfer,
   type TransferEngine,
   TransferError,
+  type TransferOptions,
   transferError,
   type WriteSlot,
 } from '@zerocopy/transfer';
@@ -52,7 +53,7 @@ export interface KernelSendOptions {
   readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
   readonly onMoved?: ((bytes: number) => void) | undefined;
   readonly onEnd: (outcome: SendOutcome) => void;
-  readonly detail?: Readonly<Record<string, unknown>>;
+  readonly about?: TransferOptions['about'];
 }
 
 /** A sending under way, whatever it goes to. */
@@ -153,7 +154,7 @@ export class KernelSend implements Send {
   }
 
   #begin(turn: WriteSlot): void {
-    const { range, signal, onProgress, onMoved, detail } = this.#options;
+    const { range, signal, onProgress, onMoved, about } = this.#options;
     const { stream } = this.#options.destination;
     this.#turn = turn;
     const sendfile = new SendfileEngine(turn, range.fd, range.position);
@@ -168,7 +169,7 @@ export class KernelSend implements Send {
       signal,
       onProgress,
       onMoved,
-      detail,
+      about,
       onEnd: (error, result) => this.#onTransferEnd(error, result),
     });
     this.#transfer.start();

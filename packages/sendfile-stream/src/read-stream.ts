@@ -333,7 +333,7 @@ export class SendfileReadStream extends ReadStream {
     let seen = 0;
     const options: Omit<KernelSendOptions, 'destination'> = {
       range: { fd, position, length },
-      detail: { source: this.path },
+      about: { detail: { source: this.path } },
       onMoved: (bytes) => {
         this.#bytesSent += bytes;
         this.#advance(bytes);

@@ -435,7 +435,7 @@ function sendByKernel(
       range,
       signal,
       onProgress,
-      detail: { source: file.path ?? file.fd },
+      about: { detail: { source: file.path ?? file.fd } },
       onEnd(outcome) {
         signal?.removeEventListener('abort', onAbort);
         switch (outcome.kind) {
@@ -484,7 +484,7 @@ async function sendToDescriptor(
       range,
       signal: options.signal,
       onProgress: options.onProgress,
-      detail: { source: file.path ?? file.fd },
+      about: { detail: { source: file.path ?? file.fd } },
       onEnd: (outcome) => ('error' in outcome ? reject(outcome.error) : resolve(outcome.result)),
     }).start();
   });

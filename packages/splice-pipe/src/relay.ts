@@ -13,6 +13,7 @@ import {
   type SlotRequest,
   Transfer,
   TransferError,
+  type TransferOptions,
   transferError,
   type WriteSlot,
 } from '@zerocopy/transfer';
@@ -43,7 +44,7 @@ export interface RelayOptions {
   readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
   readonly onMoved?: ((bytes: number) => void) | undefined;
   readonly onEnd: (outcome: RelayOutcome) => void;
-  readonly detail?: Readonly<Record<string, unknown>>;
+  readonly about?: TransferOptions['about'];
 }
 
 const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0, durationMs: 0 });
@@ -120,7 +121,7 @@ export class Relay {
   }
 
   #begin(destination: KernelDestination): void {
-    const { source, head, eager, length, signal, onProgress, onMoved, detail } = this.#options;
+    const { source, head, eager, length, signal, onProgress, onMoved, about } = this.#options;
     let taken: KernelSource;
     try {
       taken = source();
@@ -138,7 +139,7 @@ export class Relay {
       signal,
       onProgress,
       onMoved,
-      detail,
+      about,
       onEnd: (error, result) => {
         this.#sourceEnded = engine.ended;
         const side = engine.failed === 'source' ? taken : destination;

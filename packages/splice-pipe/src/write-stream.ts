@@ -256,7 +256,7 @@ export class SpliceWriteStream extends WriteStream {
       destination: new FileDestination(own.fd, this.pos),
       eager: true,
       length,
-      detail: { destination: this.path },
+      about: { detail: { destination: this.path } },
       onMoved: (bytes) => {
         this.bytesWritten += bytes;
         if (this.pos !== undefined) this.pos += bytes;

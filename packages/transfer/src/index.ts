@@ -21,6 +21,7 @@ export {
   type Side,
   transferError,
 } from './errors.js';
+export { MethodRecord } from './method-record.js';
 export { type OffThreadCall, runOffThread } from './off-thread.js';
 export {
   invalidArgument,
@@ -38,9 +39,18 @@ export {
   validateSignal,
 } from './options.js';
 export { socketOver } from './owned-socket.js';
+export { PipeRoute } from './pipe-route.js';
+export { otherReader, PipeWatch } from './pipe-watch.js';
 export { PipedDestination } from './piped-destination.js';
 export { activeTransfers, pieceSize, quantumSize } from './quantum.js';
 export { type ReadCallback, readRetrying } from './read-retrying.js';
+export {
+  type SlotDestination,
+  type SlotEngine,
+  type SlotOutcome,
+  SlotTransfer,
+  type SlotTransferOptions,
+} from './slot-transfer.js';
 export {
   type BodyFraming,
   bodyFraming,
@@ -49,6 +59,7 @@ export {
   isEndedByPipeline,
   isPausedByHttp,
   isWritePatched,
+  pipesOf,
   withoutBodyListener,
 } from './socket-internals.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
@@ -71,6 +82,8 @@ export {
   type TransferState,
   WOULD_BLOCK,
 } from './transfer.js';
+export type { TransferCounts } from './transfer-counters.js';
+export { type TransferAbout, TransferScope, transferCounts } from './transfer-scope.js';
 export {
   hasPlainQueue,
   requestWriteSlot,

@@ -4,6 +4,7 @@
  */
 
 import { constants } from '@zerocopy/core-syscalls';
+import { setImmediate } from './timers.js';
 
 const DEFAULT_POOL_SIZE = 4; // libuv's, if UV_THREADPOOL_SIZE does not say otherwise
 /** koffi has 256 asynchronous calls (max_async_calls), for all of the process that uses it, and throws beyond that. */

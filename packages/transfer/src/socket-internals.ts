@@ -124,3 +124,9 @@ export function isWritePatched(message: OutgoingMessage): boolean {
 export function countsItsBody(message: OutgoingMessage): boolean {
   return (message as unknown as MessageInternals).strictContentLength === true;
 }
+
+/** The destinations that `source` is piped into; undefined where Node does not tell: then there is no fast path. */
+export function pipesOf(source: Readable): readonly NodeJS.WritableStream[] | undefined {
+  const pipes = (source as unknown as { _readableState?: { pipes?: unknown } })._readableState?.pipes;
+  return Array.isArray(pipes) ? pipes : undefined;
+}

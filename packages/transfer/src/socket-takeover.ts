@@ -22,7 +22,7 @@ export interface TakenSocket {
   giveBack(options?: { readonly unread?: Buffer; readonly resume?: boolean }): void;
 }
 
-const kTaken = Symbol('zerocopy.taken');
+const kTaken: unique symbol = Symbol.for('zerocopy.taken.1');
 
 interface ReadInternals {
   _read(size: number): void;

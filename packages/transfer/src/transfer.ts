@@ -1,14 +1,16 @@
 /**
  * The transfer loop that all packages share: attempt, wait, attempt, until a count is reached or the source ends.
  *
- *            start                    quantum used up
- *   ready ──────────► attempting ───────────────────────► yielding ──┐
+ *            start                            quantum used up
+ *   ready ──► starting ──► attempting ─────────────────────► yielding ──┐
  *                      ▲  │  │ │                                     │ next loop turn
  *                      │  │  │ └── EAGAIN ──► waiting ───┐           │
  *                      │  │  └──── NOT_RESIDENT ────► offloading ┤           │
  *                      └──┼──────────────────────────────┴───────────┘
  *                         ▼
  *                       ended    (completed, failed, or stopped by its owner: exactly one call of `onEnd`)
+ *
+ * 'starting' lasts while the start is published, whose subscribers may stop the transfer: it ends then before it moves.
  *
  * An engine brings the attempt, the wait and, where it has one, the offload. The loop brings the order, the
  * fairness, the counting and the ending. Engines never throw for EAGAIN and no object is made for a call.
@@ -19,11 +21,11 @@ import {
   type TransferError,
   type TransferMethod,
   type TransferResult,
-  type TransferTrace,
 } from '@zerocopy/core-syscalls';
-import { traceFailure, traceStart, traceSuccess } from './diagnostics.js';
 import { abortError, transferError } from './errors.js';
 import { pieceSize, quantumSize, transferEnded, transferStarted } from './quantum.js';
+import { setImmediate } from './timers.js';
+import { type TransferAbout, TransferScope } from './transfer-scope.js';
 
 /** What an attempt returns when it would have to wait for a disk. Outside the range of errnos (1 to 4095). */
 export const NOT_RESIDENT = -4096;
@@ -62,7 +64,7 @@ export interface TransferEngine {
   successor?(errno: number): TransferEngine | undefined;
 }
 
-export type TransferState = 'ready' | 'attempting' | 'waiting' | 'offloading' | 'yielding' | 'ended';
+export type TransferState = 'ready' | 'starting' | 'attempting' | 'waiting' | 'offloading' | 'yielding' | 'ended';
 
 export interface TransferOptions {
   readonly engine: TransferEngine;
@@ -75,8 +77,12 @@ export interface TransferOptions {
   readonly onMoved?: ((bytes: number) => void) | undefined;
   /** Called exactly once, with an error or a result. Nothing of this transfer is in flight off this thread then. */
   readonly onEnd: (error: TransferError | null, result: TransferResult) => void;
-  /** Published with the diagnostics. */
-  readonly detail?: Readonly<Record<string, unknown>> | undefined;
+  /** What is published of it, and where its callbacks run; made and started by the owner, or else here, from `about`. */
+  readonly scope?: TransferScope | undefined;
+  /** Published, where there is no `scope`. */
+  readonly about?: Omit<TransferAbout, 'length'> | undefined;
+  /** Says what a failure really was, before it is published: a call may meet a closed descriptor before the stream tells why. */
+  readonly explain?: ((error: TransferError) => TransferError) | undefined;
 }
 
 const { EAGAIN, EINTR, MAX_RW_COUNT } = constants;
@@ -90,7 +96,9 @@ export class Transfer {
   #reported = -1;
   /** Set when the transfer must end as soon as nothing runs off this thread. */
   #ending: { readonly error: unknown } | undefined;
-  #trace: TransferTrace | undefined;
+  /** Why it was stopped without an error. */
+  #handedBack: string | undefined;
+  readonly #scope: TransferScope;
   readonly #options: TransferOptions;
   readonly #total: number | undefined;
   #length: number;
@@ -101,6 +109,7 @@ export class Transfer {
     this.#length = options.length;
     this.#engine = options.engine;
     this.#total = Number.isFinite(options.length) ? options.length : undefined;
+    this.#scope = options.scope ?? new TransferScope({ ...options.about, length: this.#total });
   }
 
   get state(): TransferState {
@@ -119,30 +128,33 @@ export class Transfer {
   /** Begins, synchronously. `onEnd` may be called before it returns. */
   start(): void {
     if (this.#state !== 'ready') return;
+    this.#state = 'starting';
     transferStarted();
     this.#startedAt = performance.now();
-    this.#trace = traceStart(this.#total, this.#options.detail);
+    this.#scope.start(); // foreign code: it may have stopped this transfer, or aborted its signal
     const { signal } = this.#options;
-    if (signal?.aborted === true) {
-      this.#end(abortError(signal, 0));
-      return;
+    if (this.#ending !== undefined) this.#end(this.#ending.error);
+    else if (signal?.aborted === true) this.#end(abortError(signal, 0));
+    else {
+      signal?.addEventListener('abort', this.#onAbort, { once: true });
+      this.#run();
     }
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
-    this.#run();
   }
 
   /** Ends it, as a success, once `bytes` in all have moved: for destinations where it may not stop just anywhere. */
   limit(bytes: number): void {
     this.#length = Math.min(this.#length, Math.max(bytes, this.#bytes));
-    if (this.#state === 'ready' || this.#bytes < this.#length) return;
+    if (this.#state === 'ready' || this.#state === 'starting' || this.#bytes < this.#length) return;
     if (this.#state === 'waiting' || this.#state === 'yielding') this.#end(null);
   }
 
   /**
    * Ends the transfer where it is: with `error`, or as a success if it is null.
    * What the destination's stream has taken counts as moved. A call that runs off this thread is waited for.
+   * @param handedBack why a success comes before the end: published with it.
    */
-  stop(error: unknown): void {
+  stop(error: unknown, handedBack?: string): void {
+    if (error === null) this.#handedBack ??= handedBack;
     if (this.#state === 'waiting') this.#moved(this.#engine.inStream ?? 0);
     this.lost(error);
   }
@@ -261,7 +273,7 @@ export class Transfer {
     if (onProgress === undefined || this.#reported === this.#bytes) return true;
     this.#reported = this.#bytes;
     try {
-      onProgress(this.#bytes, this.#total);
+      this.#scope.run(onProgress, this.#bytes, this.#total);
     } catch (error) {
       if (this.#state !== 'ended') this.#end(error);
       return false;
@@ -285,12 +297,14 @@ export class Transfer {
     };
     if (this.#engine.reason !== undefined) result.fallbackReason = this.#engine.reason;
     if (error === null) {
-      traceSuccess(this.#trace, result, this.#offThread);
-      onEnd(null, result);
+      const handedBack = this.#bytes < (this.#total ?? 0) || this.#ending !== undefined ? this.#handedBack : undefined;
+      this.#scope.succeed(result, this.#offThread, handedBack);
+      this.#scope.run(onEnd, null, result);
     } else {
       const failure = transferError(error, this.#bytes);
-      traceFailure(this.#trace, failure);
-      onEnd(failure, result);
+      const told = this.#options.explain?.(failure) ?? failure;
+      this.#scope.fail(told, result, this.#offThread);
+      this.#scope.run(onEnd, told, result);
     }
   }
 }

@@ -16,6 +16,7 @@ import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
+import { nextTick } from './timers.js';
 
 type WriteCallback = (error?: Error | null) => void;
 
@@ -49,8 +50,10 @@ export interface SlotRequest {
   cancel(): void;
 }
 
-const kSlot = Symbol('zerocopy.slot');
-const kQueue = Symbol('zerocopy.writeQueue');
+// Registered, so that two copies of this package in one process know each other's slots and queues: what is kept under them
+// must not change its shape without a new number.
+const kSlot: unique symbol = Symbol.for('zerocopy.slot.1');
+const kQueue: unique symbol = Symbol.for('zerocopy.writeQueue.1');
 
 interface Token extends Uint8Array {
   [kSlot]?: Slot;
@@ -140,7 +143,7 @@ function writeManyInSlot(this: InstrumentedSocket, chunks: QueuedWrites, callbac
     if (slot !== undefined) {
       next++;
       if (returned) slot.begin(this, step);
-      else process.nextTick(() => slot.begin(this, step));
+      else nextTick(() => slot.begin(this, step));
       return;
     }
     const from = next;
@@ -222,7 +225,10 @@ class Slot implements WriteSlot, SlotRequest {
 
   /** The token has reached the socket. */
   begin(socket: Socket, done: WriteCallback): void {
-    if (this.#state !== 'requested') return done(); // cancelled
+    if (this.#state !== 'requested') {
+      setCork(socket, this.#queue, false); // cancelled: what was to leave together with its bytes goes now
+      return done();
+    }
     this.#done = done;
     if (socket.connecting) socket.once('connect', this.#onConnect);
     else this.#onConnect();
@@ -277,6 +283,7 @@ class Slot implements WriteSlot, SlotRequest {
 
   readonly #onConnect = (): void => {
     if (this.#state !== 'requested') {
+      setCork(this.#socket, this.#queue, false);
       this.#done?.(); // cancelled while it was connecting
       return;
     }

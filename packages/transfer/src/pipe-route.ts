@@ -1,0 +1,163 @@
+/**
+ * A route beneath a pipe that Node has made: the kernel moves the bytes, and all that belongs to the pipe stays Node's: its
+ * listeners, 'pipe' and 'unpipe', the destination's end, what happens after an error.
+ *
+ * A Readable asks for bytes by `_read`, and does not ask again until it has been answered by `push`. That one question
+ * is what a route holds while the kernel moves the bytes: none comes through the pipe then, and none has to be stopped.
+ *
+ *   waiting ──_read──► moving ──► over      at the end, push(null): the source ends as any Readable
+ *      │                 │  └─► lost ─► over   the destination has failed: held until Node's pipe has left it
+ *      └─────────────────┴─leave─► over      push(''): Node asks again if it still flows, and reads from the byte reached
+ *
+ * `begin` runs foreign code (diagnostics subscribers), which may leave or close the route, or destroy the source: whoever
+ * implements it looks at `moving` again before anything is used that such code may have closed.
+ */
+import type { Readable } from 'node:stream';
+import type { MethodRecord } from './method-record.js';
+import { otherReader, PipeWatch } from './pipe-watch.js';
+import { pipesOf } from './socket-internals.js';
+
+type Read = (this: Readable, size: number) => void;
+
+export abstract class PipeRoute<Source extends Readable = Readable> {
+  protected readonly source: Source;
+  protected readonly destination: NodeJS.WritableStream;
+  protected readonly record: MethodRecord;
+  #state: 'waiting' | 'moving' | 'lost' | 'over' = 'waiting';
+  #leaving = false;
+  #watch: PipeWatch | undefined;
+  #afterwards: (() => void) | undefined;
+  /** The `_read` that was put in front of the source's own, where it is not one of our streams. */
+  #attached: Read | undefined;
+
+  /** To be made when `source` has been piped into `destination`, and before it has flowed. */
+  constructor(source: Source, destination: NodeJS.WritableStream, record: MethodRecord) {
+    this.source = source;
+    this.destination = destination;
+    this.record = record;
+  }
+
+  /** Answers the read, or calls {@link hold} and answers later. @returns why it can do neither: nothing has happened then. */
+  protected abstract begin(): string | undefined;
+
+  /** Ends what {@link begin} has begun, at the byte it has reached: {@link handBack} is called then. */
+  protected abstract stop(): void;
+
+  /** Ends what {@link begin} has begun because the source is being destroyed: {@link handBack} is called then. */
+  protected cancel(): void {
+    this.stop();
+  }
+
+  /** The bytes go below the pipe now. */
+  get moving(): boolean {
+    return this.#state === 'moving';
+  }
+
+  /** Node's own reading has taken over for good, or is about to. */
+  get left(): boolean {
+    return this.#leaving || this.#state === 'over';
+  }
+
+  /**
+   * Puts the route in front of the `_read` of a stream that is not one of ours: an fs.ReadStream, a socket, an HTTP body.
+   * It is taken away again when the route is over.
+   */
+  attach(): void {
+    const own: Read = this.source._read;
+    const route = this;
+    this.#attached = function (this: Readable, size) {
+      if (!route.read()) own.call(this, size);
+    };
+    Object.defineProperty(this.source, '_read', { configurable: true, writable: true, value: this.#attached });
+  }
+
+  /** What the source's `_read` asks first. @returns false if Node is to read. */
+  read(): boolean {
+    if (this.#state !== 'waiting') return this.#state !== 'over'; // only by hand: Node does not ask twice
+    if (this.source.readableLength > 0) return false; // what Node has read comes first; then the route is asked again
+    const refused = otherReader(this.source, this.destination) ?? this.begin();
+    if (refused !== undefined) this.leave(refused);
+    return refused === undefined || this.source.destroyed;
+  }
+
+  /** Goes back to Node's reading for good, for `reason`, if it is one to be told. Idempotent. */
+  leave(reason?: string): void {
+    if (this.left) return;
+    this.#leaving = true;
+    if (reason !== undefined) this.record.fallBack(reason);
+    if (this.#state === 'moving') this.stop();
+    else if (this.#state === 'lost') this.handBack();
+    else this.#over();
+  }
+
+  /** Ends it, and runs `then` once nothing of it is under way: the source is being destroyed. */
+  close(then: () => void): void {
+    if (this.#state !== 'moving') {
+      this.#over();
+      then();
+      return;
+    }
+    this.#afterwards = then;
+    if (this.#leaving) return;
+    this.#leaving = true;
+    this.cancel();
+  }
+
+  /** The read that {@link begin} was called for is answered later. */
+  protected hold(): void {
+    this.#state = 'moving';
+    this.#watch ??= new PipeWatch(
+      this.source,
+      this.destination,
+      (reason) => this.leave(reason),
+      () => {
+        if (this.#state === 'lost') this.handBack();
+      },
+    );
+    this.#watch.begin();
+  }
+
+  /** What has been waited for is there: {@link begin} is called once more, if the stream still flows. */
+  protected askAgain(): void {
+    this.#answer('waiting', '');
+  }
+
+  /** The destination has failed, and says so itself: nothing more is read for it. */
+  protected lose(): void {
+    if (this.#state !== 'moving') return;
+    if (!this.#leaving && pipesOf(this.source)?.includes(this.destination)) this.#state = 'lost';
+    else this.handBack();
+  }
+
+  /** Node reads on. */
+  protected handBack(): void {
+    this.#answer('over', '');
+  }
+
+  /** All bytes are out. */
+  protected end(): void {
+    this.#answer('over', null);
+  }
+
+  #answer(state: 'waiting' | 'over', chunk: '' | null): void {
+    if (this.#state === 'over') return;
+    if (state === 'over') this.#over();
+    else {
+      this.#watch?.end();
+      this.#state = state;
+    }
+    const then = this.#afterwards;
+    this.#afterwards = undefined;
+    if (!this.source.destroyed) this.source.push(chunk);
+    then?.();
+  }
+
+  #over(): void {
+    this.#state = 'over';
+    this.#watch?.end();
+    if (this.#attached !== undefined && this.source._read === this.#attached) {
+      Reflect.deleteProperty(this.source, '_read');
+    }
+    this.#attached = undefined;
+  }
+}

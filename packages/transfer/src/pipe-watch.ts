@@ -1,0 +1,77 @@
+/** Whether a pipe of Node's is alone in getting what its source brings, and what puts an end to that. */
+import type { Readable } from 'node:stream';
+import { pipesOf } from './socket-internals.js';
+
+/** Why the pipe to `destination` would not be alone in getting what is read now, or undefined. */
+export function otherReader(source: Readable, destination: NodeJS.WritableStream): string | undefined {
+  const pipes = pipesOf(source);
+  if (pipes === undefined) return 'the pipes of the stream are not known';
+  if (pipes.length > 1) return 'it is piped to more than one destination';
+  if (pipes[0] !== destination) return 'it has been unpiped';
+  if (source.listenerCount('data') > 1) return "the stream has a 'data' listener";
+  if (source.listenerCount('readable') > 0) return "the stream has a 'readable' listener";
+  if (source.readableEncoding !== null) return 'the stream has an encoding';
+  // While Node's pipe waits for the destination to drain it has paused the source itself: the write slot comes after that.
+  if (source.readableFlowing !== true && !needsDrain(destination)) return 'the stream was paused';
+  return undefined;
+}
+
+const needsDrain = (destination: NodeJS.WritableStream): boolean =>
+  (destination as { writableNeedDrain?: boolean }).writableNeedDrain === true;
+
+export class PipeWatch {
+  readonly #source: Readable;
+  readonly #destination: NodeJS.WritableStream;
+  readonly #onEnd: (reason?: string) => void;
+  readonly #onGone: (() => void) | undefined;
+  #watching = false;
+
+  /**
+   * @param onEnd the pipe is not alone any more, for `reason`; or is no more: then without a reason.
+   * @param onGone the pipe is no more because its destination is gone: what moves the bytes finds that out by itself.
+   */
+  constructor(
+    source: Readable,
+    destination: NodeJS.WritableStream,
+    onEnd: (reason?: string) => void,
+    onGone?: () => void,
+  ) {
+    this.#source = source;
+    this.#destination = destination;
+    this.#onEnd = onEnd;
+    this.#onGone = onGone;
+  }
+
+  /** Idempotent. */
+  begin(): void {
+    if (this.#watching) return;
+    this.#watching = true;
+    this.#source.on('pause', this.#onPause).on('newListener', this.#onNewListener);
+    this.#destination.on('unpipe', this.#onUnpipe);
+  }
+
+  /** Idempotent. */
+  end(): void {
+    if (!this.#watching) return;
+    this.#watching = false;
+    this.#source.off('newListener', this.#onNewListener).off('pause', this.#onPause);
+    this.#destination.off('unpipe', this.#onUnpipe);
+  }
+
+  readonly #onNewListener = (event: string | symbol): void => {
+    if (event === 'data' || event === 'readable') this.#onEnd(`a '${event}' listener was added`);
+  };
+
+  readonly #onPause = (): void => {
+    // Not by the user: Node's pipe pauses a source that brings more than is written, and unpipe() pauses a source that
+    // has no pipe left before it emits 'unpipe'.
+    const byNode = needsDrain(this.#destination) || pipesOf(this.#source)?.length === 0;
+    if (!byNode) this.#onEnd('the stream was paused');
+  };
+
+  readonly #onUnpipe = (source: unknown): void => {
+    if (source !== this.#source) return;
+    if ((this.#destination as { destroyed?: boolean }).destroyed && this.#onGone !== undefined) this.#onGone();
+    else this.#onEnd();
+  };
+}
