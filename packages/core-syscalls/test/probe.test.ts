@@ -137,7 +137,7 @@ const emulated = process.env.ZEROCOPY_NODE !== undefined;
   },
 );
 
-test('known-bad kernels are named (rule 24)', (t) => {
+test('known-bad kernels are named (kernel-rules: bad-kernels)', (t) => {
   const ids = (kernel: string, zfs?: string): string[] => knownProblems(kernel, zfs).map(({ id }) => id);
   for (const kernel of ['5.8.0', '5.10.101', '5.10.0-28-amd64', '5.15.24', '5.16.10', '5.12']) {
     t.deepEqual(ids(kernel), ['CVE-2022-0847'], kernel);

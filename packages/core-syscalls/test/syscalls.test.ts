@@ -69,12 +69,12 @@ onLinux('sendfile moves from an offset and leaves the file position alone', (t) 
   t.is(syscalls.lseek(fd, 0, constants.SEEK_CUR), 0);
   t.is(syscalls.sendfile(pipe.write, fd, null, 2), 2);
   t.is(syscalls.lseek(fd, 0, constants.SEEK_CUR), 2);
-  t.is(syscalls.sendfile(pipe.write, fd, 10, 5), 0, 'the end of the file (rule 4)');
+  t.is(syscalls.sendfile(pipe.write, fd, 10, 5), 0, 'the end of the file (kernel-rules: early-end)');
   pipe.close();
   closeSync(fd);
 });
 
-onLinux('offsets beyond 2^31 and 2^32 reach the kernel whole (rule 11)', (t) => {
+onLinux('offsets beyond 2^31 and 2^32 reach the kernel whole (kernel-rules: large-offsets)', (t) => {
   const path = join(directory, 'sparse');
   const fd = openSync(path, 'w+');
   const pipe = pipePair();
@@ -88,7 +88,7 @@ onLinux('offsets beyond 2^31 and 2^32 reach the kernel whole (rule 11)', (t) => 
   closeSync(fd);
 });
 
-needing('preadv2', readNowhere, 'preadv2 beyond 2^31 and 2^32 (rule 11)', (t) => {
+needing('preadv2', readNowhere, 'preadv2 beyond 2^31 and 2^32 (kernel-rules: large-offsets)', (t) => {
   const fd = openSync(join(directory, 'sparse-vector'), 'w+');
   for (const offset of [2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32 + 5, 5 * 2 ** 30 + 7]) {
     const mark = Buffer.from(`at ${offset}`);
@@ -128,7 +128,7 @@ onLinux('splice and tee move and duplicate what is in a pipe', (t) => {
   second.close();
 });
 
-onLinux('EAGAIN from a full pipe: slots fill, not bytes (rule 14)', (t) => {
+onLinux('EAGAIN from a full pipe: slots fill, not bytes (kernel-rules: pipe-slots)', (t) => {
   const full = pipePair();
   const one = pipePair();
   const capacity = check(syscalls.fcntl(full.write, constants.F_GETPIPE_SZ), 'fcntl');

@@ -1,6 +1,6 @@
 /**
  * Asynchronous system calls on libuv's thread pool: never on all of its threads, so that the process's own fs and
- * dns calls keep at least one (findings: with all of them in sendfile an fs.stat waited 395 ms).
+ * dns calls keep at least one (with all of them in sendfile an fs.stat waited 395 ms; kernel-rules: koffi-cost).
  */
 
 import { constants } from '@zerocopy/core-syscalls';

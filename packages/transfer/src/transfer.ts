@@ -251,7 +251,7 @@ export class Transfer {
 
   #pause(state: 'waiting' | 'offloading'): void {
     if (!this.#report()) return;
-    // Never more than a call takes, nor Infinity, of which a C function would make a count of 0 (rule 1).
+    // Never more than a call takes (kernel-rules: max-rw-count), nor Infinity, which a C function takes for a count of 0.
     const left = Math.min(this.#length - this.#bytes, MAX_RW_COUNT);
     if (left <= 0) return this.#end(null); // limited from within the callback
     this.#state = state;

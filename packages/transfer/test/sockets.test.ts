@@ -105,7 +105,7 @@ onLinux('descriptorOf finds the connection of HTTP messages', async (t) => {
   server.close();
 });
 
-onLinux('an owned duplicate is close-on-exec, survives the original and closes once (rule 40)', (t) => {
+onLinux('an owned duplicate is close-on-exec, survives the original and closes once (kernel-rules: fd-reuse)', (t) => {
   const fd = openSync(process.execPath, 'r');
   const own = OwnedDescriptor.duplicate(fd);
   t.is(syscalls.fcntl(own.fd, constants.F_GETFD), 1);
@@ -122,7 +122,7 @@ onLinux('an owned duplicate is close-on-exec, survives the original and closes o
   t.throws(() => OwnedDescriptor.duplicate(-1), { code: 'EBADF' });
 });
 
-onLinux('a turn keeps earlier and later writes in order around its own bytes (rule 9)', async (t) => {
+onLinux('a slot keeps earlier and later writes in their order (kernel-rules: user-space-queues)', async (t) => {
   const pair = await socketPair();
   const received = collect(pair.client);
   pair.server.write('earlier ');

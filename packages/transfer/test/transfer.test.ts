@@ -79,7 +79,7 @@ function run(engine: TransferEngine, options: Partial<TransferOptions> = {}): { 
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-test.serial('short counts and EINTR are not EAGAIN: it attempts again at once (rules 3 and 6)', (t) => {
+test.serial('short counts and EINTR are no reason to wait (kernel-rules: short-is-not-eagain, eintr)', (t) => {
   const engine = new ScriptedEngine(10, -EINTR, 1, 89);
   const { ended } = run(engine);
   t.deepEqual(engine.asked, [100, 90, 90, 89]);
@@ -100,7 +100,7 @@ test.serial('only EAGAIN waits; what the wait moved counts', (t) => {
 });
 
 test.serial(
-  'a call off the thread that is refused hands over to the successor, with nothing moved twice (rule 5)',
+  'a call off the thread that is refused hands over to the successor (kernel-rules: refused-not-failed)',
   (t) => {
     const engine = new ScriptedEngine(40, NOT_RESIDENT);
     engine.next = new ScriptedEngine(60);
@@ -159,7 +159,7 @@ test.serial('the source may end early, at an attempt or while waiting; the count
   t.like(ended[0], { error: null, result: { bytes: 30 } });
 });
 
-test.serial('an error carries the exact count and the cause (rule 22)', (t) => {
+test.serial('an error carries the exact count and the cause (kernel-rules: exact-progress)', (t) => {
   const { ended } = run(new ScriptedEngine(30, -EIO));
   const error = ended[0]?.error;
   t.is(error?.code, 'EIO');
@@ -168,13 +168,13 @@ test.serial('an error carries the exact count and the cause (rule 22)', (t) => {
   t.is(ended[0]?.result.bytes, 30);
 });
 
-test.serial('a refused engine is succeeded at the same byte (rule 5)', (t) => {
+test.serial('a refused engine is succeeded at the same byte (kernel-rules: refused-not-failed)', (t) => {
   const engine = new ScriptedEngine(30, -EINVAL);
   engine.next = { method: 'copy', syscall: 'read', reason: 'refused', attempt: (count) => count, wait() {} };
   t.like(run(engine).ended[0], { error: null, result: { bytes: 100, method: 'copy', fallbackReason: 'refused' } });
 });
 
-test.serial('after a quantum the loop gets its turn (rule 2)', async (t) => {
+test.serial('after a quantum the loop gets its turn (kernel-rules: bounded-turn)', async (t) => {
   const piece = 1024 * 1024;
   const engine: TransferEngine = { method: 'sendfile', syscall: 'sendfile', attempt: (count) => count, wait() {} };
   const { transfer, ended } = run(engine, { length: 5 * piece });

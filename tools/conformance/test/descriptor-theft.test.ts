@@ -1,4 +1,4 @@
-/** Closed and opened again in the same tick (rule 40): no transfer touches what has its descriptor's number now. */
+/** Closed and opened again in the same tick: no transfer touches what has its number now (kernel-rules: fd-reuse). */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

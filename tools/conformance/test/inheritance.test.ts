@@ -1,4 +1,7 @@
-/** Descriptors and blocked signals are never inherited by children (rule 37), whatever is under way when they are started. */
+/**
+ * Children never inherit descriptors or blocked signals, whatever is under way when they are started
+ * (kernel-rules: realtime-signal).
+ */
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

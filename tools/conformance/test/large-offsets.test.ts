@@ -1,4 +1,4 @@
-/** Beyond 2^31 and 2^32 (rule 11): the right bytes at the right offset; and numbers that are no offsets. */
+/** The right bytes at offsets beyond 2^31 and 2^32 (kernel-rules: large-offsets), and numbers that are no offsets. */
 import {
   closeSync,
   createReadStream,

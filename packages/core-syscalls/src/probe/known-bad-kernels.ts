@@ -1,4 +1,4 @@
-/** Kernels and modules known to corrupt what splice and sendfile move (rule 24). Named, not blocked. */
+/** Kernels and modules known to corrupt what splice and sendfile move: named, not blocked (kernel-rules: bad-kernels). */
 import { readKernelFile } from './try-features.js';
 
 export interface KnownProblem {

@@ -1,6 +1,6 @@
 /**
  * A descriptor is closed, or its stream destroyed, while a transfer uses it, and its number is used again in the same
- * tick (rule 40). Whatever becomes of the transfer, it must not touch what has the number now.
+ * tick (kernel-rules: fd-reuse). Whatever becomes of the transfer, it must not touch what has the number now.
  */
 import { pbkdf2 } from 'node:crypto';
 import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';

@@ -198,7 +198,8 @@ const programs: fc.Arbitrary<CopyProgram> = fc
   .map(compact);
 
 function reconcile({ source }: CopyProgram, node: Outcome, ours: Outcome): void {
-  // kernel-rules 8: files of procfs say that they are empty. libuv believes it and copies nothing; we read them.
+  // libuv believes files of procfs, which say that they are empty, and copies nothing; ours are read
+  // (kernel-rules: st-size-lies).
   // README of file-copy: a directory is refused before the destination is touched. libuv opens the destination first,
   // reports what is wrong with that, and else removes it: also when it was somebody's file.
   if (source === 'directory' && ours.error?.code === 'EISDIR' && isDeepStrictEqual(ours.after, ours.before)) {
