@@ -1,5 +1,5 @@
 /**
- * Everything that differs by architecture, and only that: system-call numbers and open flags.
+ * Everything that differs by architecture, and only that: system-call numbers and open flags (kernel-rules: abi-differs).
  * Struct layouts that are the same on both supported architectures live next to the call that uses them.
  *
  * Sources: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h,

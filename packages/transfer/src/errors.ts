@@ -40,7 +40,7 @@ export function closedEarly(side: Side, bytes: number): TransferError {
   return new TransferError(`the ${side} was closed before all bytes had been moved`, { code: 'ECONNRESET', bytes });
 }
 
-/** ERR_FILE_TRUNCATED: the file was shorter than what had been promised of it. */
+/** ERR_FILE_TRUNCATED: the file was shorter than what had been promised of it (kernel-rules: early-end). */
 export function endedEarly(bytes: number, promised: number): TransferError {
   return new TransferError(
     `the file ended after ${bytes} of ${promised} bytes: it was truncated while it was being sent`,

@@ -1,5 +1,6 @@
 /**
- * Fairness: how much one transfer moves before the others, and the rest of the event loop, get their turn.
+ * Fairness: how much one transfer moves before the others, and the rest of the event loop, get their turn
+ * (kernel-rules: bounded-turn).
  *
  * One transfer alone does best with large pieces (fewer calls). Many at once do best when the page metadata of
  * all pieces in flight stays in the processor's cache: measured with 64 warm streams, 64–128 KiB cost a third of

@@ -1,4 +1,7 @@
-/** fs.read, again after EINTR: libuv repeats every call that a signal interrupts but this one and close (src/unix/fs.c). */
+/**
+ * fs.read, again after EINTR: libuv repeats every call that a signal interrupts but this one and close
+ * (src/unix/fs.c; kernel-rules: eintr).
+ */
 import { read } from 'node:fs';
 
 export type ReadCallback = (error: NodeJS.ErrnoException | null, bytes: number) => void;

@@ -13,7 +13,8 @@
  * 'starting' lasts while the start is published, whose subscribers may stop the transfer: it ends then before it moves.
  *
  * An engine brings the attempt, the wait and, where it has one, the offload. The loop brings the order, the
- * fairness, the counting and the ending. Engines never throw for EAGAIN and no object is made for a call.
+ * fairness, the counting and the ending. Engines never throw for EAGAIN and no object is made for a call
+ * (kernel-rules: no-error-per-eagain).
  */
 import {
   constants,

@@ -1,11 +1,11 @@
 /**
  * A slot in a socket's write queue.
  *
- * sendfile and splice go around everything that Node and libuv have queued. So they take their place in that queue:
- * a zero-length Buffer, tagged, is written to the destination like any chunk. Through an HTTP message's buffers and
- * the socket's own it travels in order; when it reaches the socket's `_write`, all earlier bytes are with the kernel,
- * and all later ones wait until the slot's end. Cork, drain, pipelining, keep-alive, 'finish', write errors and the
- * callbacks of other writes stay Node's.
+ * sendfile and splice go around everything that Node and libuv have queued (kernel-rules: user-space-queues). So they
+ * take their place in that queue: a zero-length Buffer, tagged, is written to the destination like any chunk. Through an
+ * HTTP message's buffers and the socket's own it travels in order; when it reaches the socket's `_write`, all earlier
+ * bytes are with the kernel, and all later ones wait until the slot's end. Cork, drain, pipelining, keep-alive, 'finish',
+ * write errors and the callbacks of other writes stay Node's.
  *
  *   requested ──► (connecting ──►) held ──► over
  *       └────────────── dropped ────────────┘     (HEAD, 204, 304: HTTP drops the chunk and calls back)
@@ -99,6 +99,7 @@ export function hasPlainQueue(socket: Socket): boolean {
   return own._write === plain._write && own._writev === plain._writev;
 }
 
+/** Whoever puts it on takes it off again, however the slot ends (kernel-rules: tcp-cork-left-on). */
 function setCork(socket: Socket, queue: WriteQueue, on: boolean): void {
   if (queue.corked === on) return;
   const fd = socketDescriptor(socket);

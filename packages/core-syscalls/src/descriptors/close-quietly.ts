@@ -5,5 +5,5 @@ import { closeSync } from 'node:fs';
 export function closeQuietly(fd: number): void {
   try {
     closeSync(fd);
-  } catch {} // EINTR, EIO
+  } catch {} // EINTR (kernel-rules: eintr), EIO
 }

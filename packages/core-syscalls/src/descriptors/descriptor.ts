@@ -17,7 +17,7 @@ const isDescriptor = (value: unknown): value is number =>
  * fs.ReadStream, fs.WriteStream, fs FileHandle, a child process's stream, a tty or a number.
  *
  * @returns the descriptor; or null where there is none: TLS, HTTP/2, a Transform, anything closed or not open yet.
- * The number is only valid in this turn of the event loop: own a duplicate to keep it.
+ * The number is only valid in this turn of the event loop: own a duplicate to keep it (kernel-rules: fd-reuse).
  */
 export function descriptorOf(thing: unknown): number | null {
   if (typeof thing === 'number') return isDescriptor(thing) ? thing : null;

@@ -12,7 +12,8 @@ const cellOut = createOffsetCell();
 /**
  * `ssize_t copy_file_range(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t size, unsigned int flags)`
  *
- * Trustworthy from Linux 5.3 on; 0 on the first call can mean "unsupported" (procfs), not the end.
+ * Trustworthy from Linux 5.3 on; 0 on the first call can mean "unsupported" (procfs), not the end
+ * (kernel-rules: copy-range-refusals).
  * @param offIn, offOut in bytes; null uses and moves the file's own position.
  * @returns bytes copied, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/copy_file_range.2.html

@@ -10,7 +10,8 @@ let native: NativeFunction<[number, number, string, Uint32Array, number]> | unde
 /**
  * `long openat2(int dirfd, const char *path, struct open_how *how, size_t size)`
  *
- * With RESOLVE_CACHED (since Linux 5.12) it opens without touching a disk, or answers EAGAIN.
+ * With RESOLVE_CACHED (since Linux 5.12) it looks the path up without touching a disk, or answers EAGAIN; what the
+ * filesystem does in its own open may still wait (kernel-rules: open-may-wait).
  * @param flags O_* flags; the kernel refuses unknown ones.
  * @param mode permissions of a file it creates, else 0.
  * @param resolve RESOLVE_* flags.

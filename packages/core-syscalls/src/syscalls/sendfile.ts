@@ -10,7 +10,7 @@ const cell = createOffsetCell();
  * `ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)`
  *
  * @param offset where to read, in bytes; null uses and moves the file's own position.
- * @param count in bytes; the kernel moves at most `constants.MAX_RW_COUNT` in a call.
+ * @param count in bytes; the kernel moves at most `constants.MAX_RW_COUNT` in a call (kernel-rules: max-rw-count).
  * @returns bytes moved, 0 at the end of the file, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/sendfile.2.html
  */

@@ -12,7 +12,7 @@ const cellOut = createOffsetCell();
 /**
  * `ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t size, unsigned int flags)`
  *
- * One of the two descriptors must be a pipe. SPLICE_F_NONBLOCK covers the pipe only.
+ * One of the two descriptors must be a pipe. SPLICE_F_NONBLOCK covers the pipe only (kernel-rules: nonblock-both).
  * @param offIn, offOut offsets in bytes, or null for the descriptor's own position (always null for a pipe or socket).
  * @returns bytes moved, 0 at the end of the input, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/splice.2.html

@@ -1,4 +1,4 @@
-/** EINTR is never hidden by a call of this package: whoever wants it made again says so. */
+/** EINTR is never hidden by a call of this package: the caller that wants it made again says so (kernel-rules: eintr). */
 import { constants } from '../constants.js';
 
 const { EINTR } = constants;
