@@ -7,6 +7,7 @@ import { anchorOf, filesOf, headingsOf, root, textOf } from '../repository-text.
 
 const rules = textOf(DOCUMENT);
 const names = namesIn(rules);
+const documents = filesOf('', ['.md']).filter((path) => !/(^|\/)CHANGELOG\.md$|^\.changeset\//.test(path));
 
 test('the names of the kernel rules are unique, and can be cited', (t) => {
   t.deepEqual(names, [...new Set(names)]);
@@ -18,6 +19,8 @@ test('the names of the kernel rules are unique, and can be cited', (t) => {
 
 test('every citation names a rule, and none a number', (t) => {
   t.deepEqual(citations(names).problems, []);
+  const inDocuments = documents.flatMap((path) => citationsIn(path, textOf(path), names).problems);
+  t.deepEqual(inDocuments, []);
 });
 
 test('docs/kernel-rules.md lists who follows each rule: node tools/ci/kernel-rules.mjs --write', (t) => {
@@ -61,8 +64,6 @@ test('docs/errors.md has every code that the packages know, and no other', (t) =
   }
   t.deepEqual(documented.sort(), [...known].sort());
 });
-
-const documents = [...filesOf('', ['.md'])].filter((path) => !/(^|\/)CHANGELOG\.md$|^\.changeset\//.test(path));
 
 /** The text without its blocks of code. */
 const proseOf = (markdown) => markdown.replaceAll(/^```[\s\S]*?^```/gm, '');
