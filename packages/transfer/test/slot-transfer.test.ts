@@ -246,3 +246,18 @@ onLinux('the signal aborts it while it waits for its slot, and while it moves', 
   server.end('.');
   t.is(await received(client), 'firstabcd.');
 });
+
+onLinux('ended by foreign code while its engine is made: nothing moves, and the queue goes on', async (t) => {
+  const { server, client } = await pair(t);
+  const { transfer, outcomes } = started(server, 'abcd', {
+    engine: (slot) => {
+      transfer.stop('a test');
+      return new TextEngine(slot as WriteSlot, 'abcd');
+    },
+  });
+  transfer.start();
+  t.like(outcomes, [{ kind: 'stopped', result: { bytes: 0 } }]);
+  t.is(outcomes.length, 1);
+  server.end('after');
+  t.is(await received(client), 'after');
+});
