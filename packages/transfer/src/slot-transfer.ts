@@ -86,7 +86,7 @@ export class SlotTransfer {
   #stopped: string | undefined;
   /** The end that is gone, and what its stream says of it. */
   #lost: { readonly side: Side; readonly error: Error | null } | undefined;
-  /** What has ended it before it had anything to move. */
+  /** What has ended it in the state 'starting', or before: it is told when that state is left. */
   #early: SlotOutcome | undefined;
 
   /** To be made in the async context of the caller, in which `onProgress` and `onEnd` run. */
@@ -194,15 +194,18 @@ export class SlotTransfer {
       return;
     }
     signal?.removeEventListener('abort', this.#onAbort); // the transfer listens to it from now on
+    this.#state = 'starting'; // taking a source runs foreign code ('data' listeners), which may end this
+    let made: SlotEngine | undefined;
     try {
-      this.#engine = engine(this.#slot);
+      made = engine(this.#slot);
+      this.#engine = made;
     } catch (error) {
       this.#endEarly(error, 'source');
-      return;
     }
+    if (this.#early !== undefined) return this.#end(this.#early);
     this.#state = 'moving';
     this.#transfer = new Transfer({
-      engine: this.#engine,
+      engine: made as SlotEngine,
       length,
       signal,
       onProgress,
