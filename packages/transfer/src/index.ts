@@ -38,6 +38,7 @@ export {
   validateSignal,
 } from './options.js';
 export { socketOver } from './owned-socket.js';
+export { assertOpenPermitted } from './path-permission.js';
 export { PipedDestination } from './piped-destination.js';
 export { activeTransfers, pieceSize, quantumSize } from './quantum.js';
 export { type ReadCallback, readRetrying } from './read-retrying.js';
