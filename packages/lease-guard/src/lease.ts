@@ -1,9 +1,9 @@
 /** File leases: fcntl(2), F_SETLEASE, since Linux 2.4. */
 import { EventEmitter } from 'node:events';
 import { constants as fs } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { constants, feature, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { readOptions } from '@zerocopy/transfer';
+import { abortError, pathText, readOptions } from '@zerocopy/transfer';
 import { leaseThread, leaveThread } from './lease-thread.js';
 import { validateLeaseArguments } from './options.js';
 import {
@@ -21,8 +21,10 @@ import {
   WORDS,
 } from './shared.js';
 
+/** 'read': others may read. 'write': no other process may open the file at all. */
 export type LeaseType = 'read' | 'write';
 
+/** The options of {@link acquireLease}. */
 export interface LeaseOptions {
   /** Before: the promise rejects with an AbortError. After: the lease is released. */
   signal?: AbortSignal;
@@ -35,6 +37,7 @@ export interface LeaseOptions {
   releaseBeforeMs?: number;
 }
 
+/** Another process wants the file: what a 'break' event tells. */
 export interface LeaseBreak {
   /** What the other side needs: 'read' (it wants to read a file under a write lease), or 'none'. */
   readonly downgradeTo: 'read' | 'none';
@@ -63,16 +66,10 @@ function explain(errno: number, type: LeaseType): string {
         ? 'somebody has the file open for writing, or a writable mapping of it; try again when they have closed it'
         : 'somebody else has the file open; a write lease needs to be alone';
     case EINVAL:
-      return 'it is no regular file, or its filesystem has no leases (NFS, FUSE, overlayfs): ask probePath()';
+      return 'it is no regular file, or its filesystem has no leases (NFS, FUSE, older overlayfs): ask probePath()';
     default:
       return 'the lease was refused';
   }
-}
-
-/** As Node's own APIs report it. */
-function aborted(signal: AbortSignal): Error {
-  const error = new Error('The operation was aborted', { cause: signal.reason });
-  return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' });
 }
 
 function refusal(errno: number, type: LeaseType, path: string | undefined): SyscallError {
@@ -207,6 +204,7 @@ function releaseLostLease(fd: number): void {
   if (earlier !== undefined && syscalls.fcntl(fd, F_GETLEASE) === F_UNLCK) earlier.release().catch(() => {});
 }
 
+/** A path, which is opened for reading; or a FileHandle or descriptor that is open already. */
 export type LeaseTarget = string | Buffer | URL | FileHandle | number;
 
 const isHandle = (target: LeaseTarget): target is FileHandle =>
@@ -218,13 +216,17 @@ interface OpenTarget {
   close(): Promise<void>;
 }
 
-async function openTarget(target: LeaseTarget): Promise<OpenTarget> {
+async function openTarget(target: LeaseTarget, type: LeaseType): Promise<OpenTarget> {
   if (typeof target === 'number') return { fd: target, path: undefined, close: async () => {} };
   if (isHandle(target)) return { fd: target.fd, path: undefined, close: async () => {} };
-  // O_NONBLOCK: somebody else's lease answers EAGAIN at once, instead of holding up a thread of the pool.
+  const path = pathText(target);
+  // Looked at first: opening a FIFO would wake its writer, and closing it again lose what that writes
+  // (kernel-rules: fifo-open).
+  if (!(await stat(target)).isFile()) throw refusal(-EINVAL, type, path);
+  // O_NONBLOCK: another process's lease answers EAGAIN at once, instead of holding up a thread of the pool.
   const handle = await open(target, fs.O_RDONLY | fs.O_NONBLOCK);
   // It was only read: what close(2) says is about writes.
-  return { fd: handle.fd, path: String(target), close: () => handle.close().catch(() => {}) };
+  return { fd: handle.fd, path, close: () => handle.close().catch(() => {}) };
 }
 
 /**
@@ -241,12 +243,12 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, given: 
   const options = readOptions<LeaseOptions>(given, ['signal', 'autoRelease', 'releaseBeforeMs']);
   validateLeaseArguments(target, type, options);
   const { signal, autoRelease = true, releaseBeforeMs = DEFAULT_RELEASE_BEFORE } = options;
-  if (signal?.aborted) throw aborted(signal);
+  if (signal?.aborted) throw abortError(signal, 0);
   const { available, reason } = feature('lease');
   if (!available) {
     throw Object.assign(new Error(`file leases are not available: ${reason}`), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
   }
-  const file = await openTarget(target);
+  const file = await openTarget(target, type);
   const thread = await leaseThread().catch(async (error: unknown) => {
     await file.close();
     throw error; // no thread can be started: out of descriptors, or of memory
@@ -294,7 +296,7 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, given: 
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) {
     await lease.release();
-    throw aborted(signal);
+    throw abortError(signal, 0);
   }
   if (isHandle(target)) (target as unknown as EventEmitter).once('close', onHandleClosed);
   return lease;

@@ -27,6 +27,7 @@ export {
   isFileHandle,
   isPath,
   isURL,
+  pathText,
   readOptions,
   timeoutOf,
   validateBoolean,
