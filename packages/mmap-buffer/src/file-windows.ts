@@ -4,13 +4,14 @@
  * as anybody holds a view of it.
  */
 import { fstatSync } from 'node:fs';
-import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { mappingPageSize } from '@zerocopy/core-syscalls/descriptors';
 import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
-import { OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
+import { nextTick, OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
 import { Region } from './region.js';
 
-const { EACCES, EFAULT, ENODEV, ENOSYS, EPERM, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
+const { EACCES, EFAULT, EIO, ENODEV, ENOSYS, EPERM, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
 /** Says that this file is not mapped here: sysfs, some FUSE, a sandbox. */
 const CANNOT_MAP: readonly number[] = [ENODEV, EACCES, EPERM, ENOSYS];
 const MiB = 1024 * 1024;
@@ -25,11 +26,9 @@ interface Window {
 }
 
 export class FileWindows {
-  readonly #fd: number;
-  /** Of a descriptor that was lent: its owner may close it, and its number be used again (rule 40). */
-  readonly #own: OwnedDescriptor | undefined;
-  /** Reads under way. */
-  #reads = 0;
+  /** Its owner may close the one that was given, and its number be used again (kernel-rules: fd-reuse). */
+  readonly #descriptor: CountedDescriptor;
+  readonly #pageSize: number;
   #closed = false;
   /** Where the next window starts, in bytes. */
   #position: number;
@@ -45,13 +44,13 @@ export class FileWindows {
   readonly #onRefused: (code: string) => void;
 
   /**
-   * @param lent `fd` is somebody else's. @param position, end in bytes; the end is exclusive.
+   * @param fd stays the caller's. @param position, end in bytes; the end is exclusive.
    * @param onRefused called when a window cannot be mapped, and is read instead unless it throws.
-   * @throws {SyscallError} EMFILE, EBADF of a descriptor that was lent.
+   * @throws {SyscallError} EMFILE, EBADF.
    */
-  constructor(fd: number, lent: boolean, position: number, end: number, onRefused: (code: string) => void) {
-    this.#own = lent ? OwnedDescriptor.duplicate(fd) : undefined;
-    this.#fd = this.#own?.fd ?? fd;
+  constructor(fd: number, position: number, end: number, onRefused: (code: string) => void) {
+    this.#descriptor = new CountedDescriptor(fd);
+    this.#pageSize = mappingPageSize(fd);
     this.#position = position;
     this.#end = end;
     this.#onRefused = onRefused;
@@ -64,13 +63,13 @@ export class FileWindows {
         this.#current = this.#ahead ?? this.#open();
         this.#ahead = this.#current === undefined ? undefined : this.#open();
       } catch (error) {
-        process.nextTick(callback, error, null);
+        nextTick(callback, error, null);
         return;
       }
     }
     const window = this.#current;
     if (window === undefined) {
-      process.nextTick(callback, this.#loss(), null);
+      nextTick(callback, this.#loss(), null);
       return;
     }
     window.whenReady((error) => {
@@ -81,18 +80,22 @@ export class FileWindows {
     });
   }
 
-  /** No more windows. Those that are held stay. */
+  /** No more windows. Those that are held stay, and the descriptor with them. Idempotent. */
   close(): void {
     this.#current = undefined;
     this.#ahead = undefined;
+    if (this.#closed) return;
     this.#closed = true;
-    if (this.#reads === 0) this.#own?.close();
+    this.#descriptor.release();
   }
 
   /** What has been handed out may have turned to zeros before it was used. */
   #loss(): Error | null {
-    let lost = fstatSync(this.#fd).size < this.#shown;
-    for (const guard of this.#guards) lost ||= guard.truncated;
+    let lost = fstatSync(this.#descriptor.fd).size < this.#shown;
+    for (const guard of this.#guards) {
+      lost ||= guard.truncated;
+      if (guard.unreadablePages > 0) return new SyscallError(EIO, 'read');
+    }
     if (!lost) return null;
     const message = `the file was cut short while it was read: of its first ${this.#shown} bytes some are missing`;
     return Object.assign(new Error(message), { code: 'ERR_FILE_TRUNCATED' });
@@ -102,7 +105,7 @@ export class FileWindows {
     const lost = this.#loss();
     if (lost !== null) throw lost;
     const from = this.#position;
-    const limit = Math.min(fstatSync(this.#fd).size, this.#end);
+    const limit = Math.min(fstatSync(this.#descriptor.fd).size, this.#end);
     if (from >= limit) return undefined;
     const to = Math.min(limit, (Math.floor(from / WINDOW) + 1) * WINDOW);
     const window = this.#map(from, to) ?? this.#read(from, to);
@@ -115,13 +118,13 @@ export class FileWindows {
   #read(from: number, to: number): Window {
     const bytes = Buffer.allocUnsafeSlow(to - from);
     const readiness = new Readiness();
-    this.#reads++;
+    this.#descriptor.retain();
     const settle = (error: Error | null): void => {
-      if (--this.#reads === 0 && this.#closed) this.#own?.close();
+      this.#descriptor.release();
       readiness.settle(error);
     };
     const readOn = (at: number): void =>
-      readRetrying(this.#fd, bytes.subarray(at), bytes.length - at, from + at, (error, count) => {
+      readRetrying(this.#descriptor.fd, bytes.subarray(at), bytes.length - at, from + at, (error, count) => {
         if (error !== null) settle(error);
         else if (count === 0) settle(cutShort());
         else if (at + count < bytes.length && !this.#closed) readOn(at + count);
@@ -136,17 +139,22 @@ export class FileWindows {
    * garbage; or if the file is not mapped here.
    */
   #map(from: number, to: number): Window | undefined {
-    const lead = from % syscalls.getpagesize();
+    const lead = from % this.#pageSize;
     const guards = this.#guards; // a region must not hold on to these windows, nor so to its own views
+    const descriptor = this.#descriptor;
     let guard: MappingGuard | undefined;
     let region: Region | undefined;
     try {
-      region = new Region(lead + to - from, () => {
+      const onUnused = (): void => {
         guard?.release();
         if (guard !== undefined) guards.delete(guard);
-      });
-      region.placeFile(0, lead + to - from, { fd: this.#fd, offset: from - lead, sharing: MAP_PRIVATE });
-      guard = guardMapping(region.address, region.size, { writable: true });
+        descriptor.release();
+      };
+      region = new Region(lead + to - from, onUnused, this.#pageSize);
+      descriptor.retain();
+      const file = { fd: descriptor.fd, offset: from - lead };
+      region.placeFile(0, lead + to - from, { ...file, sharing: MAP_PRIVATE });
+      guard = guardMapping(region.address, region.size, { file, writable: true, pageSize: this.#pageSize });
       guards.add(guard);
       return { bytes: region.view(lead, to - from), whenReady: populated(region) };
     } catch (error) {
@@ -158,6 +166,28 @@ export class FileWindows {
     } finally {
       region?.disown(); // its views keep it
     }
+  }
+}
+
+/** A duplicate that is closed by the last who needs it: its owner, a read under way, a window's guard. */
+class CountedDescriptor {
+  readonly #own: OwnedDescriptor;
+  #users = 1;
+
+  constructor(fd: number) {
+    this.#own = OwnedDescriptor.duplicate(fd);
+  }
+
+  get fd(): number {
+    return this.#own.fd;
+  }
+
+  retain(): void {
+    this.#users++;
+  }
+
+  release(): void {
+    if (--this.#users === 0) this.#own.close();
   }
 }
 
@@ -173,7 +203,7 @@ class Readiness {
 
   readonly when = (callback: (error: Error | null) => void): void => {
     if (this.#outcome === undefined) this.#waiting = callback;
-    else process.nextTick(callback, this.#outcome); // never before the call returns, as for a file that is read
+    else nextTick(callback, this.#outcome); // never before the call returns, as for a file that is read
   };
 }
 

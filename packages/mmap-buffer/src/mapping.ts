@@ -9,6 +9,7 @@
  */
 import { fstatSync } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { mappingPageSize } from '@zerocopy/core-syscalls/descriptors';
 import { guardMapping, type Lease, type MappingGuard } from '@zerocopy/lease-guard';
 import { closeQuietly } from '@zerocopy/transfer';
 import { Region, wholePages } from './region.js';
@@ -49,6 +50,8 @@ export class Mapping {
   readonly fd: number;
   readonly path: string;
   readonly offset: number;
+  /** Bytes of a page: on hugetlbfs, of a huge one. */
+  readonly pageSize: number;
   /** Bytes between the start of the first page and the first byte. */
   readonly lead: number;
   length: number;
@@ -69,7 +72,8 @@ export class Mapping {
     this.path = options.path;
     this.offset = options.offset;
     this.length = options.length;
-    this.lead = options.offset % syscalls.getpagesize();
+    this.pageSize = mappingPageSize(options.fd);
+    this.lead = options.offset % this.pageSize;
     if (options.length > 0) this.#newRegion(options.shared);
   }
 
@@ -101,8 +105,8 @@ export class Mapping {
   pagesOf(offset: number, length: number): { address: number; length: number } {
     if (this.#region === undefined || length === 0) return { address: 0, length: 0 };
     const from = this.lead + offset;
-    const start = from - (from % syscalls.getpagesize());
-    return { address: this.#region.address + start, length: wholePages(from + length) - start };
+    const start = from - (from % this.pageSize);
+    return { address: this.#region.address + start, length: this.#whole(from + length) - start };
   }
 
   /** The file has been extended to hold `length` bytes of the mapping. */
@@ -120,7 +124,7 @@ export class Mapping {
       region?.disown();
       return;
     }
-    const from = Math.min(wholePages(this.lead + this.length), region.used);
+    const from = Math.min(this.#whole(this.lead + this.length), region.used);
     region.placeFile(from, this.lead + length, this.#placement());
     const guard = this.#guard(region);
     this.length = length;
@@ -131,14 +135,14 @@ export class Mapping {
   /** The file is about to be cut short: views beyond `length` show zeros from now on. */
   shrink(length: number): void {
     this.length = length;
-    for (const region of this.#regions.keys()) region.placeZeros(wholePages(this.lead + length));
+    for (const region of this.#regions.keys()) region.placeZeros(this.#whole(this.lead + length));
   }
 
   /** It was not cut short after all. */
   unshrink(length: number): void {
     for (const region of this.#regions.keys()) {
       const to = Math.min(this.lead + length, region.used);
-      region.placeFile(wholePages(this.lead + this.length), to, this.#placement());
+      region.placeFile(this.#whole(this.lead + this.length), to, this.#placement());
     }
     this.length = length;
   }
@@ -199,6 +203,10 @@ export class Mapping {
     this.#letGo();
   }
 
+  #whole(bytes: number): number {
+    return wholePages(bytes, this.pageSize);
+  }
+
   #placement(): { fd: number; offset: number; sharing: number } {
     const sharing = this.#options.shared ? MAP_SHARED : MAP_PRIVATE;
     return { fd: this.fd, offset: this.offset - this.lead, sharing };
@@ -206,7 +214,11 @@ export class Mapping {
 
   #newRegion(reserve: boolean): void {
     const size = this.lead + this.length;
-    const region = new Region(reserve ? Math.max(2 * size, RESERVED_MIN) : size, () => this.#unused(region));
+    const region = new Region(
+      reserve ? Math.max(2 * size, RESERVED_MIN) : size,
+      () => this.#unused(region),
+      this.pageSize,
+    );
     this.#regions.set(region, undefined);
     try {
       region.placeFile(0, size, this.#placement(), { path: this.path });
@@ -222,8 +234,14 @@ export class Mapping {
   #guard(region: Region): MappingGuard | undefined {
     const { trap, lease, snapshotLimit } = this.#options;
     if (!trap && lease === undefined) return undefined;
-    const protection = { trap, writable: true, snapshotLimit, ...(lease === undefined ? {} : { lease: lease.lease }) };
-    return guardMapping(region.address, region.used, protection);
+    return guardMapping(region.address, region.used, {
+      trap,
+      file: { fd: this.fd, offset: this.offset - this.lead },
+      writable: true,
+      pageSize: this.pageSize,
+      snapshotLimit,
+      ...(lease === undefined ? {} : { lease: lease.lease }),
+    });
   }
 
   /** The last view of a region is gone; it is about to be unmapped. */

@@ -8,7 +8,7 @@
  */
 import { fstatSync, openSync } from 'node:fs';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { uninterrupted, untilMoved } from '@zerocopy/core-syscalls/native';
+import { memoryAt, uninterrupted, untilMoved } from '@zerocopy/core-syscalls/native';
 import { closeQuietly } from '@zerocopy/transfer';
 import { HolderLocks } from './holder-locks.js';
 import { Region, wholePages } from './region.js';
@@ -67,9 +67,21 @@ const booksSize = (count: number): number =>
   wholePages(4 * (HEADER_WORDS + count * HOLDERS + ticketsOf(count) * TICKET_WORDS));
 const totalSize = ({ bufferSize, count }: PoolShape): number => booksSize(count) + count * wholePages(bufferSize);
 
-/** An open file description of its own for the file behind `fd`. */
+/**
+ * An open file description of its own for the file behind `fd`: locks are held by descriptions. A memory file has no path
+ * but this one.
+ * @throws {Error} ERR_ZEROCOPY_UNAVAILABLE where there is no /proc, or Node's permission model denies it.
+ */
 function reopen(fd: number): number {
-  return openSync(`/proc/self/fd/${fd}`, 'r+');
+  const path = `/proc/self/fd/${fd}`;
+  try {
+    return openSync(path, 'r+');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EACCES' && code !== 'ERR_ACCESS_DENIED') throw cause;
+    const message = `there can be no shared buffers: ${path} cannot be opened (${code}): a pool needs /proc`;
+    throw Object.assign(new Error(message, { cause }), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
+  }
 }
 
 export class PoolMemory {
@@ -88,6 +100,7 @@ export class PoolMemory {
   /** Where to look for a free buffer first. */
   #next = 0;
   #closed = false;
+  #ended = false;
 
   /** @throws {SyscallError} */
   static create(shape: PoolShape): PoolMemory {
@@ -119,7 +132,7 @@ export class PoolMemory {
     this.shape = inspect(given);
     const { count } = this.shape;
     const size = totalSize(this.shape);
-    this.#region = new Region(size, () => {});
+    this.#region = new Region(size, () => this.#endUnseen());
     const opened: number[] = [];
     try {
       this.fd = reopen(given);
@@ -128,11 +141,12 @@ export class PoolMemory {
       opened.push(this.#lockFd);
       this.#locks = new HolderLocks(this.#lockFd);
       this.#region.placeFile(0, size, { fd: this.fd, offset: 0, sharing: MAP_SHARED });
-      const books = this.#region.view(0, booksSize(count));
-      this.#words = new Int32Array(books.buffer, books.byteOffset, books.length / 4);
+      // Not a view of the region's, which would hold the region for as long as there is this.
+      this.#words = new Int32Array(memoryAt(this.#region.address, booksSize(count)));
       this.id = `${hex(this.#words[ID_HIGH])}${hex(this.#words[ID_LOW])}`;
       this.#holder = this.#attach();
     } catch (error) {
+      this.#ended = true; // there is nothing to give up
       this.#region.disown();
       for (const fd of opened) closeQuietly(fd);
       throw error;
@@ -237,17 +251,40 @@ export class PoolMemory {
     if (this.#closed) return;
     this.#closed = true;
     try {
-      this.#locks.exclusively(() => this.#forget(this.#holder));
+      this.#end();
     } finally {
-      // Whatever happens, the kernel gives up the lock, and with it what was held.
       this.#buffers.length = 0;
-      closeQuietly(this.#lockFd);
-      closeQuietly(this.fd);
       try {
         this.#region.placeZeros(0);
       } finally {
         this.#region.disown();
       }
+    }
+  }
+
+  /** Nobody can close it any more: it ends with the last view of one of its buffers, which is in use until then. */
+  forget(): void {
+    if (this.#closed) return;
+    this.#buffers.length = 0;
+    this.#region.disown();
+  }
+
+  #endUnseen(): void {
+    this.#closed = true;
+    try {
+      this.#end();
+    } catch {} // another holder keeps the pool's lock; it finds this one's gone
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    try {
+      this.#locks.exclusively(() => this.#forget(this.#holder));
+    } finally {
+      // Whatever happens, the kernel gives up the lock, and with it what was held.
+      closeQuietly(this.#lockFd);
+      closeQuietly(this.fd);
     }
   }
 

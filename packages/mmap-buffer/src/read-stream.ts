@@ -7,6 +7,7 @@
 import { type createReadStream, fstatSync, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { feature } from '@zerocopy/core-syscalls';
+import { isMemoryTracked } from './external-memory.js';
 import { FileWindows } from './file-windows.js';
 import { validateChoice } from './options.js';
 
@@ -38,6 +39,11 @@ const unavailable = (name: 'mmap' | 'sigbusTrap'): string | undefined => {
   return available ? undefined : (reason ?? `${name} is not available`);
 };
 
+/** A chunk may be kept, or its memory transferred, for longer than the stream lives. */
+const untracked = (): string | undefined =>
+  isMemoryTracked() ? undefined : 'when the last view of its memory is gone cannot be learnt in this process';
+
+/** See {@link createMmapReadStream}. */
 export class MmapReadStream extends ReadStream {
   // fs.ReadStream's own, not in its types: where the next read starts, and the last byte of the range.
   declare pos: number | undefined;
@@ -107,13 +113,14 @@ export class MmapReadStream extends ReadStream {
   }
 
   #decide(): void {
-    const reason = this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? this.#refusalOfFile();
+    const reason =
+      this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? untracked() ?? this.#refusalOfFile();
     if (reason === undefined) {
       this.#method = 'mmap';
       const onRefused = (code: string): void =>
         this.#copyInstead(`its filesystem, or a sandbox, does not let it be mapped (${code})`);
       try {
-        this.#windows = new FileWindows(this.fd as number, this.#isLent, this.pos ?? 0, this.end + 1, onRefused);
+        this.#windows = new FileWindows(this.fd as number, this.pos ?? 0, this.end + 1, onRefused);
       } catch (error) {
         this.destroy(error as Error);
       }

@@ -22,7 +22,7 @@ function assertAvailable(): void {
   }
 }
 
-const forgotten = new FinalizationRegistry<PoolMemory>((memory) => memory.close());
+const forgotten = new FinalizationRegistry<PoolMemory>((memory) => memory.forget());
 
 /** A reference to one buffer of a pool. */
 export class SharedBuffer implements Disposable {
