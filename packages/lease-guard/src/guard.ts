@@ -14,7 +14,7 @@ export interface GuardOptions {
   trap?: boolean;
   /**
    * The open file that is mapped, and where in it the mapping starts, in bytes. It must stay open until the guard is
-   * released. With it, a fault within the file's size, for which a full filesystem or a bad disk has no page, is answered
+   * released, or told to {@link MappingGuard.forgetFile forget it}. With it, a fault within the file's size, for which a full filesystem or a bad disk has no page, is answered
    * with what read(2) says of that one page. Without it, every fault is taken for a truncation.
    */
   file?: { fd: number; offset: number };
@@ -54,6 +54,11 @@ export interface MappingGuard {
    * read; ERR_STORE_LOST, of a writable mapping, if stores may have gone into pages that no longer are the file's.
    */
   check(): void;
+  /**
+   * Before {@link GuardOptions.file} is closed while the mapping stays. From then on it is not known whether a fault is
+   * beyond the file's end: each is answered with zeros for its own page only, and counted as a truncation. Idempotent.
+   */
+  forgetFile(): void;
   /** Before the mapping is unmapped. Idempotent. */
   release(): void;
 }
@@ -117,6 +122,9 @@ export function guardMapping(address: number, length: number, given: GuardOption
           `the filesystem had no room for ${copied} pages of the mapping: what is stored into them is lost`,
         );
       }
+    },
+    forgetFile() {
+      row?.forgetFile();
     },
     release() {
       lease?.protect(undefined);

@@ -71,6 +71,8 @@ export interface TrapCounts {
 export interface TrapRow {
   /** Stays what it was when the range is released. */
   readonly counts: TrapCounts;
+  /** The file is about to be closed: from now on faults are answered with zeros, each for its own page only. */
+  forgetFile(): void;
   release(): void;
 }
 
@@ -250,6 +252,11 @@ export function trapRange({ address, length, pageSize, protection, file }: Range
   return {
     get counts() {
       return last ?? counts();
+    },
+    forgetFile() {
+      if (last !== undefined) return;
+      Atomics.store(table, at + FLAGS, 0n);
+      Atomics.store(table, at + FILE, -1n);
     },
     release() {
       if (last !== undefined) return;

@@ -3,13 +3,14 @@
  * one while this one is being used, so that nobody waits for a disk on the event loop. A window stays mapped for as long
  * as anybody holds a view of it.
  */
-import { fstatSync } from 'node:fs';
+import { close } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { mappingPageSize } from '@zerocopy/core-syscalls/descriptors';
 import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
 import { nextTick, OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
-import { Region } from './region.js';
+import { fileSize, isMappedAtOnce } from './file-status.js';
+import { type FilePlacement, Region } from './region.js';
 
 const { EACCES, EFAULT, EIO, ENODEV, ENOSYS, EPERM, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
 /** Says that this file is not mapped here: sysfs, some FUSE, a sandbox. */
@@ -80,18 +81,19 @@ export class FileWindows {
     });
   }
 
-  /** No more windows. Those that are held stay, and the descriptor with them. Idempotent. */
+  /** No more windows. Those that are held stay; their file is closed. Idempotent. */
   close(): void {
     this.#current = undefined;
     this.#ahead = undefined;
     if (this.#closed) return;
     this.#closed = true;
+    for (const guard of this.#guards) guard.forgetFile();
     this.#descriptor.release();
   }
 
   /** What has been handed out may have turned to zeros before it was used. */
   #loss(): Error | null {
-    let lost = fstatSync(this.#descriptor.fd).size < this.#shown;
+    let lost = fileSize(this.#descriptor.fd) < this.#shown;
     for (const guard of this.#guards) {
       lost ||= guard.truncated;
       if (guard.unreadablePages > 0) return new SyscallError(EIO, 'read');
@@ -105,7 +107,7 @@ export class FileWindows {
     const lost = this.#loss();
     if (lost !== null) throw lost;
     const from = this.#position;
-    const limit = Math.min(fstatSync(this.#descriptor.fd).size, this.#end);
+    const limit = Math.min(fileSize(this.#descriptor.fd), this.#end);
     if (from >= limit) return undefined;
     const to = Math.min(limit, (Math.floor(from / WINDOW) + 1) * WINDOW);
     const window = this.#map(from, to) ?? this.#read(from, to);
@@ -135,47 +137,129 @@ export class FileWindows {
   }
 
   /**
-   * Undefined if the process has too many mappings, or guards of them, of which those that nobody holds go with the
-   * garbage; or if the file is not mapped here.
+   * Undefined if the process has too many mappings, or guards of them, of which those that are no longer looked at go with
+   * the garbage; or if the file is not mapped here.
    */
   #map(from: number, to: number): Window | undefined {
     const lead = from % this.#pageSize;
-    const guards = this.#guards; // a region must not hold on to these windows, nor so to its own views
-    const descriptor = this.#descriptor;
-    let guard: MappingGuard | undefined;
     let region: Region | undefined;
     try {
-      const onUnused = (): void => {
-        guard?.release();
-        if (guard !== undefined) guards.delete(guard);
-        descriptor.release();
+      const window = new MappedWindow(lead + to - from, this.#pageSize, this.#descriptor, from - lead, this.#guards);
+      region = window.region;
+      const isCut = (): boolean => !this.#closed && fileSize(this.#descriptor.fd) < to;
+      if (this.#descriptor.isLocal) window.map();
+      return {
+        bytes: region.view(lead, to - from),
+        whenReady: this.#descriptor.isLocal ? populated(region, isCut) : this.#mappedLater(window, from, to, isCut),
       };
-      region = new Region(lead + to - from, onUnused, this.#pageSize);
-      descriptor.retain();
-      const file = { fd: descriptor.fd, offset: from - lead };
-      region.placeFile(0, lead + to - from, { ...file, sharing: MAP_PRIVATE });
-      guard = guardMapping(region.address, region.size, { file, writable: true, pageSize: this.#pageSize });
-      guards.add(guard);
-      return { bytes: region.view(lead, to - from), whenReady: populated(region) };
     } catch (error) {
-      const { code, errno } = error as NodeJS.ErrnoException;
-      if (code === 'ENOMEM' || code === 'ERR_ZEROCOPY_TOO_MANY_GUARDS') return undefined;
-      if (!CANNOT_MAP.includes(-(errno ?? 0))) throw error;
-      this.#onRefused(code as string);
+      if (!this.#mayBeRead(error)) throw error;
       return undefined;
     } finally {
       region?.disown(); // its views keep it
     }
   }
+
+  /** Maps it on another thread; where that is refused, its bytes are read into a copy. */
+  #mappedLater(window: MappedWindow, from: number, to: number, isCut: () => boolean): Window['whenReady'] {
+    const readiness = new Readiness();
+    window.mapOffThread().then(
+      () => populated(window.region, isCut)((error) => readiness.settle(error)),
+      (error: unknown) => {
+        try {
+          if (!this.#mayBeRead(error)) throw error;
+          const copy = this.#read(from, to);
+          copy.whenReady((failed) => {
+            // Nothing of the window has been handed out before it was ready.
+            if (this.#current?.whenReady === readiness.when) this.#current.bytes = copy.bytes;
+            if (this.#ahead?.whenReady === readiness.when) this.#ahead.bytes = copy.bytes;
+            readiness.settle(failed);
+          });
+        } catch (other) {
+          readiness.settle(other as Error);
+        }
+      },
+    );
+    return readiness.when;
+  }
+
+  /** Whether this says that the window cannot be mapped, and not that something is wrong. */
+  #mayBeRead(error: unknown): boolean {
+    const { code, errno } = error as NodeJS.ErrnoException;
+    if (code === 'ENOMEM' || code === 'ERR_ZEROCOPY_TOO_MANY_GUARDS') return true;
+    if (!CANNOT_MAP.includes(-(errno ?? 0))) return false;
+    this.#onRefused(code as string);
+    return true;
+  }
 }
 
-/** A duplicate that is closed by the last who needs it: its owner, a read under way, a window's guard. */
+/** The memory of a window, and its guard. It holds on to no view, which would hold on to it. */
+class MappedWindow {
+  readonly region: Region;
+  readonly #size: number;
+  readonly #descriptor: CountedDescriptor;
+  readonly #offset: number;
+  readonly #guards: Set<MappingGuard>;
+  #guard: MappingGuard | undefined;
+
+  constructor(
+    size: number,
+    pageSize: number,
+    descriptor: CountedDescriptor,
+    offset: number,
+    guards: Set<MappingGuard>,
+  ) {
+    this.#size = size;
+    this.#descriptor = descriptor;
+    this.#offset = offset;
+    this.#guards = guards;
+    const onUnused = (): void => {
+      this.#guard?.release();
+      if (this.#guard !== undefined) guards.delete(this.#guard);
+    };
+    this.region = new Region(size, onUnused, pageSize);
+  }
+
+  map(): void {
+    this.region.placeFile(0, this.#size, this.#placement());
+    this.#protect();
+  }
+
+  async mapOffThread(): Promise<void> {
+    this.region.retain();
+    this.#descriptor.retain();
+    try {
+      await this.region.placeFileOffThread(0, this.#size, this.#placement());
+    } finally {
+      this.#descriptor.release();
+      this.#protect();
+      this.region.release();
+    }
+  }
+
+  #placement(): FilePlacement {
+    return { fd: this.#descriptor.fd, offset: this.#offset, sharing: MAP_PRIVATE };
+  }
+
+  #protect(): void {
+    const { address, size, pageSize } = this.region;
+    const { fd } = this.#descriptor;
+    const file = fd < 0 ? {} : { file: { fd, offset: this.#offset } }; // closed meanwhile
+    this.#guard = guardMapping(address, size, { ...file, writable: true, pageSize });
+    this.#guards.add(this.#guard);
+  }
+}
+
+/** A duplicate that is closed by the last who needs it: its owner, or a call under way. */
 class CountedDescriptor {
+  /** Whether mapping and closing it waits for no server. */
+  readonly isLocal: boolean;
   readonly #own: OwnedDescriptor;
   #users = 1;
 
   constructor(fd: number) {
     this.#own = OwnedDescriptor.duplicate(fd);
+    this.isLocal = isMappedAtOnce(fd);
   }
 
   get fd(): number {
@@ -187,7 +271,9 @@ class CountedDescriptor {
   }
 
   release(): void {
-    if (--this.#users === 0) this.#own.close();
+    if (--this.#users > 0) return;
+    if (this.isLocal) this.#own.close();
+    else close(this.#own.release(), () => {}); // it may flush to a server
   }
 }
 
@@ -210,7 +296,8 @@ class Readiness {
 const cutShort = (): Error =>
   Object.assign(new Error('the file was cut short while it was read'), { code: 'ERR_FILE_TRUNCATED' });
 
-function populated(region: Region): Window['whenReady'] {
+/** @param isCut whether the file does not reach to the window's end any more. */
+function populated(region: Region, isCut: () => boolean): Window['whenReady'] {
   const readiness = new Readiness();
   region.retain();
   const populate = (done: (result: number) => void): void =>
@@ -218,10 +305,12 @@ function populated(region: Region): Window['whenReady'] {
   runOffThread(
     (done) => uninterruptedAsync(populate, done),
     (result) => {
-      // It is there to be touched all the same: EINVAL before Linux 5.14, ENOMEM, a sandbox that knows no such advice.
-      if (result < 0 && result !== -EFAULT) syscalls.madvise(region.address, region.size, MADV_WILLNEED);
+      const lost = result === -EFAULT && isCut();
+      // It is there to be touched all the same: EINVAL before Linux 5.14, ENOMEM, a sandbox that knows no such advice; EFAULT
+      // for a page within the file that there is none of, which the guard answers (kernel-rules: sigbus-not-truncation).
+      if (result < 0 && !lost) syscalls.madvise(region.address, region.size, MADV_WILLNEED);
       region.release();
-      readiness.settle(result === -EFAULT ? cutShort() : null);
+      readiness.settle(lost ? cutShort() : null);
     },
   );
   return readiness.when;

@@ -7,11 +7,12 @@
  * Growing beyond the address space that was reserved moves the mapping to a new region. Views of the old one stay what
  * they are: a shared mapping shows the same pages wherever it is.
  */
-import { fstatSync } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { mappingPageSize } from '@zerocopy/core-syscalls/descriptors';
 import { guardMapping, type Lease, type MappingGuard } from '@zerocopy/lease-guard';
-import { closeQuietly } from '@zerocopy/transfer';
+import { closeUnwaited } from '@zerocopy/transfer';
+import { fileSize, isMappedAtOnce } from './file-status.js';
+import { closedError } from './mapping-error.js';
 import { Region, wholePages } from './region.js';
 
 const { MADV_HUGEPAGE, MAP_PRIVATE, MAP_SHARED } = constants;
@@ -28,7 +29,7 @@ export interface HeldLease {
 export function endLease({ lease, fd }: HeldLease): void {
   // At once. What it promises is that its file is closed, and that is ours; with it ends a lease that could not be given up.
   lease.release().catch(() => {});
-  closeQuietly(fd);
+  closeUnwaited(fd);
 }
 
 export interface MappingOptions {
@@ -59,13 +60,15 @@ export class Mapping {
   /** The mapping's own, and those of calls under way. */
   #descriptorHolds = 1;
   #forgotten = false;
+  /** Whether mapping it waits for no server. */
+  readonly #atOnce: boolean;
   #region: Region | undefined;
-  /** All that may still be seen, with their guards. */
+  /** All regions that may still be seen, with their guards. */
   readonly #regions = new Map<Region, MappingGuard | undefined>();
   #truncated = false;
   readonly #options: MappingOptions;
 
-  /** Takes over `fd` and the lease; if it throws they are the caller's. */
+  /** Nothing is mapped until {@link map} or {@link mapOffThread}, which take over `fd` and the lease unless they fail. */
   constructor(options: MappingOptions) {
     this.#options = options;
     this.fd = options.fd;
@@ -74,16 +77,40 @@ export class Mapping {
     this.length = options.length;
     this.pageSize = mappingPageSize(options.fd);
     this.lead = options.offset % this.pageSize;
-    if (options.length > 0) this.#newRegion(options.shared);
+    this.#atOnce = isMappedAtOnce(options.fd);
+  }
+
+  /** @throws {SyscallError} */
+  map(): void {
+    if (this.length === 0) return;
+    const region = this.#reserve(this.#options.shared);
+    try {
+      region.placeFile(0, this.lead + this.length, this.#placement(), { path: this.path });
+      this.#take(region);
+    } catch (error) {
+      region.disown();
+      throw error;
+    }
+  }
+
+  /** {@link map}; on another thread where it may have to wait for a server. */
+  async mapOffThread(): Promise<void> {
+    if (this.#atOnce) this.map();
+    else if (this.length > 0) await this.#mapSlowly(this.#options.shared);
   }
 
   get region(): Region | undefined {
     return this.#region;
   }
 
+  /** Whether faults are answered by the SIGBUS trap. */
+  get isTrapped(): boolean {
+    return this.#options.trap;
+  }
+
   /** Of the file now, in bytes. */
   fileSize(): number {
-    return fstatSync(this.fd).size;
+    return fileSize(this.fd);
   }
 
   /** Whether the file has been cut short under the mapping, or was while somebody touched it. Stays true. */
@@ -95,6 +122,16 @@ export class Mapping {
       this.#truncated = this.length > 0 && this.fileSize() < this.offset + this.length;
     }
     return this.#truncated;
+  }
+
+  /** Pages of the file that the kernel could not provide, by what is known so far; see MappingGuard. */
+  faults(): { copied: number; unreadable: number } {
+    let [copied, unreadable] = [0, 0];
+    for (const guard of this.#regions.values()) {
+      copied += guard?.copiedPages ?? 0;
+      unreadable += guard?.unreadablePages ?? 0;
+    }
+    return { copied, unreadable };
   }
 
   view(offset: number, length: number): Buffer {
@@ -110,13 +147,13 @@ export class Mapping {
   }
 
   /** The file has been extended to hold `length` bytes of the mapping. */
-  grow(length: number): void {
+  async grow(length: number): Promise<void> {
     const region = this.#region;
+    const before = this.length;
     if (region === undefined || this.lead + length > region.size) {
-      const before = this.length;
       this.length = length;
       try {
-        this.#newRegion(true);
+        await this.#mapSlowly(true);
       } catch (error) {
         this.length = before;
         throw error;
@@ -124,8 +161,7 @@ export class Mapping {
       region?.disown();
       return;
     }
-    const from = Math.min(this.#whole(this.lead + this.length), region.used);
-    region.placeFile(from, this.lead + length, this.#placement());
+    await this.#place(region, Math.min(this.#whole(this.lead + before), region.used), this.lead + length);
     const guard = this.#guard(region);
     this.length = length;
     this.#regions.get(region)?.release();
@@ -139,16 +175,15 @@ export class Mapping {
   }
 
   /** It was not cut short after all. */
-  unshrink(length: number): void {
-    for (const region of this.#regions.keys()) {
-      const to = Math.min(this.lead + length, region.used);
-      region.placeFile(this.#whole(this.lead + this.length), to, this.#placement());
+  async unshrink(length: number): Promise<void> {
+    for (const region of [...this.#regions.keys()]) {
+      await this.#place(region, this.#whole(this.lead + this.length), Math.min(this.lead + length, region.used));
     }
     this.length = length;
   }
 
   /**
-   * Any number of times.
+   * Idempotent.
    * @throws {SyscallError} ENOMEM where zeros cannot be put in the place of what is seen: then it is forgotten instead, and
    * views stay what they are, guarded.
    */
@@ -193,7 +228,7 @@ export class Mapping {
   }
 
   #letGo(): void {
-    if (--this.#descriptorHolds === 0) closeQuietly(this.fd);
+    if (--this.#descriptorHolds === 0) closeUnwaited(this.fd);
   }
 
   #end(): void {
@@ -212,22 +247,42 @@ export class Mapping {
     return { fd: this.fd, offset: this.offset - this.lead, sharing };
   }
 
-  #newRegion(reserve: boolean): void {
-    const size = this.lead + this.length;
-    const region = new Region(
-      reserve ? Math.max(2 * size, RESERVED_MIN) : size,
-      () => this.#unused(region),
-      this.pageSize,
-    );
-    this.#regions.set(region, undefined);
+  /** Maps the file into a part of a region. @throws {MappingError} ERR_MAPPING_CLOSED if it was closed meanwhile. */
+  async #place(region: Region, from: number, to: number): Promise<void> {
+    if (this.#atOnce) return region.placeFile(from, to, this.#placement());
+    region.retain();
     try {
-      region.placeFile(0, size, this.#placement(), { path: this.path });
-      if (this.#options.hugePages) syscalls.madvise(region.address, region.used, MADV_HUGEPAGE); // advice: not obeyed everywhere
-      this.#regions.set(region, this.#guard(region));
+      await region.placeFileOffThread(from, to, this.#placement());
+      if (!this.closed) return;
+      region.placeZeros(0);
+      throw closedError();
+    } finally {
+      region.release();
+    }
+  }
+
+  #reserve(toGrow: boolean): Region {
+    const size = this.lead + this.length;
+    const reserved = toGrow ? Math.max(2 * size, RESERVED_MIN) : size;
+    const region = new Region(reserved, () => this.#unused(region), this.pageSize);
+    this.#regions.set(region, undefined);
+    return region;
+  }
+
+  async #mapSlowly(toGrow: boolean): Promise<void> {
+    const region = this.#reserve(toGrow);
+    try {
+      await this.#place(region, 0, this.lead + this.length);
+      this.#take(region);
     } catch (error) {
       region.disown();
       throw error;
     }
+  }
+
+  #take(region: Region): void {
+    if (this.#options.hugePages) syscalls.madvise(region.address, region.used, MADV_HUGEPAGE); // advice: not obeyed everywhere
+    this.#regions.set(region, this.#guard(region));
     this.#region = region;
   }
 

@@ -4,12 +4,13 @@
  * It is an fs.ReadStream: options, events, properties and errors are Node's own code. What it replaces is where `_read`
  * gets its bytes.
  */
-import { type createReadStream, fstatSync, ReadStream } from 'node:fs';
+import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { feature } from '@zerocopy/core-syscalls';
+import { validateChoice } from '@zerocopy/transfer';
 import { isMemoryTracked } from './external-memory.js';
+import { fileStatus } from './file-status.js';
 import { FileWindows } from './file-windows.js';
-import { validateChoice } from './options.js';
 
 const KiB = 1024;
 /** Bytes of a chunk: it costs as much for a large one as for a small one. */
@@ -39,6 +40,13 @@ const unavailable = (name: 'mmap' | 'sigbusTrap'): string | undefined => {
   return available ? undefined : (reason ?? `${name} is not available`);
 };
 
+/** Inherited ones included, as node:fs copies its options. */
+function ownCopy(options: MmapReadStreamOptions): MmapReadStreamOptions {
+  const copy: Record<string, unknown> = {};
+  for (const name in options) copy[name] = options[name as keyof MmapReadStreamOptions];
+  return copy as MmapReadStreamOptions;
+}
+
 /** A chunk may be kept, or its memory transferred, for longer than the stream lives. */
 const untracked = (): string | undefined =>
   isMemoryTracked() ? undefined : 'when the last view of its memory is gone cannot be learnt in this process';
@@ -60,7 +68,7 @@ export class MmapReadStream extends ReadStream {
 
   constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
     const given: MmapReadStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
-    const { fallback = 'auto', ...rest } = given;
+    const { fallback = 'auto', ...rest } = ownCopy(given);
     validateChoice(fallback, 'fallback', ['auto', 'never']);
     const isBag = options === undefined || options === null || ['object', 'string'].includes(typeof options);
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
@@ -142,9 +150,9 @@ export class MmapReadStream extends ReadStream {
   }
 
   #refusalOfFile(): string | undefined {
-    const stat = fstatSync(this.fd as number);
-    if (!stat.isFile()) return 'it is no regular file';
-    // Under /proc a file has no size until it is read (rule 8).
+    const stat = fileStatus(this.fd as number);
+    if (!stat.isFile) return 'it is no regular file';
+    // Under /proc a file has no size until it is read (kernel-rules: st-size-lies).
     if (stat.size === 0) return 'the file says that it is empty';
     const small = Math.min(stat.size - 1, this.end) - (this.pos ?? 0) < SMALL;
     return small && !this.#neverFallBack ? 'so few bytes cost less to read' : undefined;

@@ -11,6 +11,7 @@
  *                      └────────────────────────┘
  */
 import { check, constants, type ErrorContext, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { runOffThread } from '@zerocopy/transfer';
 import { externalMemory, type MemoryUser } from './external-memory.js';
 import { MAX_VIEW } from './view.js';
 
@@ -87,15 +88,40 @@ export class Region implements MemoryUser {
 
   /**
    * Maps a file from `from` to `to`, both in bytes from the region's start and the first a whole number of pages. What
-   * was there is replaced at once: nobody sees anything in between.
+   * was there is replaced at once: nothing in between is ever seen.
+   * @throws {SyscallError}
    */
-  placeFile(from: number, to: number, { fd, offset, sharing }: FilePlacement, context?: ErrorContext): void {
-    const length = wholePages(to, this.pageSize) - from;
+  placeFile(from: number, to: number, file: FilePlacement, context?: ErrorContext): void {
+    const length = this.#whole(to) - from;
     if (length > 0) {
+      const { fd, offset, sharing } = file;
       const flags = sharing | MAP_FIXED | MAP_NORESERVE;
       check(syscalls.mmap(this.address + from, length, READ_WRITE, flags, fd, offset + from), 'mmap', context);
     }
-    this.#used = wholePages(to, this.pageSize);
+    this.#used = this.#whole(to);
+  }
+
+  /** {@link placeFile} on another thread. The region stays until it is done; `file.fd` must stay open. */
+  async placeFileOffThread(from: number, to: number, file: FilePlacement, context?: ErrorContext): Promise<void> {
+    const length = this.#whole(to) - from;
+    if (length > 0) {
+      const { fd, offset, sharing } = file;
+      const flags = sharing | MAP_FIXED | MAP_NORESERVE;
+      this.retain();
+      const result = await new Promise<number>((resolve) =>
+        runOffThread(
+          (done) => syscalls.mmapAsync(this.address + from, length, READ_WRITE, flags, fd, offset + from, done),
+          resolve,
+        ),
+      );
+      this.release();
+      check(result, 'mmap', context);
+    }
+    this.#used = this.#whole(to);
+  }
+
+  #whole(bytes: number): number {
+    return wholePages(bytes, this.pageSize);
   }
 
   /** Puts zeros in the place of everything from `from` on, which is a whole number of pages. */

@@ -3,10 +3,12 @@
  * size, in one sealed memory file that each of them has mapped.
  */
 import { feature } from '@zerocopy/core-syscalls';
-import { invalidArgument, validateCount, validateOptions } from './options.js';
+import { invalidArgument, readOptions } from '@zerocopy/transfer';
+import { validateCount } from './options.js';
 import { PoolMemory, type SharedBufferHandle } from './pool-memory.js';
 import { MAX_VIEW } from './view.js';
 
+/** The options of {@link SharedBufferPool}. */
 export interface SharedBufferPoolOptions {
   /** Bytes of each buffer. */
   bufferSize: number;
@@ -42,6 +44,7 @@ export class SharedBuffer implements Disposable {
     this.buffer = memory.buffer(index);
   }
 
+  /** The pool that it is a buffer of, and that it keeps open. */
   get pool(): SharedBufferPool {
     return this.#pool;
   }
@@ -56,18 +59,20 @@ export class SharedBuffer implements Disposable {
     return this.#memory.share(this.#index);
   }
 
-  /** Any number of times. With the last reference to it, anybody's, the buffer is free. */
+  /** Idempotent. With the last reference to it, of whichever holder, the buffer is free. */
   release(): void {
     if (this.#released) return;
     this.#released = true;
     this.#memory.release(this.#index);
   }
 
+  /** {@link release}. */
   [Symbol.dispose](): void {
     this.release();
   }
 }
 
+/** Buffers of one size in a memory file that threads and processes have mapped. */
 export class SharedBufferPool implements Disposable {
   /** Bytes of each buffer. */
   readonly bufferSize: number;
@@ -87,8 +92,7 @@ export class SharedBufferPool implements Disposable {
   constructor(options: SharedBufferPoolOptions | PoolMemory) {
     if (options instanceof PoolMemory) this.#memory = options;
     else {
-      validateOptions(options);
-      const { bufferSize, count } = options; // once: what is validated is what is used
+      const { bufferSize, count } = readOptions<SharedBufferPoolOptions>(options, ['bufferSize', 'count']);
       validateCount(bufferSize, 'bufferSize', 1, MAX_VIEW);
       validateCount(count, 'count', 1, 2 ** 20);
       assertAvailable();
@@ -154,6 +158,7 @@ export class SharedBufferPool implements Disposable {
     this.#memory.close();
   }
 
+  /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }
