@@ -18,7 +18,17 @@ import { pathToFileURL } from 'node:url';
 import { TransferError } from '@zerocopy/core-syscalls';
 import { copyFile } from '@zerocopy/file-copy';
 import test from 'ava';
-import { fresh, MiB, makeFile, openDescriptors, pattern, temporaryDirectory } from './harness.js';
+import {
+  fixture,
+  fresh,
+  kernelTest,
+  MiB,
+  makeFile,
+  openDescriptors,
+  pattern,
+  runProgram,
+  temporaryDirectory,
+} from './harness.js';
 
 const directory = temporaryDirectory();
 const root = process.getuid?.() === 0;
@@ -196,6 +206,30 @@ test('paths and signals by shape: a Uint8Array, a URL and an AbortSignal of anot
   await t.throwsAsync(copyFile(source, destination, { signal: signal as never }), { code: 'ABORT_ERR' });
   t.true(readFileSync(destination).equals(content));
 });
+
+kernelTest(
+  'kernel-rules: fchmod-eperm: no failure where the mount sets the modes, and one everywhere else',
+  async (t) => {
+    const source = makeFile(directory, content);
+    chmodSync(source, 0o755);
+    for (const [magic, outcome] of [
+      ['0xff534d42', 'copied'], // cifs
+      ['0xfe534d42', 'copied'], // smb
+      ['0x4d44', 'copied'], // vfat
+      ['0xef53', 'EPERM'], // ext4
+    ] as const) {
+      const destination = makeFile(directory, 'before');
+      const { stdout, stderr } = await runProgram(process.execPath, [
+        fixture('fixed-modes'),
+        source,
+        destination,
+        magic,
+      ]);
+      t.is(stdout.trim(), outcome, stderr);
+      t.true(readFileSync(destination).equals(outcome === 'copied' ? content : Buffer.from('before')), magic);
+    }
+  },
+);
 
 test('a mode that cannot be set is an error before anything is cut off', async (t) => {
   if (!root) return t.pass();
