@@ -28,7 +28,7 @@ import {
 } from '@zerocopy/transfer';
 import { type Extent, extentAt, zerosIn } from './extents.js';
 
-const { EACCES, EAGAIN, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
+const { EACCES, EAGAIN, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
 const { FICLONE, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
 const MiB = 1024 * 1024;
 /** Bytes that one copy_file_range is asked for: some milliseconds, which is how soon an abort is obeyed. */
@@ -260,17 +260,11 @@ export class CopyEngine implements TransferEngine {
     const { source } = this.#options;
     syscalls.setOffset(this.#cellIn, this.#position);
     const length = Math.min(count, PIPE_SIZE);
+    const flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+    const fill = (done: (result: number) => void): void =>
+      syscalls.spliceAsync(source, this.#cellIn, pipe.writeEnd.fd, null, length, flags, done);
     runOffThread(
-      (done) =>
-        syscalls.spliceAsync(
-          source,
-          this.#cellIn,
-          pipe.writeEnd.fd,
-          null,
-          length,
-          SPLICE_F_MOVE | SPLICE_F_NONBLOCK,
-          done,
-        ),
+      (done) => uninterruptedAsync(fill, done),
       (result) => {
         if (result > 0) {
           pipe.held = result;
@@ -288,8 +282,10 @@ export class CopyEngine implements TransferEngine {
   #drain(pipe: Pipe, drained: number, resume: Resume): void {
     const { destination } = this.#options;
     syscalls.setOffset(this.#cellOut, this.#position + drained);
+    const drain = (done: (result: number) => void): void =>
+      syscalls.spliceAsync(pipe.readEnd.fd, null, destination, this.#cellOut, pipe.held, SPLICE_F_MOVE, done);
     runOffThread(
-      (done) => syscalls.spliceAsync(pipe.readEnd.fd, null, destination, this.#cellOut, pipe.held, SPLICE_F_MOVE, done),
+      (done) => uninterruptedAsync(drain, done),
       (result) => {
         if (result > 0) {
           this.#refusedForNow = 0;
@@ -310,7 +306,7 @@ export class CopyEngine implements TransferEngine {
   }
 
   #mayTryAgain(result: number): boolean {
-    if (result !== -EAGAIN) return result === -EINTR;
+    if (result !== -EAGAIN) return false;
     this.#refusedForNow++;
     return this.#refusedForNow <= PATIENCE;
   }

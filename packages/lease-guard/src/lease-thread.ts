@@ -1,6 +1,7 @@
 /** The side of the lease thread that its owner sees: started with the first lease, ended with the last. */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { syscalls } from '@zerocopy/core-syscalls';
+import { clearTimeout, setTimeout } from '@zerocopy/transfer';
 import { type FromThread, giveUp, LEASE_SIGNAL, type ToThread, type Watch } from './shared.js';
 
 /**

@@ -1,6 +1,6 @@
 /**
  * The thread that answers breaks. It blocks the signals in itself, waits for them in sigtimedwait, and gives leases up
- * without the thread that holds them: a busy or blocked event loop never makes anybody wait (rule 35).
+ * without the thread that holds them: a busy or blocked event loop never makes anybody wait (kernel-rules: lease-self-deadlock).
  *
  * It never returns to its event loop: messages are taken from the port by hand, after each wait.
  */
@@ -68,7 +68,7 @@ for (let running = true; running; ) {
     const fd = information.readInt32LE(24);
     for (const lease of leases.values()) if (lease.fd === fd) look(lease);
   } else if (signal === SIGIO) {
-    // The queue of real-time signals is full, and this one does not say whose lease it is about (rule 36).
+    // The queue of real-time signals is full, and this one does not say whose lease it is about (kernel-rules: lease-order).
     for (const lease of leases.values()) look(lease);
   }
   const now = performance.now();
@@ -127,7 +127,7 @@ function look(lease: Watch): void {
   if (deadlines.has(lease.id)) return; // told already
   let target: number = lease.type;
   const held = exclusively(lease.words, () => {
-    target = syscalls.fcntl(lease.fd, F_GETLEASE); // during a break: what it must become (rule 34)
+    target = syscalls.fcntl(lease.fd, F_GETLEASE); // during a break: what it must become (kernel-rules: lease-break)
     return target === lease.type ? HELD : BREAKING;
   });
   if (!held || target === lease.type) return;

@@ -150,7 +150,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     let result = 0;
     const done = exclusively(this.#words, (state) => {
       // Unlocked, as the kernel sees it: broken by a writer. Or its descriptor was closed, and what has the number now is
-      // to get no lease (rule 40).
+      // to get no lease (kernel-rules: fd-reuse).
       const gone = syscalls.fcntl(this.fd, F_GETLEASE) === F_UNLCK;
       result = gone ? -EAGAIN : syscalls.fcntl(this.fd, F_SETLEASE, F_RDLCK);
       if (result >= 0) return HELD;
@@ -196,7 +196,7 @@ const held = new Map<number, Lease>();
 
 /**
  * A lease that is said to be on `fd`, of which the kernel knows nothing, was on a file that has been closed, and whose
- * number has been used again (rule 40). Released now, that does nothing to `fd`; later it would give up the lease that
+ * number has been used again (kernel-rules: fd-reuse). Released now, that does nothing to `fd`; later it would give up the lease that
  * `fd` is about to get. (If it is being broken instead, it is right to give it up.)
  */
 function releaseLostLease(fd: number): void {
@@ -276,7 +276,7 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, given: 
     lease?.gone();
   };
   releaseLostLease(fd);
-  // Everything is in place before the lease is taken (rule 36).
+  // Everything is in place before the lease is taken (kernel-rules: lease-order).
   let result = syscalls.fcntl(fd, F_SETOWN_EX, Int32Array.of(F_OWNER_TID, thread.threadId));
   if (result >= 0) result = syscalls.fcntl(fd, F_SETSIG, LEASE_SIGNAL);
   if (result >= 0) result = syscalls.fcntl(fd, F_SETLEASE, TYPES[type]);

@@ -3,7 +3,7 @@ import { constants, syscalls } from '@zerocopy/core-syscalls';
 
 const { EAGAIN, EBADF, F_SETLEASE, F_UNLCK } = constants;
 
-/** A real-time signal, so that breaks queue; sent to the lease thread alone, and blocked there (rule 36). */
+/** A real-time signal, so that breaks queue; sent to the lease thread alone, and blocked there (kernel-rules: lease-order). */
 export const LEASE_SIGNAL = 44;
 
 /**
@@ -94,7 +94,7 @@ function unlock(fd: number): number {
     result = syscalls.fcntl(fd, F_SETLEASE, F_UNLCK);
     if (result >= 0 || result === -EBADF) return 0; // EBADF: its file is closed, and the lease has gone with it
   }
-  // The kernel had taken it. Nothing else can be asked: F_GETLEASE says F_UNLCK during a break, too (rule 34).
+  // The kernel had taken it. Nothing else can be asked: F_GETLEASE says F_UNLCK during a break, too (kernel-rules: lease-break).
   return result === -EAGAIN ? 0 : result;
 }
 

@@ -1,7 +1,7 @@
 /**
  * The SIGBUS trap: a handler in machine code that puts zeros in the place of mapped pages that no longer exist.
  *
- * JavaScript cannot run in a signal handler, and the process dies otherwise (rule 27). The handler's code is written to
+ * JavaScript cannot run in a signal handler, and the process dies otherwise (kernel-rules: sigbus). The handler's code is written to
  * a memory file and mapped for reading and executing: nothing is ever writable and executable at once. It finds the
  * guarded ranges in a table next to it, which all threads, and all copies of this package in the process, share.
  */

@@ -85,7 +85,7 @@ leaseTest('broken by an open with O_NONBLOCK: that fails, and the break goes on 
   await lease.release();
 });
 
-leaseTest('reading, renaming and removing do not break a read lease (rule 34)', async (t) => {
+leaseTest('reading, renaming and removing do not break a read lease (kernel-rules: lease-break)', async (t) => {
   const path = makeFile(directory);
   const lease = await acquireLease(path, 'read', { autoRelease: false });
   let breaks = 0;
@@ -133,7 +133,7 @@ leaseTest('nobody listens: opening for writing in this very process takes no tim
   const path = makeFile(directory);
   const lease = await acquireLease(path, 'read');
   const startedAt = performance.now();
-  closeSync(openSync(path, 'r+')); // blocks the event loop: only another thread can answer (rule 35)
+  closeSync(openSync(path, 'r+')); // blocks the event loop: only another thread can answer (kernel-rules: lease-self-deadlock)
   t.true(performance.now() - startedAt < 5000);
   t.is(lease.state, 'released');
   await once(lease, 'release');
@@ -358,7 +358,7 @@ leaseTest('while the event loop is blocked, others get through', async (t) => {
   t.is(output, 'held\nopened while blocked\nreleased\n');
 });
 
-leaseTest('a full queue of real-time signals: plain SIGIO is understood too (rule 36)', async (t) => {
+leaseTest('a full queue of real-time signals: plain SIGIO is understood too (kernel-rules: lease-order)', async (t) => {
   const paths = [makeFile(directory), makeFile(directory), makeFile(directory)];
   const ended = await runProgram('prlimit', [
     '--sigpending=0',

@@ -1,7 +1,7 @@
 /**
  * A file, one mapped window after the other: each is read into memory by another thread before it is shown, and the next
- * one while this one is being used, so that nobody waits for a disk on the event loop. A window stays mapped for as long
- * as anybody holds a view of it.
+ * one while this one is being used, so that the event loop waits for no disk. A window stays mapped for as long as a view
+ * of it, or an ArrayBuffer that it was transferred to, is left.
  */
 import { close } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
@@ -9,12 +9,11 @@ import { mappingPageSize } from '@zerocopy/core-syscalls/descriptors';
 import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
 import { nextTick, OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
+import { saysUnmappable } from './cannot-map.js';
 import { fileSize, isMappedAtOnce } from './file-status.js';
 import { type FilePlacement, Region } from './region.js';
 
-const { EACCES, EFAULT, EIO, ENODEV, ENOSYS, EPERM, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
-/** Says that this file is not mapped here: sysfs, some FUSE, a sandbox. */
-const CANNOT_MAP: readonly number[] = [ENODEV, EACCES, EPERM, ENOSYS];
+const { EFAULT, EIO, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
 const MiB = 1024 * 1024;
 /** Bytes. Large enough for the hop to another thread not to matter, small enough not to keep much when a view is kept. */
 const WINDOW = 2 * MiB;
@@ -39,7 +38,7 @@ export class FileWindows {
   readonly #end: number;
   #current: Window | undefined;
   #ahead: Window | undefined;
-  /** Of the windows that somebody may still look at. */
+  /** Of the windows that may still be looked at. */
   readonly #guards = new Set<MappingGuard>();
 
   readonly #onRefused: (code: string) => void;
@@ -187,7 +186,7 @@ export class FileWindows {
   #mayBeRead(error: unknown): boolean {
     const { code, errno } = error as NodeJS.ErrnoException;
     if (code === 'ENOMEM' || code === 'ERR_ZEROCOPY_TOO_MANY_GUARDS') return true;
-    if (!CANNOT_MAP.includes(-(errno ?? 0))) return false;
+    if (!saysUnmappable(errno ?? 0)) return false;
     this.#onRefused(code as string);
     return true;
   }

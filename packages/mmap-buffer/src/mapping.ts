@@ -221,7 +221,7 @@ export class Mapping {
     else this.#region.disown(); // ends it, now or when its last view goes
   }
 
-  /** The descriptor stays open until what is returned is called, even if the mapping is closed meanwhile (rule 40). */
+  /** The descriptor stays open until what is returned is called, even if the mapping is closed meanwhile (kernel-rules: fd-reuse). */
   holdDescriptor(): () => void {
     this.#descriptorHolds++;
     return () => this.#letGo();

@@ -4,18 +4,19 @@ import { promisify } from 'node:util';
 import { constants, feature, SyscallError } from '@zerocopy/core-syscalls';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { closeUnwaited, readRetrying } from '@zerocopy/transfer';
+import { saysUnmappable } from './cannot-map.js';
 import type { MapPlan } from './map-options.js';
 import { endLease, type HeldLease, Mapping } from './mapping.js';
 import { outOfRange } from './options.js';
 import { bufferTooLarge, MAX_VIEW } from './view.js';
 
-const { EACCES, EISDIR, ENODEV, ENOSYS, EPERM } = constants;
-const CANNOT_MAP: readonly number[] = [ENODEV, EACCES, EPERM, ENOSYS];
+const { EISDIR, ENODEV } = constants;
 const openAsync = promisify(open);
 const statAsync = promisify(stat);
 const fstatAsync = promisify(fstat);
 const CHUNK_MIN = 4096;
 
+/** A file that was read instead of mapped. */
 export interface Copied {
   readonly bytes: Buffer;
   /** Why it is one. */
@@ -24,6 +25,7 @@ export interface Copied {
 
 const flagsOf = (plan: MapPlan): 'r' | 'r+' => (plan.access === 'write' ? 'r+' : 'r');
 
+/** A mapping for writing has no copy that could stand in for it. */
 class UnavailableError extends Error {
   readonly code = 'ERR_ZEROCOPY_UNAVAILABLE';
 }
@@ -73,8 +75,7 @@ function planMapping(plan: MapPlan, fd: number, stat: Stats, lease: HeldLease | 
 
 /** Why there has to be a copy. @throws `error` if it is not that. */
 function refusedBy(error: unknown): string {
-  // Not every filesystem maps its files: sysfs, some FUSE; and not every sandbox lets it.
-  if (!(error instanceof SyscallError) || !CANNOT_MAP.includes(-error.errno)) throw error;
+  if (!(error instanceof SyscallError) || !saysUnmappable(error.errno)) throw error;
   return `its filesystem, or a sandbox, does not let it be mapped (${error.code})`;
 }
 

@@ -288,7 +288,7 @@ export class PoolMemory {
     }
   }
 
-  /** The lock's descriptor may be somebody else's by now (rule 40). */
+  /** The lock's descriptor may be somebody else's by now (kernel-rules: fd-reuse). */
   #assertOpen(): void {
     if (this.#closed) throw new PoolError('ERR_POOL_CLOSED', 'the pool is closed');
   }

@@ -7,7 +7,7 @@
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { feature } from '@zerocopy/core-syscalls';
-import { validateChoice } from '@zerocopy/transfer';
+import { KernelPathUnavailableError, validateChoice } from '@zerocopy/transfer';
 import { isMemoryTracked } from './external-memory.js';
 import { fileStatus } from './file-status.js';
 import { FileWindows } from './file-windows.js';
@@ -30,10 +30,6 @@ export type MmapReadStreamOptions = Exclude<Parameters<typeof createReadStream>[
    */
   fallback?: 'auto' | 'never';
 };
-
-class UnavailableError extends Error {
-  readonly code = 'ERR_ZEROCOPY_UNAVAILABLE';
-}
 
 const unavailable = (name: 'mmap' | 'sigbusTrap'): string | undefined => {
   const { available, reason } = feature(name);
@@ -64,6 +60,7 @@ export class MmapReadStream extends ReadStream {
   #fallbackReason: string | undefined;
   readonly #refused: string | undefined;
   readonly #isLent: boolean;
+  readonly #staysOpen: boolean;
   readonly #neverFallBack: boolean;
 
   constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
@@ -75,6 +72,7 @@ export class MmapReadStream extends ReadStream {
     super(path, isBag ? { highWaterMark: CHUNK, ...rest } : options);
     this.#neverFallBack = fallback === 'never';
     this.#isLent = rest.fd !== undefined && rest.fd !== null;
+    this.#staysOpen = rest.autoClose === false;
     if (rest.fs !== undefined && rest.fs !== null) this.#refused = 'it has an fs of its own';
     else if (this.#isLent && rest.start === undefined) {
       this.#refused = "it is read from the descriptor's own position";
@@ -92,7 +90,7 @@ export class MmapReadStream extends ReadStream {
   }
 
   override _read(size: number): void {
-    if (this.#method === undefined) this.#decide();
+    if (this.#method === undefined && !this.#decide()) return;
     if (this.destroyed) return;
     const windows = this.#windows;
     if (windows === undefined) {
@@ -102,7 +100,7 @@ export class MmapReadStream extends ReadStream {
     windows.read(size, (error, bytes) => {
       if (this.destroyed) return;
       if (error !== null) {
-        this.destroy(error);
+        this.#fail(error);
         return;
       }
       if (bytes === null) windows.close();
@@ -120,33 +118,40 @@ export class MmapReadStream extends ReadStream {
     super._destroy(error, callback);
   }
 
-  #decide(): void {
-    const reason =
-      this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? untracked() ?? this.#refusalOfFile();
-    if (reason === undefined) {
-      this.#method = 'mmap';
-      const onRefused = (code: string): void =>
-        this.#copyInstead(`its filesystem, or a sandbox, does not let it be mapped (${code})`);
-      try {
-        this.#windows = new FileWindows(this.fd as number, this.pos ?? 0, this.end + 1, onRefused);
-      } catch (error) {
-        this.destroy(error as Error);
-      }
+  /** As fs.ReadStream does: with `autoClose: false` an error leaves the stream and its descriptor open. */
+  #fail(error: Error): void {
+    if (!this.#staysOpen) {
+      this.destroy(error);
       return;
     }
+    this.#windows?.close();
+    this.emit('error', error);
+  }
+
+  /** Finds out how it is read. @returns whether it can be. */
+  #decide(): boolean {
     try {
-      this.#copyInstead(reason);
+      const reason =
+        this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? untracked() ?? this.#refusalOfFile();
+      if (reason === undefined) {
+        this.#method = 'mmap';
+        const onRefused = (code: string): void =>
+          this.#copyInstead(`its filesystem, or a sandbox, does not let it be mapped (${code})`);
+        this.#windows = new FileWindows(this.fd as number, this.pos ?? 0, this.end + 1, onRefused);
+      } else this.#copyInstead(reason);
+      return true;
     } catch (error) {
-      this.destroy(error as Error);
+      this.#fail(error as Error);
+      return false;
     }
   }
 
-  /** @throws {UnavailableError} if that is not wanted. */
+  /** @throws {KernelPathUnavailableError} if that is not wanted. */
   #copyInstead(reason: string): void {
     this.#method = 'copy';
     this.#fallbackReason = reason;
     if (!this.#neverFallBack) return;
-    throw new UnavailableError(`the file cannot be mapped: ${reason} (fallback is 'never')`);
+    throw new KernelPathUnavailableError('the file cannot be mapped', reason);
   }
 
   #refusalOfFile(): string | undefined {

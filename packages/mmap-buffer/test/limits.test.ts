@@ -33,7 +33,7 @@ const mountTest = (reason === undefined ? test : test.skip) as TestFn;
 if (reason !== undefined) test.skip(`a full disk: ${reason}`, () => {});
 
 mountTest(
-  'rule 30: a full disk is an error at resize, and the file what it was; a store into a hole kills nobody',
+  'kernel-rules: reserve-blocks: a full disk is an error at resize, and the file what it was; a store into a hole kills nobody',
   async (t) => {
     const mountPoint = join(directory, 'small');
     mkdirSync(mountPoint);
