@@ -1,4 +1,4 @@
-/** Mappings that another process may cut short: what is done so that nobody dies of it, and how to know. */
+/** Mappings that another process may cut short: what is done so that no process dies of it, and how to know. */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { readOptions } from '@zerocopy/transfer';
 import type { Lease } from './lease.js';

@@ -17,7 +17,7 @@ export interface Watcher {
   onBreak(downgradeTo: 'read' | 'none', deadline: number): void;
   /** The thread has given the lease up. */
   onReleased(): void;
-  /** The thread is gone, and nobody answers for the lease any more. */
+  /** The thread is gone, and no break of the lease is answered any more. */
   onLost(): void;
 }
 
@@ -90,8 +90,8 @@ class LeaseThread {
   }
 
   /**
-   * Gives up what nobody will answer for any more, without asking. Not what keeps a mapping readable: somebody may look
-   * at it until the very end.
+   * Gives up leases whose breaks will not be answered any more, without asking. Not what keeps a mapping readable: it may
+   * be looked at until the very end.
    */
   giveUpAll(): void {
     for (const { words, fd, mapping } of this.#watched.values()) if (mapping === undefined) giveUp(words, fd);

@@ -28,7 +28,7 @@ export type LeaseType = 'read' | 'write';
 export interface LeaseOptions {
   /** Before: the promise rejects with an AbortError. After: the lease is released. */
   signal?: AbortSignal;
-  /** Default true: with no listener for 'break', the lease is given up as soon as somebody wants the file. */
+  /** Default true: with no listener for 'break', the lease is given up as soon as another process wants the file. */
   autoRelease?: boolean;
   /**
    * Milliseconds before the kernel's deadline at which the lease is given up whatever its listeners do, so that the
@@ -63,8 +63,8 @@ function explain(errno: number, type: LeaseType): string {
       return "the file is another user's: a lease needs its owner, or CAP_LEASE";
     case EAGAIN:
       return type === 'read'
-        ? 'somebody has the file open for writing, or a writable mapping of it; try again when they have closed it'
-        : 'somebody else has the file open; a write lease needs to be alone';
+        ? 'another process, or this one, has the file open for writing, or a writable mapping of it; try again when they have closed it'
+        : 'the file is open elsewhere; a write lease needs to be alone';
     case EINVAL:
       return 'it is no regular file, or its filesystem has no leases (NFS, FUSE, older overlayfs): ask probePath()';
     default:
@@ -78,7 +78,7 @@ function refusal(errno: number, type: LeaseType, path: string | undefined): Sysc
   return error;
 }
 
-/** What a lease tells whoever keeps its file and its watch. */
+/** What a lease tells the code that keeps its file and its watch. */
 interface LeaseOwner {
   /** Whether the file is the lease's own, and is closed with it. */
   readonly ownsFile: boolean;
@@ -105,7 +105,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     this.#type = type;
     this.#words = words;
     this.#owner = owner;
-    // The lease thread has to know whether there is anybody to tell.
+    // The lease thread has to know whether there is a listener to tell.
     super.on(
       'newListener' as 'break',
       (event: unknown) => void (event === 'break' && Atomics.add(words, LISTENERS, 1)),
@@ -121,13 +121,13 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     return this.#type;
   }
 
-  /** 'held'; 'breaking' while somebody waits for the file; 'released'. */
+  /** 'held'; 'breaking' while another process waits for the file; 'released'. */
   get state(): 'held' | 'breaking' | 'released' {
     return STATES[stateOf(this.#words) as keyof typeof STATES];
   }
 
   /**
-   * Gives the lease up; whoever waits for the file goes on before this resolves. Any number of times.
+   * Gives the lease up; a process that waits for the file goes on before this resolves. Idempotent.
    * @throws {SyscallError} if the kernel does not take it back: then it lasts until the descriptor is closed.
    */
   release(): Promise<void> {
@@ -169,7 +169,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
   /** @internal The mapping that a break of this lease makes independent of the file, before it is given up. */
   protect(mapping: Mapping | undefined): void {
     this.#mapping = mapping;
-    // Locked: the lease thread may be copying what was there, and its address is somebody else's afterwards.
+    // Locked: the lease thread may be copying what was there, and its address is another mapping's afterwards.
     exclusively(this.#words, (state) => {
       Atomics.add(this.#words, GENERATION, 1);
       return state;
@@ -230,7 +230,7 @@ async function openTarget(target: LeaseTarget, type: LeaseType): Promise<OpenTar
 }
 
 /**
- * Takes a lease on a file: until it is released, nobody can open it for writing, or truncate it ('read'), or open it
+ * Takes a lease on a file: until it is released, no process can open it for writing, or truncate it ('read'), or open it
  * at all ('write'), without this process being asked first. They wait, for at most /proc/sys/fs/lease-break-time
  * (45 s); with O_NONBLOCK they get EWOULDBLOCK. Renaming and removing are not held up.
  *
@@ -271,7 +271,7 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, given: 
   };
   const onAbort = (): void => void lease?.release().catch(() => {});
   const onHandleClosed = (): void => {
-    // The kernel has dropped the lease with the descriptor, whose number may be somebody else's by now.
+    // The kernel has dropped the lease with the descriptor, whose number may be another file's by now.
     exclusively(words, () => RELEASED);
     lease?.gone();
   };

@@ -22,7 +22,7 @@ const CODE: Readonly<Record<string, string>> = {
     'C6riAIDSaBCA0gEAANTAA1/WIAEf1v+DANH/fwCp/38BqeEDAJHgAIDSAgCA0gMBgNLIEIDSAQAA1P+DAJHAA1/WHyAD1QAAAAAAAAAA',
 };
 
-/** For an architecture as `process.arch` names it; undefined where nobody has written one. */
+/** For an architecture as `process.arch` names it; undefined where none has been written. */
 export function machineCode(architecture: string): Buffer | undefined {
   const code = CODE[architecture];
   return code === undefined ? undefined : Buffer.from(code, 'base64');

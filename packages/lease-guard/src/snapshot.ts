@@ -8,7 +8,7 @@ const { EFAULT, MAP_ANONYMOUS, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_R
 const span = (address: number, length: number): BigUint64Array => BigUint64Array.of(BigInt(address), BigInt(length));
 
 /**
- * Replaces the mapping by a copy of what it shows. Whoever reads it meanwhile sees the same bytes before and after.
+ * Replaces the mapping by a copy of what it shows. A thread that reads it meanwhile sees the same bytes before and after.
  * @throws {SyscallError} ENOMEM, or if the bytes cannot be copied (a sandbox); then the mapping is what it was.
  */
 export function detachMapping({ address, length }: Mapping): void {

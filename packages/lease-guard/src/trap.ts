@@ -132,7 +132,7 @@ const action = Buffer.alloc(SIGACTION_SIZE);
 
 /**
  * Installs the trap, or finds it installed: by an earlier call, another thread, or another copy of this package. A
- * handler that somebody else has installed meanwhile is kept, and called for faults outside of guarded ranges. Costs
+ * handler that other code has installed meanwhile is kept, and called for faults outside of guarded ranges. Costs
  * about a microsecond if there is nothing to do; {@link guardMapping} calls it each time.
  *
  * @throws {Error} ERR_ZEROCOPY_UNAVAILABLE where there can be none; {@link SyscallError} if the system refuses.
@@ -157,7 +157,7 @@ function installedTrap(): Trap {
     return found;
   }
   trap ??= create(code);
-  // Whoever is there now is next in line: for faults that are not ours.
+  // The handler that is there now is next in line: for faults that are not ours.
   const { table } = trap;
   Atomics.store(table, PREVIOUS, BigInt(current));
   Atomics.store(table, PREVIOUS_FLAGS, BigInt(action.readInt32LE(SIGACTION_FLAGS_OFFSET)));
@@ -198,7 +198,7 @@ function claimRow(table: BigInt64Array): number {
   return -1;
 }
 
-/** Frees the rows of threads that have been terminated: nobody is left to look at what they guarded. */
+/** Frees the rows of threads that have been terminated: what they guarded is not looked at any more. */
 function reclaimRows(table: BigInt64Array): boolean {
   const threads = new Set(readdirSync('/proc/self/task').map(BigInt));
   let freed = false;

@@ -113,11 +113,11 @@ export class Mapping {
     return fileSize(this.fd);
   }
 
-  /** Whether the file has been cut short under the mapping, or was while somebody touched it. Stays true. */
+  /** Whether the file has been cut short under the mapping, or was while it was touched. Stays true. */
   get truncated(): boolean {
     if (this.#truncated || this.closed) return this.#truncated;
     for (const guard of this.#regions.values()) if (guard?.truncated) this.#truncated = true;
-    // Nobody can shorten a file under a lease.
+    // No process can shorten a file under a lease.
     if (!this.#truncated && this.#options.lease?.lease.state !== 'held') {
       this.#truncated = this.length > 0 && this.fileSize() < this.offset + this.length;
     }
@@ -206,14 +206,14 @@ export class Mapping {
     this.#end();
   }
 
-  /** For whoever asks when it is closed. */
+  /** For a question that comes when it is closed. */
   #rememberTruncation(): void {
     try {
       void this.truncated;
     } catch {} // the file does not tell its size any more
   }
 
-  /** Nobody can close it any more. */
+  /** Its MappedFile is gone, and with it the way to close it. */
   forget(): void {
     if (this.closed) return;
     this.#forgotten = true;

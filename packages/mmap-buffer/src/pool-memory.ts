@@ -1,5 +1,5 @@
 /**
- * What the holders of a pool share: one memory file, sealed so that nobody can shrink it, with its books at the start.
+ * What the holders of a pool share: one memory file, sealed so that no process can shrink it, with its books at the start.
  *
  *   header | counts: for each buffer, how many references each holder has | tickets: references on their way | buffers
  *
@@ -40,7 +40,7 @@ const OWNER = 2;
 
 const TWO_32 = 2 ** 32;
 
-/** How a reference travels: as a message to whoever has the same pool open. Opened once. */
+/** How a reference travels: as a message to another holder of the pool. Opened once. */
 export interface SharedBufferHandle {
   /** Which pool it is of. */
   readonly pool: string;
@@ -180,7 +180,7 @@ export class PoolMemory {
     if (!this.#closed) Atomics.sub(this.#words, this.#countAt(index, this.#holder), 1);
   }
 
-  /** One more reference, on its way to whoever opens the handle; until then it is this holder's. */
+  /** One more reference, on its way to the holder that opens the handle; until then it is this holder's. */
   share(index: number): SharedBufferHandle {
     this.#assertOpen();
     return this.#locks.exclusively(() => {
@@ -215,7 +215,7 @@ export class PoolMemory {
           'the handle was opened before, or its sender has closed the pool or is gone',
         );
       }
-      // In this order: at no point is it nobody's.
+      // In this order: at no point has it no holder.
       Atomics.add(words, this.#countAt(index, this.#holder), 1);
       Atomics.store(words, at + NONCE, 0);
       Atomics.sub(words, this.#countAt(index, Atomics.load(words, at + OWNER) % HOLDERS), 1);
@@ -262,7 +262,7 @@ export class PoolMemory {
     }
   }
 
-  /** Nobody can close it any more: it ends with the last view of one of its buffers, which is in use until then. */
+  /** Its SharedBufferPool is gone: it ends with the last view of one of its buffers, which is in use until then. */
   forget(): void {
     if (this.#closed) return;
     this.#buffers.length = 0;
@@ -288,7 +288,7 @@ export class PoolMemory {
     }
   }
 
-  /** The lock's descriptor may be somebody else's by now (kernel-rules: fd-reuse). */
+  /** The lock's descriptor may be another file's by now (kernel-rules: fd-reuse). */
   #assertOpen(): void {
     if (this.#closed) throw new PoolError('ERR_POOL_CLOSED', 'the pool is closed');
   }
@@ -297,7 +297,7 @@ export class PoolMemory {
     return this.#locks.exclusively(() => {
       for (let holder = 0; holder < HOLDERS; holder++) {
         if (!this.#locks.tryHold(holder)) continue;
-        this.#forget(holder); // of whoever was it before, and crashed
+        this.#forget(holder); // of the one that was it before, and crashed
         return holder;
       }
       throw new PoolError('ERR_POOL_TOO_MANY_HOLDERS', `${HOLDERS} processes or threads have the pool open already`);
@@ -336,12 +336,12 @@ export class PoolMemory {
 
 const hex = (word: number | undefined): string => ((word ?? 0) >>> 0).toString(16).padStart(8, '0');
 
-/** The shape of a pool that somebody else has made, with nothing taken on trust. */
+/** The shape of a pool that another process may have made, with nothing taken on trust. */
 function inspect(fd: number): PoolShape {
   const invalid = (why: string): PoolError => new PoolError('ERR_INVALID_POOL', `the descriptor is no pool: ${why}`);
   const seals = syscalls.fcntl(fd, F_GET_SEALS);
   if (seals < 0) throw invalid(`it is not a memory file (${new SyscallError(seals, 'fcntl').code})`);
-  if ((seals & SEALS) !== SEALS) throw invalid('it is not sealed: somebody could shrink it under us');
+  if ((seals & SEALS) !== SEALS) throw invalid('it is not sealed: another process could shrink it under us');
   const header = new Int32Array(HEADER_WORDS);
   const bytes = new Uint8Array(header.buffer);
   const read = check(

@@ -2,8 +2,8 @@
  * Address space that stays readable for as long as an ArrayBuffer over it is left.
  *
  * A view of unmapped memory is a segfault, and a view of an address that was mapped again shows another file
- * (kernel-rules: detached-views). So a region counts who may still touch it: its owner, each ArrayBuffer over it, whoever
- * made it, and each call under way on another thread. The last of them to go unmaps it. A closed mapping's bytes are
+ * (kernel-rules: detached-views). So a region counts who may still touch it: its owner, each ArrayBuffer over it, one
+ * that it was transferred to included, and each call under way on another thread. The last of them to go unmaps it. A closed mapping's bytes are
  * replaced by zeros before that.
  *
  *   reserved ──► holding a file ──► zeros ──► unmapped (no references left)

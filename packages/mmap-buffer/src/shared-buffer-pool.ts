@@ -139,7 +139,7 @@ export class SharedBufferPool implements Disposable {
   }
 
   /**
-   * The buffer that somebody has sent, with the reference that came with it.
+   * The buffer that another holder has sent, with the reference that came with it.
    * @throws {Error} ERR_INVALID_HANDLE if it has been opened before, or its sender is gone.
    */
   open(handle: SharedBufferHandle): SharedBuffer {
@@ -152,7 +152,7 @@ export class SharedBufferPool implements Disposable {
     return this.#memory.reclaim();
   }
 
-  /** Releases all that this holder has, handles that nobody has opened included. Its views show zeros from now on. */
+  /** Releases all that this holder has, unopened handles included. Its views show zeros from now on. */
   close(): void {
     forgotten.unregister(this);
     this.#memory.close();
