@@ -269,12 +269,14 @@ const arm64 = process.env.ZEROCOPY_ARM64;
   `arm64: the handler answers, counts and passes on (${arm64 === undefined ? 'not run: ZEROCOPY_ARM64 names no command that runs an arm64 Node; npm run test:matrix does' : 'under qemu-user'})`,
   async (t) => {
     const [program = '', ...args] = (arm64 as string).split(' ');
-    const run = (how: string): Promise<Ended> =>
-      runProgram(program, [...args, fixture('mapped'), how, join(directory, `arm64-${how}`)]);
+    const run = (how: string, ...more: string[]): Promise<Ended> =>
+      runProgram(program, [...args, fixture('mapped'), how, join(directory, `arm64-${how}`), ...more]);
     const told = answer(await run('trap'));
     t.deepEqual(told.seen, [M, M, 0, 0, 0]);
     t.like(told, { traps: 1, truncated: true, checked: 'ERR_FILE_TRUNCATED' });
     t.deepEqual(answer(await run('listener-after')), { first: 0, traps: 1, heard: 1 });
+    t.like(answer(await run('other-file')), { truncated: false, copiedPages: 2, unreadablePages: 0 });
+    t.like(answer(await run('other-file', 'unreadable')), { truncated: false, copiedPages: 2, unreadablePages: 2 });
     // qemu passes the signal on by its own status or as the signal.
     for (const how of ['none', 'foreign-fault', 'foreign-sent']) {
       const { status, signal, stdout } = await run(how);
