@@ -5,6 +5,7 @@ import { constants, feature, SyscallError } from '@zerocopy/core-syscalls';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { closeUnwaited, readRetrying } from '@zerocopy/transfer';
 import { saysUnmappable } from './cannot-map.js';
+import { isMappedAtOnce } from './file-status.js';
 import type { MapPlan } from './map-options.js';
 import { endLease, type HeldLease, Mapping } from './mapping.js';
 import { outOfRange } from './options.js';
@@ -183,7 +184,7 @@ export async function openMapping(plan: MapPlan): Promise<Mapping | Copied> {
   let lease: HeldLease | undefined;
   let mapping: Mapping | undefined;
   try {
-    const stat = await fstatAsync(fd);
+    const stat = isMappedAtOnce(fd) ? fstatSync(fd) : await fstatAsync(fd); // a turn of the pool costs more
     assertRegular(plan, stat);
     lease = await leaseFor(plan, fd, stat);
     const planned = planMapping(plan, fd, stat, lease);
