@@ -1,9 +1,9 @@
 /**
  * One open file into another, off the event loop, by the best way that both filesystems take:
  *
- *   copy_file_range ──► splice through a pipe ──► read and write
+ *   FICLONE ──► copy_file_range ──► splice through a pipe ──► read and write
  *
- * Each goes on where the one before it stopped. Holes are left out; whoever made the engine sets the size at the end.
+ * Each goes on where the one before it stopped. Holes are left out; the caller sets the size at the end.
  */
 import { write } from 'node:fs';
 import {
@@ -15,6 +15,7 @@ import {
   syscalls,
   type TransferMethod,
 } from '@zerocopy/core-syscalls';
+import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import {
   NOT_RESIDENT,
   OwnedDescriptor,
@@ -22,24 +23,41 @@ import {
   readRetrying,
   runOffThread,
   SOURCE_ENDED,
+  setImmediate,
   type TransferEngine,
 } from '@zerocopy/transfer';
 import { type Extent, extentAt, zerosIn } from './extents.js';
 
-const { EACCES, EAGAIN, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
-const { F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
+const { EACCES, EAGAIN, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
+const { FICLONE, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
 const MiB = 1024 * 1024;
 /** Bytes that one copy_file_range is asked for: some milliseconds, which is how soon an abort is obeyed. */
 const RANGE_SIZE = 16 * MiB;
 /** Bytes of a pipe, and of the buffer that stands in for it. */
 const PIPE_SIZE = MiB;
 
-/** Says that it cannot be done this way, and not that it cannot be done (rule 25). */
-const REFUSALS: readonly number[] = [EAGAIN, EXDEV, EINVAL, EIO, EOPNOTSUPP, EPERM, EACCES, ENOSYS];
+/**
+ * What says that it cannot be done this way, and not that it cannot be done (kernel-rules: copy-range-refusals), and why a
+ * kernel says so. EPERM and EACCES here do not speak of the files, which are open already with all that a copy needs: the
+ * next way is tried, and has the last word.
+ */
+const REFUSALS: readonly (readonly [errno: number, reason: string])[] = [
+  [EAGAIN, 'the filesystem would have to wait (splice; no filesystem of Linux 6.18 says so)'],
+  [EXDEV, 'between two filesystems (Linux before 5.3, and from 5.19 on between types of filesystems)'],
+  [EINVAL, 'the filesystem has no such call, or the file is no regular one (Go #40731)'],
+  [EIO, 'CIFS, from servers that do not know it (Go #42334)'],
+  [EOPNOTSUPP, 'NFS 4.2, from servers that do not know it (Go #40731)'],
+  [EPERM, 'a sandbox, or lustre (Go #40893)'],
+  [EACCES, 'a sandbox; some FUSE (Go #42334)'],
+  [ENOSYS, 'Linux before 4.5, or a sandbox'],
+];
+
+const isRefusal = (result: number): boolean => REFUSALS.some(([errno]) => errno === -result);
 
 /** How often in a row a splice may say EAGAIN, which files have no reason for, before it is taken for a refusal. */
 const PATIENCE = 64;
 
+/** What is copied, and what is known of it. */
 export interface CopyEngineOptions {
   readonly source: number;
   readonly destination: number;
@@ -49,6 +67,14 @@ export interface CopyEngineOptions {
   readonly sparse: boolean;
   /** Why copy_file_range, which shares blocks where the filesystem can, is not to be tried; undefined: it is. */
   readonly unshared: string | undefined;
+  /** Whether FICLONE is tried first; 'always': or else the copy fails. */
+  readonly clone: boolean | 'always';
+  /** Why the bytes go through memory, to a device, which has no positions; undefined: the destination is a file. */
+  readonly sequential: string | undefined;
+  /** Before the first byte. */
+  prepare(): Promise<void>;
+  /** After the last byte, before the copy counts as done. */
+  finish(bytes: number): Promise<void>;
 }
 
 interface Pipe {
@@ -58,10 +84,13 @@ interface Pipe {
   held: number;
 }
 
+/** See above. */
 export class CopyEngine implements TransferEngine {
   readonly syscall = 'copyfile';
   readonly #options: CopyEngineOptions;
-  #method: 'copy_file_range' | 'splice' | 'copy';
+  #method: 'reflink' | 'copy_file_range' | 'splice' | 'copy';
+  #prepared = false;
+  #calls = 0;
   #reason: string | undefined;
   #position = 0;
   /** What the position is in, if that is known. */
@@ -75,7 +104,16 @@ export class CopyEngine implements TransferEngine {
 
   constructor(options: CopyEngineOptions) {
     this.#options = options;
-    this.#method = options.unshared === undefined ? this.#first() : this.#orCopy('splice', options.unshared);
+    const { unshared, sequential } = options;
+    if (sequential !== undefined) {
+      this.#method = 'copy';
+      this.#reason = sequential;
+    } else this.#method = unshared === undefined ? this.#first() : this.#orCopy('splice', unshared);
+  }
+
+  /** Steps that moved bytes, and refusals on the way. */
+  get calls(): number {
+    return this.#calls;
   }
 
   get method(): TransferMethod {
@@ -96,7 +134,31 @@ export class CopyEngine implements TransferEngine {
   }
 
   offload(count: number, resume: Resume): void {
+    const step = this.#finishing(resume);
+    if (this.#prepared) return this.#go(count, step);
+    this.#prepared = true;
+    const failed = (error: Error): void => resume(error, 0);
+    this.#options.prepare().then(() => {
+      if (this.#options.clone === false) this.#go(count, step);
+      else this.#clone(count, step);
+    }, failed);
+  }
+
+  /** After the last byte the copy is finished before that is told. */
+  #finishing(resume: Resume): Resume {
+    return (error, bytes) => {
+      const isLast = bytes === SOURCE_ENDED || this.#position >= this.#options.size;
+      if (error !== null || !isLast) return resume(error, bytes);
+      this.#options.finish(this.#position).then(
+        () => resume(null, bytes),
+        (failed: Error) => resume(failed, Math.max(0, bytes)),
+      );
+    };
+  }
+
+  #go(count: number, resume: Resume): void {
     const { sparse, source, size } = this.#options;
+    this.#calls++;
     if (!sparse) this.#copy(count, resume);
     else if (this.#extent !== undefined && this.#position < this.#extent.end)
       this.#inExtent(this.#extent, count, resume);
@@ -106,6 +168,27 @@ export class CopyEngine implements TransferEngine {
         this.#inExtent(extent, count, resume);
       });
     }
+  }
+
+  /** All of it at once: the blocks are shared, whatever their number. */
+  #clone(count: number, resume: Resume): void {
+    const { source, destination, size, clone } = this.#options;
+    const ficlone = (done: (result: number) => void): void => syscalls.ioctlAsync(destination, FICLONE, source, done);
+    // Where copy_file_range is turned off reflinks are too: it makes them as well.
+    const { available } = feature('copyFileRange');
+    runOffThread(
+      (done) => (available ? uninterruptedAsync(ficlone, done) : done(-ENOSYS)),
+      (result) => {
+        if (result === 0) {
+          this.#calls++;
+          this.#method = 'reflink';
+          this.#reason = undefined;
+          if (Number.isFinite(size)) this.#moved(size, resume);
+          else resume(null, SOURCE_ENDED);
+        } else if (clone === 'always') resume(new SyscallError(result, 'ioctl(FICLONE)'), 0);
+        else this.#go(count, resume);
+      },
+    );
   }
 
   close(): void {
@@ -149,14 +232,15 @@ export class CopyEngine implements TransferEngine {
     syscalls.setOffset(this.#cellIn, this.#position);
     syscalls.setOffset(this.#cellOut, this.#position);
     const length = Math.min(count, RANGE_SIZE);
+    const copy = (done: (result: number) => void): void =>
+      syscalls.copyFileRangeAsync(source, this.#cellIn, destination, this.#cellOut, length, done);
     runOffThread(
-      (done) => syscalls.copyFileRangeAsync(source, this.#cellIn, destination, this.#cellOut, length, done),
+      (done) => uninterruptedAsync(copy, done),
       (result) => {
         if (result > 0) this.#moved(result, resume);
-        else if (result === -EINTR) resume(null, 0);
         // 0 where there should be bytes: the end; or a filesystem that makes its files up as they are read.
         else if (result === 0 && this.#position > 0 && Number.isFinite(size)) resume(null, SOURCE_ENDED);
-        else if (result === 0 || REFUSALS.includes(-result)) {
+        else if (result === 0 || isRefusal(result)) {
           const why = result === 0 ? 'it copied nothing' : new SyscallError(result, 'copy_file_range').code;
           this.#method = this.#orCopy('splice', `copy_file_range: ${why}`);
           resume(null, 0);
@@ -176,17 +260,11 @@ export class CopyEngine implements TransferEngine {
     const { source } = this.#options;
     syscalls.setOffset(this.#cellIn, this.#position);
     const length = Math.min(count, PIPE_SIZE);
+    const flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
+    const fill = (done: (result: number) => void): void =>
+      syscalls.spliceAsync(source, this.#cellIn, pipe.writeEnd.fd, null, length, flags, done);
     runOffThread(
-      (done) =>
-        syscalls.spliceAsync(
-          source,
-          this.#cellIn,
-          pipe.writeEnd.fd,
-          null,
-          length,
-          SPLICE_F_MOVE | SPLICE_F_NONBLOCK,
-          done,
-        ),
+      (done) => uninterruptedAsync(fill, done),
       (result) => {
         if (result > 0) {
           pipe.held = result;
@@ -194,7 +272,7 @@ export class CopyEngine implements TransferEngine {
         } else if (this.#mayTryAgain(result)) setImmediate(resume, null, 0);
         else if (result === 0 && this.#position > 0) resume(null, SOURCE_ENDED);
         else if (result === 0) this.#readInstead('splice: it moved nothing', resume);
-        else if (REFUSALS.includes(-result)) {
+        else if (isRefusal(result)) {
           this.#readInstead(`splice: ${new SyscallError(result, 'splice').code}`, resume);
         } else resume(new SyscallError(result, 'splice'), 0);
       },
@@ -204,8 +282,10 @@ export class CopyEngine implements TransferEngine {
   #drain(pipe: Pipe, drained: number, resume: Resume): void {
     const { destination } = this.#options;
     syscalls.setOffset(this.#cellOut, this.#position + drained);
+    const drain = (done: (result: number) => void): void =>
+      syscalls.spliceAsync(pipe.readEnd.fd, null, destination, this.#cellOut, pipe.held, SPLICE_F_MOVE, done);
     runOffThread(
-      (done) => syscalls.spliceAsync(pipe.readEnd.fd, null, destination, this.#cellOut, pipe.held, SPLICE_F_MOVE, done),
+      (done) => uninterruptedAsync(drain, done),
       (result) => {
         if (result > 0) {
           this.#refusedForNow = 0;
@@ -213,7 +293,7 @@ export class CopyEngine implements TransferEngine {
           if (pipe.held > 0) this.#drain(pipe, drained + result, resume);
           else this.#moved(drained + result, resume);
         } else if (this.#mayTryAgain(result)) setImmediate(() => this.#drain(pipe, drained, resume));
-        else if (REFUSALS.includes(-result)) {
+        else if (isRefusal(result)) {
           this.close(); // what it holds is read again
           this.#position += drained;
           this.#readInstead(`splice: ${new SyscallError(result, 'splice').code}`, (error) => resume(error, drained));
@@ -226,7 +306,7 @@ export class CopyEngine implements TransferEngine {
   }
 
   #mayTryAgain(result: number): boolean {
-    if (result !== -EAGAIN) return result === -EINTR;
+    if (result !== -EAGAIN) return false;
     this.#refusedForNow++;
     return this.#refusedForNow <= PATIENCE;
   }
@@ -252,7 +332,7 @@ export class CopyEngine implements TransferEngine {
     const { hole, end } = looks ? zerosIn(buffer, from, to) : { hole: false, end: to };
     if (hole && end === to) return this.#moved(to, resume);
     if (hole) return this.#writeAll(buffer, end, to, resume);
-    const at = this.#position + from;
+    const at = this.#options.sequential === undefined ? this.#position + from : null;
     write(this.#options.destination, buffer, from, end - from, at, (error, written) => {
       if (error) {
         this.#position += from;
@@ -267,6 +347,6 @@ function openPipe(): Pipe {
   const ends = new Int32Array(2);
   check(syscalls.pipe2(ends, O_CLOEXEC | O_NONBLOCK), 'pipe2');
   const [readEnd, writeEnd] = [OwnedDescriptor.adopt(ends[0] as number), OwnedDescriptor.adopt(ends[1] as number)];
-  syscalls.fcntl(writeEnd.fd, F_SETPIPE_SZ, PIPE_SIZE); // best effort: it works with any size (rule 20)
+  syscalls.fcntl(writeEnd.fd, F_SETPIPE_SZ, PIPE_SIZE); // best effort: it works with any size (kernel-rules: pipe-quota)
   return { readEnd, writeEnd, held: 0 };
 }

@@ -1,15 +1,25 @@
 /** A file copied by name: what fs.copyFile does, with the event loop told how far it is, and able to stop it. */
-import { close, fchmod, fstatSync, ftruncate, open, type Stats, unlink } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { close, fchmod, ftruncate } from 'node:fs';
 import { promisify } from 'node:util';
-import { constants, feature, SyscallError, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
-import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
-import { abortError, closeQuietly, readOptions, runOffThread, Transfer, transferError } from '@zerocopy/transfer';
+import { SyscallError, type TransferResult } from '@zerocopy/core-syscalls';
+import { filesystemOf } from '@zerocopy/core-syscalls/descriptors';
+import {
+  abortError,
+  closeUnwaited,
+  Transfer,
+  type TransferEngine,
+  TransferError,
+  transferError,
+} from '@zerocopy/transfer';
 import { CopyEngine } from './copy-engine.js';
-import { validateCopyArguments } from './options.js';
+import { type End, openDestination, openSource, removeIfSame } from './ends.js';
+import { type CopyPlan, planOf } from './options.js';
+import { PipeCopy } from './pipe-copy.js';
 
+/** Whether a copy shares the blocks of its source; see {@link CopyFileOptions.reflink}. */
 export type Reflink = 'auto' | 'always' | 'never';
 
+/** The options of {@link copyFile}. */
 export interface CopyFileOptions {
   /**
    * A reflink shares the source's blocks until either file is changed (copy-on-write): one call, whatever the size.
@@ -21,131 +31,230 @@ export interface CopyFileOptions {
   exclusive?: boolean;
   /** Bytes done, holes included, and the size of the source. */
   onProgress?(bytes: number, total?: number): void;
+  /** Ends it, in whatever it waits, with an AbortError; the copy is removed. */
   signal?: AbortSignal;
 }
 
 type Path = string | Buffer | URL;
 
-const { EINVAL, EISDIR, FICLONE, O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } = constants;
 const BLOCK = 512;
-const openAsync = promisify(open);
 const closeAsync = promisify(close);
 const chmodAsync = promisify(fchmod);
 const truncateAsync = promisify(ftruncate);
-const unlinkAsync = promisify(unlink);
-
-const nameOf = (path: Path): string => (path instanceof URL ? fileURLToPath(path) : String(path));
 
 /**
  * Copies a file: by FICLONE, copy_file_range(2), splice(2), or read and write, whichever works first. As with
  * `fs.copyFile`, the destination is overwritten and gets the source's mode, a file copied onto itself stays what it is,
- * and after a failure the destination is removed. Holes stay holes.
+ * and after a failure the destination is removed, if it is a regular file, still the one that was opened, and anything
+ * was done to it. Holes stay holes.
  *
- * @returns `bytes`: the size of the copy. @throws Node's own error where a file cannot be opened;
- * {@link TransferError} with the bytes done for what comes after that, 'ABORT_ERR' included.
+ * A FIFO is copied until its writers have closed it; into a FIFO or a device, the bytes are written as they are. Neither
+ * is given a mode, truncated or removed.
+ *
+ * @returns `bytes`: the size of the copy. @throws errors in the shape of fs.copyFile's (`syscall: 'copyfile'`, `path`,
+ * `dest`): EISDIR, EINVAL for a source that is a device or a socket, what opening a file says; {@link TransferError} with
+ * the bytes done for what comes after that, 'ABORT_ERR' included.
  * @see https://man7.org/linux/man-pages/man2/ioctl_ficlone.2.html, copy_file_range(2), splice(2)
  */
 export async function copyFile(source: Path, destination: Path, given: CopyFileOptions = {}): Promise<TransferResult> {
-  const options = readOptions<CopyFileOptions>(given, ['reflink', 'exclusive', 'onProgress', 'signal']);
-  validateCopyArguments(source, destination, options);
-  if (options.signal?.aborted) throw abortError(options.signal, 0);
-  const from = await openAsync(source, O_RDONLY);
+  const plan = planOf(source, destination, given);
+  const { signal } = plan;
+  if (signal?.aborted) throw abortError(signal, 0);
   try {
-    const context = { path: nameOf(source), dest: nameOf(destination) };
-    const stat = fstatSync(from);
-    if (!stat.isFile()) throw new SyscallError(stat.isDirectory() ? EISDIR : EINVAL, 'copyfile', context);
-    const to = await openAsync(destination, O_WRONLY | O_CREAT | (options.exclusive === true ? O_EXCL : 0), stat.mode);
+    const from = await openSource(plan.source, signal);
     try {
-      return await copyAndClose(from, stat, to, options);
-    } catch (error) {
-      await unlinkAsync(destination).catch(({ code }: NodeJS.ErrnoException) => {
-        if (code !== 'ENOENT') (error as Error).message += `; what there is of the copy could not be removed (${code})`;
-      });
-      throw error;
+      return await copyTo(from, plan);
+    } finally {
+      if (from.kind === 'file') closeUnwaited(from.fd); // that of a FIFO is its socket's
     }
-  } finally {
-    closeQuietly(from); // there is nothing to wait for
+  } catch (error) {
+    throw named(error, plan);
   }
 }
 
-async function copyAndClose(from: number, stat: Stats, to: number, options: CopyFileOptions): Promise<TransferResult> {
-  let result: TransferResult;
+/** The error as fs.copyFile has it: about both files, whichever call it was that failed. */
+function named(error: unknown, { context }: CopyPlan): unknown {
+  const { errno, code } = error as NodeJS.ErrnoException;
+  if (error instanceof TransferError) {
+    const { cause } = error;
+    const cut = (cause as NodeJS.ErrnoException | undefined)?.errno;
+    return typeof cut === 'number' ? Object.assign(error, { errno: cut, syscall: 'copyfile', ...context }) : error;
+  }
+  if (typeof errno !== 'number' || code === 'ERR_ACCESS_DENIED') return error;
+  const failure = new SyscallError(errno, 'copyfile', context);
+  failure.cause = error;
+  return failure;
+}
+
+async function copyTo(from: End, plan: CopyPlan): Promise<TransferResult> {
+  let to: End;
   try {
-    result = await copyOpen(from, stat, to, options);
+    to = await openDestination(plan.destination, from.stat.mode, plan.exclusive, plan.signal);
   } catch (error) {
-    await closeAsync(to).catch(() => {}); // whatever fails now comes of it
+    if (from.kind === 'fifo') closeUnwaited(from.fd);
     throw error;
   }
+  const copy = new Copy(from, to, plan);
   try {
-    await closeAsync(to); // some filesystems say only now that there was no room
+    return await copy.run();
   } catch (error) {
-    throw transferError(error, result.bytes);
+    await copy.undo(error);
+    throw error;
+  } finally {
+    await copy.closeDestination().catch(() => {}); // closed before, unless something failed, which is what is told
   }
-  return result;
 }
 
 /** So many bytes are copied sooner than a reflink and copy_file_range across devices are refused. */
 const SMALL = 256 * 1024;
 
-async function copyOpen(from: number, stat: Stats, to: number, options: CopyFileOptions): Promise<TransferResult> {
-  const { reflink = 'auto', onProgress, signal } = options;
-  const startedAt = performance.now();
-  let target: Stats;
-  try {
-    target = fstatSync(to);
-  } catch (error) {
-    throw transferError(error, 0);
+/** Filesystems on which a file has the mode that its mount says, and fchmod fails (kernel-rules: fchmod-eperm; libuv #2597). */
+const FIXED_MODES: ReadonlySet<string> = new Set([
+  'cifs',
+  'smb',
+  'vfat',
+  'exfat',
+  'ntfs3',
+  'fuse',
+  '9p',
+  'vboxsf',
+  'vmhgfs',
+]);
+
+/** A copy between two open ends. */
+class Copy {
+  readonly #from: End;
+  readonly #to: End;
+  readonly #plan: CopyPlan;
+  #isOpen: boolean;
+  /** Whether the destination may no longer be what it was. */
+  #touched: boolean;
+
+  constructor(from: End, to: End, plan: CopyPlan) {
+    this.#from = from;
+    this.#to = to;
+    this.#plan = plan;
+    this.#isOpen = to.kind !== 'fifo'; // that of a FIFO is its socket's
+    this.#touched = to.created;
   }
-  // Before anything is cut off (rule 26).
-  if (target.dev === stat.dev && target.ino === stat.ino) {
-    const fallbackReason = 'source and destination are the same file';
-    return { bytes: 0, method: 'copy', fallbackReason, syscalls: 0, durationMs: performance.now() - startedAt };
-  }
-  try {
-    if (target.size > 0) await truncateAsync(to, 0);
-    if (target.mode !== stat.mode) await chmodAsync(to, stat.mode & 0o7777); // what the umask took from a new one
-  } catch (error) {
-    throw transferError(error, 0);
-  }
-  // Subvolumes of one filesystem differ in their device and can share blocks; for a few it is not worth the question.
-  const worthAsking = target.dev === stat.dev || stat.size > SMALL || reflink === 'always';
-  const unshared = reflink === 'never' ? "reflink is 'never'" : worthAsking ? undefined : 'small, across devices';
-  if (unshared === undefined) {
-    const cloned = await clone(to, from);
-    if (cloned === 0) {
-      onProgress?.(stat.size, stat.size);
-      return { bytes: stat.size, method: 'reflink', syscalls: 1, durationMs: performance.now() - startedAt };
+
+  run(): Promise<TransferResult> {
+    const { kind, stat } = this.#from;
+    // Before anything is cut off (kernel-rules: ficlone-same-file).
+    if (this.#isSame) return this.#transfer(new SameFile(), 0);
+    if (kind === 'fifo' || this.#to.kind === 'fifo') {
+      const prepared = this.#prepare();
+      const engine = new PipeCopy(this.#from, this.#to, () => this.closeDestination());
+      return prepared.then(
+        () => this.#transfer(engine, Number.POSITIVE_INFINITY, () => engine.close()),
+        async (error: unknown) => {
+          await engine.close();
+          throw transferError(error, 0);
+        },
+      );
     }
-    if (reflink === 'always') throw transferError(new SyscallError(cloned, 'ioctl(FICLONE)'), 0);
+    // Under /proc a file has no size until it is read (kernel-rules: st-size-lies).
+    const size = stat.size === 0 ? Number.POSITIVE_INFINITY : stat.size;
+    const engine = this.#fileEngine(size);
+    return this.#transfer(engine, size, async () => engine.close());
   }
-  // Under /proc a file has no size until it is read (rule 8).
-  const size = stat.size === 0 ? Number.POSITIVE_INFINITY : stat.size;
-  const sparse = stat.blocks * BLOCK < stat.size;
-  const result = await new Promise<TransferResult>((resolve, reject) => {
-    const engine = new CopyEngine({ source: from, destination: to, size, sparse, unshared });
-    new Transfer({
-      engine,
-      length: size,
-      signal,
-      onProgress,
-      onEnd(error, ended) {
-        engine.close();
-        if (error === null) resolve(ended);
-        else reject(error);
+
+  get #isSame(): boolean {
+    const { stat } = this.#to;
+    return stat.dev === this.#from.stat.dev && stat.ino === this.#from.stat.ino;
+  }
+
+  #fileEngine(size: number): CopyEngine {
+    const { stat } = this.#from;
+    const { reflink } = this.#plan;
+    const isFile = this.#to.kind === 'file';
+    // Subvolumes of one filesystem differ in their device and can share blocks; for a few it is not worth the question.
+    const worthAsking = this.#to.stat.dev === stat.dev || stat.size > SMALL || reflink === 'always';
+    const unshared = reflink === 'never' ? "reflink is 'never'" : worthAsking ? undefined : 'small, across devices';
+    const sparse = isFile && stat.blocks * BLOCK < stat.size;
+    return new CopyEngine({
+      source: this.#from.fd,
+      destination: this.#to.fd,
+      size,
+      sparse,
+      unshared,
+      clone: reflink === 'always' ? 'always' : isFile && unshared === undefined,
+      sequential: isFile ? undefined : 'the destination is a device',
+      prepare: () => this.#prepare(),
+      finish: async (bytes) => {
+        if (sparse) await truncateAsync(this.#to.fd, bytes);
+        await this.closeDestination(); // some filesystems say only now that there was no room
       },
-    }).start();
-  });
-  try {
-    if (sparse) await truncateAsync(to, result.bytes);
-  } catch (error) {
-    throw transferError(error, result.bytes);
+    });
   }
-  return result;
+
+  /** The destination as the source is: empty, and of its mode. */
+  async #prepare(): Promise<void> {
+    const { fd, kind, stat } = this.#to;
+    if (kind !== 'file') return;
+    // The mode first: if it cannot be had, nothing is lost. What the umask took from a new file is given back.
+    if (this.#from.kind === 'file' && stat.mode !== this.#from.stat.mode) {
+      await chmodAsync(fd, this.#from.stat.mode & 0o7777).catch((error: NodeJS.ErrnoException) => {
+        const isFixed = error.code === 'EPERM' || error.code === 'EOPNOTSUPP' || error.code === 'ENOSYS';
+        if (!isFixed || !FIXED_MODES.has(filesystemOf(fd).name)) throw error;
+      });
+    }
+    this.#touched = true;
+    if (stat.size > 0) await truncateAsync(fd, 0);
+  }
+
+  #transfer(engine: TransferEngine, length: number, close?: () => Promise<void>): Promise<TransferResult> {
+    const { onProgress, signal } = this.#plan;
+    return new Promise((resolve, reject) => {
+      const end = async (error: TransferError | null, result: TransferResult): Promise<void> => {
+        await close?.();
+        if (error === null) resolve(result);
+        else reject(error);
+      };
+      new Transfer({
+        engine,
+        length,
+        signal,
+        // Bytes done: none is told of a copy that has some to do.
+        onProgress:
+          onProgress === undefined
+            ? undefined
+            : (bytes, total) => {
+                if (bytes > 0 || total === undefined) onProgress(bytes, total);
+              },
+        onEnd: (error, result) => void end(error, result),
+        detail: { source: this.#from.kind, destination: this.#to.kind, ...this.#plan.context },
+      }).start();
+    });
+  }
+
+  /** Idempotent. */
+  async closeDestination(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    await closeAsync(this.#to.fd);
+  }
+
+  /** Removes what there is of the copy. */
+  async undo(error: unknown): Promise<void> {
+    if (!this.#touched || this.#to.kind !== 'file' || this.#isSame) return;
+    await removeIfSame(this.#plan.destination, this.#to.stat).catch(({ code }: NodeJS.ErrnoException) => {
+      if (code !== 'ENOENT') (error as Error).message += `; what there is of the copy could not be removed (${code})`;
+    });
+  }
 }
 
-/** 0, or a negative errno. Where copy_file_range is turned off reflinks are too: it makes them as well. */
-function clone(to: number, from: number): Promise<number> {
-  if (!feature('copyFileRange').available) return Promise.resolve(-constants.ENOSYS);
-  const ficlone = (done: (result: number) => void): void => syscalls.ioctlAsync(to, FICLONE, from, done);
-  return new Promise((resolve) => runOffThread((done) => uninterruptedAsync(ficlone, done), resolve));
+/** Nothing to do, and told as every copy is. */
+class SameFile implements TransferEngine {
+  readonly method = 'copy';
+  readonly syscall = 'copyfile';
+  readonly reason = 'source and destination are the same file';
+
+  attempt(): number {
+    return 0;
+  }
+
+  wait(): never {
+    throw new Error('there is nothing to wait for');
+  }
 }

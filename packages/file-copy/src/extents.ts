@@ -1,9 +1,11 @@
 /** Where a file has data, and where it has holes: lseek(2), SEEK_DATA and SEEK_HOLE, since Linux 3.1. */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import { runOffThread } from '@zerocopy/transfer';
 
-const { EINTR, ENXIO, SEEK_DATA, SEEK_HOLE } = constants;
+const { ENXIO, SEEK_DATA, SEEK_HOLE } = constants;
 
+/** A part of a file that is all data or all hole. */
 export interface Extent {
   readonly hole: boolean;
   /** Exclusive, in bytes. */
@@ -40,8 +42,6 @@ export function zerosIn(buffer: Buffer, from: number, to: number): Extent {
 }
 
 function seek(fd: number, position: number, whence: number, callback: (result: number) => void): void {
-  runOffThread(
-    (done) => syscalls.lseekAsync(fd, position, whence, done),
-    (result) => (result === -EINTR ? seek(fd, position, whence, callback) : callback(result)),
-  );
+  const lseek = (done: (result: number) => void): void => syscalls.lseekAsync(fd, position, whence, done);
+  runOffThread((done) => uninterruptedAsync(lseek, done), callback);
 }

@@ -1,26 +1,42 @@
-/** Validation of what callers pass, in one place: what was expected, and what came. */
-import { inspect } from 'node:util';
+/** The arguments of copyFile, checked as in every other package. */
+import {
+  pathText,
+  readOptions,
+  validateBoolean,
+  validateChoice,
+  validateFunction,
+  validatePath,
+  validateSignal,
+} from '@zerocopy/transfer';
+import type { CopyFileOptions, Reflink } from './copy-file.js';
 
-const received = (value: unknown): string => `Received ${inspect(value, { depth: 0 })}`;
+type Path = string | Buffer | URL;
 
-const invalid = (message: string, value: unknown, code = 'ERR_INVALID_ARG_TYPE'): TypeError =>
-  Object.assign(new TypeError(`${message}. ${received(value)}`), { code });
+/** What is to be copied, and how. */
+export interface CopyPlan {
+  readonly source: string | Buffer;
+  readonly destination: string | Buffer;
+  /** The paths for errors. */
+  readonly context: { readonly path: string; readonly dest: string };
+  readonly reflink: Reflink;
+  readonly exclusive: boolean;
+  readonly onProgress: CopyFileOptions['onProgress'];
+  readonly signal: AbortSignal | undefined;
+}
 
-export function validateCopyArguments(source: unknown, destination: unknown, options: unknown): void {
-  for (const [name, path] of Object.entries({ source, destination })) {
-    if (typeof path === 'string' || Buffer.isBuffer(path) || path instanceof URL) continue;
-    throw invalid(`'${name}' must be a string, Buffer or URL`, path);
-  }
-  if (typeof options !== 'object' || options === null) throw invalid("'options' must be an object", options);
-  const { reflink, exclusive, onProgress, signal } = options as Record<string, unknown>;
-  if (reflink !== undefined && !['auto', 'always', 'never'].includes(reflink as string)) {
-    throw invalid("'reflink' must be one of 'auto', 'always', 'never'", reflink, 'ERR_INVALID_ARG_VALUE');
-  }
-  if (exclusive !== undefined && typeof exclusive !== 'boolean')
-    throw invalid("'exclusive' must be a boolean", exclusive);
-  if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw invalid("'onProgress' must be a function", onProgress);
-  }
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw invalid("'signal' must be an AbortSignal", signal);
+/** A path is looked at more than once: the caller may not change it in between. */
+const kept = (path: Path): string | Buffer => (path instanceof Uint8Array ? Buffer.from(path) : pathText(path));
+
+/** @throws {TypeError} unless these are what copyFile takes. */
+export function planOf(source: Path, destination: Path, given: CopyFileOptions): CopyPlan {
+  validatePath(source, 'source');
+  validatePath(destination, 'destination');
+  const options = readOptions<CopyFileOptions>(given, ['reflink', 'exclusive', 'onProgress', 'signal']);
+  const { reflink = 'auto', exclusive = false, onProgress, signal } = options;
+  validateChoice(reflink, 'reflink', ['auto', 'always', 'never']);
+  validateBoolean(exclusive, 'exclusive');
+  validateFunction(onProgress, 'onProgress');
+  validateSignal(signal);
+  const context = { path: pathText(source), dest: pathText(destination) };
+  return { source: kept(source), destination: kept(destination), context, reflink, exclusive, onProgress, signal };
 }

@@ -75,28 +75,31 @@ acrossTest('small files go to another filesystem without being refused first; la
   }
 });
 
-acrossTest('rule 25: from one filesystem to another, with holes, in both directions', async (t) => {
-  for (const [from, to] of [
-    [directory, there],
-    [there, directory],
-  ] as const) {
-    const source = makeFile(from, content);
-    const destination = fresh(to);
-    const { method, fallbackReason } = await copyFile(source, destination);
-    t.regex(method, /copy_file_range|splice/, fallbackReason);
-    t.true(readFileSync(destination).equals(content));
+acrossTest(
+  'kernel-rules: copy-range-refusals: from one filesystem to another, with holes, in both directions',
+  async (t) => {
+    for (const [from, to] of [
+      [directory, there],
+      [there, directory],
+    ] as const) {
+      const source = makeFile(from, content);
+      const destination = fresh(to);
+      const { method, fallbackReason } = await copyFile(source, destination);
+      t.regex(method, /copy_file_range|splice/, fallbackReason);
+      t.true(readFileSync(destination).equals(content));
 
-    const sparse = makeFile(from, 'start');
-    truncateSync(sparse, 100 * MiB);
-    const fd = openSync(sparse, 'r+');
-    writeSync(fd, 'middle', 50 * MiB);
-    closeSync(fd);
-    const copy = fresh(to);
-    await copyFile(sparse, copy);
-    t.true(readFileSync(copy).equals(readFileSync(sparse)));
-    t.true(statSync(copy).blocks * 512 < MiB);
-  }
-});
+      const sparse = makeFile(from, 'start');
+      truncateSync(sparse, 100 * MiB);
+      const fd = openSync(sparse, 'r+');
+      writeSync(fd, 'middle', 50 * MiB);
+      closeSync(fd);
+      const copy = fresh(to);
+      await copyFile(sparse, copy);
+      t.true(readFileSync(copy).equals(readFileSync(sparse)));
+      t.true(statSync(copy).blocks * 512 < MiB);
+    }
+  },
+);
 
 /** Makes a filesystem in an image, mounts it, and uses it. Skipped, with the reason, where that may not be done. */
 function mounted(kind: 'xfs' | 'btrfs', use: (t: ExecutionContext, mountPoint: string) => Promise<void>): void {

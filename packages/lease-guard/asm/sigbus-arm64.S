@@ -8,6 +8,9 @@
 handler:
         ldr     x3, [x1, #16]                   // si_addr
         ldr     x4, table
+        ldr     w5, [x1, #8]                    // si_code
+        cmp     w5, #0
+        b.le    foreign                         // sent by a process: there is no address
         ldr     x5, [x4, #24]                   // rows in use
         add     x6, x4, #64
 next_row:
@@ -20,33 +23,127 @@ next_row:
         cmp     x3, x9
         b.hs    found
 skip:
-        add     x6, x6, #64
+        add     x6, x6, #128
         sub     x5, x5, #1
         b       next_row
 
 found:
-        ldr     x1, [x6, #16]                   // length: a page
-        neg     x10, x1
-        and     x0, x3, x10                     // address: that of the page
-        ldr     x11, [x6, #56]
-        tbz     x11, #0, replace
-        sub     x1, x8, x0                      // or everything from there to the end
-replace:
-        ldr     x2, [x6, #24]
+        mov     x12, x6                         // the row
+        mov     x13, x8                         // its end
+        ldr     x14, [x12, #16]                 // bytes of a page
+        neg     x10, x14
+        and     x15, x3, x10                    // the page
+        ldrsw   x16, [x12, #64]
+        tbnz    x16, #63, truncated             // no file to ask
+        sub     sp, sp, #128
+        mov     x0, x16
+        mov     x1, sp
+        mov     x8, #80                         // fstat
+        svc     #0
+        ldr     x9, [sp, #48]                   // st_size
+        add     sp, sp, #128
+        tbnz    x0, #63, truncated
+        ldr     x10, [x12]
+        ldr     x17, [x12, #72]
+        sub     x10, x15, x10
+        add     x17, x17, x10                   // where in the file the page is
+        cmp     x17, x9
+        b.lt    inside
+
+truncated:                                      // zeros from the page on
+        mov     x1, x14                         // length: a page
+        ldr     x11, [x12, #56]
+        tbz     x11, #0, beyond
+        sub     x1, x13, x15                    // or everything from there to the end
+beyond:
+        mov     x11, x30
+        bl      zeros
+        mov     x30, x11
+        b.hi    reset                           // no memory: the fault comes again, and ends the process
+        add     x7, x12, #32
+        b       count
+
+inside:                                         // the kernel has no page: a full filesystem, a bad disk
+        mov     x0, #0
+        mov     x1, x14
+        mov     x2, #3                          // PROT_READ | PROT_WRITE
+        mov     x3, #0x22                       // MAP_PRIVATE | MAP_ANONYMOUS
+        mov     x4, #-1
+        mov     x5, #0
+        mov     x8, #222                        // mmap: a page to read it into, which may succeed
+        svc     #0
+        cmn     x0, #1, lsl #12
+        b.hi    reset
+        mov     x13, x0
+read:
+        mov     x0, x16
+        mov     x1, x13
+        mov     x2, x14
+        mov     x3, x17
+        mov     x8, #67                         // pread64
+        svc     #0
+        cmn     x0, #4                          // EINTR
+        b.eq    read
+        tbz     x0, #63, look
+        add     x7, x12, #88
+unreadable:
+        ldaxr   x9, [x7]
+        add     x9, x9, #1
+        stlxr   w10, x9, [x7]
+        cbnz    w10, unreadable
+look:
+        mov     x9, x13
+        add     x10, x13, x14
+next_word:
+        ldr     x11, [x9], #8
+        cbnz    x11, move
+        cmp     x9, x10
+        b.lo    next_word
+        mov     x0, x13
+        mov     x1, x14
+        mov     x8, #215                        // munmap; zeros in place merge with their neighbours, and take no memory
+        svc     #0
+        mov     x1, x14
+        mov     x11, x30
+        bl      zeros
+        mov     x30, x11
+        b.hi    reset
+        b       copied
+move:
+        mov     x0, x13
+        mov     x1, x14
+        mov     x2, x14
+        mov     x3, #3                          // MREMAP_MAYMOVE | MREMAP_FIXED
+        mov     x4, x15
+        mov     x8, #216                        // mremap
+        svc     #0
+        cmn     x0, #1, lsl #12
+        b.hi    reset
+        mov     x0, x15
+        mov     x1, x14
+        ldr     x2, [x12, #24]
+        mov     x8, #226                        // mprotect
+        svc     #0
+copied:
+        add     x7, x12, #80
+count:
+        str     x15, [x12, #40]
+counting:
+        ldaxr   x9, [x7]
+        add     x9, x9, #1
+        stlxr   w10, x9, [x7]
+        cbnz    w10, counting
+        ret
+
+zeros:                                          // x1 bytes in the place of what is at x15; higher: failed
+        mov     x0, x15
+        ldr     x2, [x12, #24]
         mov     x3, #0x32                       // MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
         mov     x4, #-1
         mov     x5, #0
         mov     x8, #222                        // mmap
         svc     #0
         cmn     x0, #1, lsl #12
-        b.hi    reset                           // no memory: the fault comes again, and ends the process
-        str     x0, [x6, #40]
-        add     x7, x6, #32
-count:
-        ldaxr   x9, [x7]
-        add     x9, x9, #1
-        stlxr   w10, x9, [x7]
-        cbnz    w10, count
         ret
 
 foreign:

@@ -6,9 +6,8 @@ const file = process.argv[2] ?? 'data.bin';
 const fd = openSync(file, 'r');
 const { size } = statSync(file);
 const address = check(syscalls.mmap(null, size, constants.PROT_READ, constants.MAP_SHARED, fd, 0), 'mmap');
-closeSync(fd);
 
-const guard = guardMapping(address, size);
+const guard = guardMapping(address, size, { file: { fd, offset: 0 } });
 truncateSync(file, 0); // what would kill the process, and now does not
 try {
   readChecked(address, 0, 16);
@@ -17,4 +16,5 @@ try {
 }
 console.log(`truncated: ${guard.truncated}`);
 guard.release();
+closeSync(fd);
 check(syscalls.munmap(address, size), 'munmap');

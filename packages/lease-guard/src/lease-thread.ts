@@ -1,6 +1,7 @@
 /** The side of the lease thread that its owner sees: started with the first lease, ended with the last. */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { syscalls } from '@zerocopy/core-syscalls';
+import { clearTimeout, setTimeout } from '@zerocopy/transfer';
 import { type FromThread, giveUp, LEASE_SIGNAL, type ToThread, type Watch } from './shared.js';
 
 /**
@@ -16,7 +17,7 @@ export interface Watcher {
   onBreak(downgradeTo: 'read' | 'none', deadline: number): void;
   /** The thread has given the lease up. */
   onReleased(): void;
-  /** The thread is gone, and nobody answers for the lease any more. */
+  /** The thread is gone, and no break of the lease is answered any more. */
   onLost(): void;
 }
 
@@ -89,8 +90,8 @@ class LeaseThread {
   }
 
   /**
-   * Gives up what nobody will answer for any more, without asking. Not what keeps a mapping readable: somebody may look
-   * at it until the very end.
+   * Gives up leases whose breaks will not be answered any more, without asking. Not what keeps a mapping readable: it may
+   * be looked at until the very end.
    */
   giveUpAll(): void {
     for (const { words, fd, mapping } of this.#watched.values()) if (mapping === undefined) giveUp(words, fd);

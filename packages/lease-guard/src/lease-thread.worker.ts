@@ -1,6 +1,6 @@
 /**
  * The thread that answers breaks. It blocks the signals in itself, waits for them in sigtimedwait, and gives leases up
- * without the thread that holds them: a busy or blocked event loop never makes anybody wait (rule 35).
+ * without the thread that holds them: a busy or blocked event loop never makes another process wait (kernel-rules: lease-self-deadlock).
  *
  * It never returns to its event loop: messages are taken from the port by hand, after each wait.
  */
@@ -23,7 +23,7 @@ import {
 import { detachMapping } from './snapshot.js';
 
 const { F_GETLEASE, F_RDLCK, SIG_BLOCK, SIGIO } = constants;
-/** How long a stop that nobody wakes us for may take, in milliseconds. */
+/** Milliseconds after which a message is seen for which no signal was sent. */
 const SLICE = 250;
 /** Seconds: the kernel's own default of /proc/sys/fs/lease-break-time. */
 const DEFAULT_BREAK_TIME = 45;
@@ -44,7 +44,7 @@ for (const signal of [LEASE_SIGNAL, SIGIO]) {
 check(syscalls.pthreadSigmask(SIG_BLOCK, signals, null), 'pthread_sigmask');
 
 // Once for nothing: koffi aborts the process if the thread is terminated while it binds a function, and from here on
-// whoever has started it may do so.
+// the thread that has started it may do so.
 syscalls.sigtimedwait(signals, Buffer.alloc(syscalls.SIGINFO_SIZE), new BigInt64Array(2));
 syscalls.fcntl(-1, F_GETLEASE, 0);
 
@@ -68,7 +68,7 @@ for (let running = true; running; ) {
     const fd = information.readInt32LE(24);
     for (const lease of leases.values()) if (lease.fd === fd) look(lease);
   } else if (signal === SIGIO) {
-    // The queue of real-time signals is full, and this one does not say whose lease it is about (rule 36).
+    // The queue of real-time signals is full, and this one does not say whose lease it is about (kernel-rules: lease-order).
     for (const lease of leases.values()) look(lease);
   }
   const now = performance.now();
@@ -127,7 +127,7 @@ function look(lease: Watch): void {
   if (deadlines.has(lease.id)) return; // told already
   let target: number = lease.type;
   const held = exclusively(lease.words, () => {
-    target = syscalls.fcntl(lease.fd, F_GETLEASE); // during a break: what it must become (rule 34)
+    target = syscalls.fcntl(lease.fd, F_GETLEASE); // during a break: what it must become (kernel-rules: lease-break)
     return target === lease.type ? HELD : BREAKING;
   });
   if (!held || target === lease.type) return;

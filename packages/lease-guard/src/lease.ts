@@ -1,9 +1,9 @@
 /** File leases: fcntl(2), F_SETLEASE, since Linux 2.4. */
 import { EventEmitter } from 'node:events';
 import { constants as fs } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { constants, feature, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { readOptions } from '@zerocopy/transfer';
+import { abortError, pathText, readOptions } from '@zerocopy/transfer';
 import { leaseThread, leaveThread } from './lease-thread.js';
 import { validateLeaseArguments } from './options.js';
 import {
@@ -21,12 +21,14 @@ import {
   WORDS,
 } from './shared.js';
 
+/** 'read': others may read. 'write': no other process may open the file at all. */
 export type LeaseType = 'read' | 'write';
 
+/** The options of {@link acquireLease}. */
 export interface LeaseOptions {
   /** Before: the promise rejects with an AbortError. After: the lease is released. */
   signal?: AbortSignal;
-  /** Default true: with no listener for 'break', the lease is given up as soon as somebody wants the file. */
+  /** Default true: with no listener for 'break', the lease is given up as soon as another process wants the file. */
   autoRelease?: boolean;
   /**
    * Milliseconds before the kernel's deadline at which the lease is given up whatever its listeners do, so that the
@@ -35,6 +37,7 @@ export interface LeaseOptions {
   releaseBeforeMs?: number;
 }
 
+/** Another process wants the file: what a 'break' event tells. */
 export interface LeaseBreak {
   /** What the other side needs: 'read' (it wants to read a file under a write lease), or 'none'. */
   readonly downgradeTo: 'read' | 'none';
@@ -60,19 +63,13 @@ function explain(errno: number, type: LeaseType): string {
       return "the file is another user's: a lease needs its owner, or CAP_LEASE";
     case EAGAIN:
       return type === 'read'
-        ? 'somebody has the file open for writing, or a writable mapping of it; try again when they have closed it'
-        : 'somebody else has the file open; a write lease needs to be alone';
+        ? 'another process, or this one, has the file open for writing, or a writable mapping of it; try again when they have closed it'
+        : 'the file is open elsewhere; a write lease needs to be alone';
     case EINVAL:
-      return 'it is no regular file, or its filesystem has no leases (NFS, FUSE, overlayfs): ask probePath()';
+      return 'it is no regular file, or its filesystem has no leases (NFS, FUSE, older overlayfs): ask probePath()';
     default:
       return 'the lease was refused';
   }
-}
-
-/** As Node's own APIs report it. */
-function aborted(signal: AbortSignal): Error {
-  const error = new Error('The operation was aborted', { cause: signal.reason });
-  return Object.assign(error, { name: 'AbortError', code: 'ABORT_ERR' });
 }
 
 function refusal(errno: number, type: LeaseType, path: string | undefined): SyscallError {
@@ -81,7 +78,7 @@ function refusal(errno: number, type: LeaseType, path: string | undefined): Sysc
   return error;
 }
 
-/** What a lease tells whoever keeps its file and its watch. */
+/** What a lease tells the code that keeps its file and its watch. */
 interface LeaseOwner {
   /** Whether the file is the lease's own, and is closed with it. */
   readonly ownsFile: boolean;
@@ -108,7 +105,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     this.#type = type;
     this.#words = words;
     this.#owner = owner;
-    // The lease thread has to know whether there is anybody to tell.
+    // The lease thread has to know whether there is a listener to tell.
     super.on(
       'newListener' as 'break',
       (event: unknown) => void (event === 'break' && Atomics.add(words, LISTENERS, 1)),
@@ -124,13 +121,13 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     return this.#type;
   }
 
-  /** 'held'; 'breaking' while somebody waits for the file; 'released'. */
+  /** 'held'; 'breaking' while another process waits for the file; 'released'. */
   get state(): 'held' | 'breaking' | 'released' {
     return STATES[stateOf(this.#words) as keyof typeof STATES];
   }
 
   /**
-   * Gives the lease up; whoever waits for the file goes on before this resolves. Any number of times.
+   * Gives the lease up; a process that waits for the file goes on before this resolves. Idempotent.
    * @throws {SyscallError} if the kernel does not take it back: then it lasts until the descriptor is closed.
    */
   release(): Promise<void> {
@@ -153,7 +150,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     let result = 0;
     const done = exclusively(this.#words, (state) => {
       // Unlocked, as the kernel sees it: broken by a writer. Or its descriptor was closed, and what has the number now is
-      // to get no lease (rule 40).
+      // to get no lease (kernel-rules: fd-reuse).
       const gone = syscalls.fcntl(this.fd, F_GETLEASE) === F_UNLCK;
       result = gone ? -EAGAIN : syscalls.fcntl(this.fd, F_SETLEASE, F_RDLCK);
       if (result >= 0) return HELD;
@@ -172,7 +169,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
   /** @internal The mapping that a break of this lease makes independent of the file, before it is given up. */
   protect(mapping: Mapping | undefined): void {
     this.#mapping = mapping;
-    // Locked: the lease thread may be copying what was there, and its address is somebody else's afterwards.
+    // Locked: the lease thread may be copying what was there, and its address is another mapping's afterwards.
     exclusively(this.#words, (state) => {
       Atomics.add(this.#words, GENERATION, 1);
       return state;
@@ -199,7 +196,7 @@ const held = new Map<number, Lease>();
 
 /**
  * A lease that is said to be on `fd`, of which the kernel knows nothing, was on a file that has been closed, and whose
- * number has been used again (rule 40). Released now, that does nothing to `fd`; later it would give up the lease that
+ * number has been used again (kernel-rules: fd-reuse). Released now, that does nothing to `fd`; later it would give up the lease that
  * `fd` is about to get. (If it is being broken instead, it is right to give it up.)
  */
 function releaseLostLease(fd: number): void {
@@ -207,6 +204,7 @@ function releaseLostLease(fd: number): void {
   if (earlier !== undefined && syscalls.fcntl(fd, F_GETLEASE) === F_UNLCK) earlier.release().catch(() => {});
 }
 
+/** A path, which is opened for reading; or a FileHandle or descriptor that is open already. */
 export type LeaseTarget = string | Buffer | URL | FileHandle | number;
 
 const isHandle = (target: LeaseTarget): target is FileHandle =>
@@ -218,17 +216,21 @@ interface OpenTarget {
   close(): Promise<void>;
 }
 
-async function openTarget(target: LeaseTarget): Promise<OpenTarget> {
+async function openTarget(target: LeaseTarget, type: LeaseType): Promise<OpenTarget> {
   if (typeof target === 'number') return { fd: target, path: undefined, close: async () => {} };
   if (isHandle(target)) return { fd: target.fd, path: undefined, close: async () => {} };
-  // O_NONBLOCK: somebody else's lease answers EAGAIN at once, instead of holding up a thread of the pool.
+  const path = pathText(target);
+  // Looked at first: opening a FIFO would wake its writer, and closing it again lose what that writes
+  // (kernel-rules: fifo-open).
+  if (!(await stat(target)).isFile()) throw refusal(-EINVAL, type, path);
+  // O_NONBLOCK: another process's lease answers EAGAIN at once, instead of holding up a thread of the pool.
   const handle = await open(target, fs.O_RDONLY | fs.O_NONBLOCK);
   // It was only read: what close(2) says is about writes.
-  return { fd: handle.fd, path: String(target), close: () => handle.close().catch(() => {}) };
+  return { fd: handle.fd, path, close: () => handle.close().catch(() => {}) };
 }
 
 /**
- * Takes a lease on a file: until it is released, nobody can open it for writing, or truncate it ('read'), or open it
+ * Takes a lease on a file: until it is released, no process can open it for writing, or truncate it ('read'), or open it
  * at all ('write'), without this process being asked first. They wait, for at most /proc/sys/fs/lease-break-time
  * (45 s); with O_NONBLOCK they get EWOULDBLOCK. Renaming and removing are not held up.
  *
@@ -241,12 +243,12 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, given: 
   const options = readOptions<LeaseOptions>(given, ['signal', 'autoRelease', 'releaseBeforeMs']);
   validateLeaseArguments(target, type, options);
   const { signal, autoRelease = true, releaseBeforeMs = DEFAULT_RELEASE_BEFORE } = options;
-  if (signal?.aborted) throw aborted(signal);
+  if (signal?.aborted) throw abortError(signal, 0);
   const { available, reason } = feature('lease');
   if (!available) {
     throw Object.assign(new Error(`file leases are not available: ${reason}`), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
   }
-  const file = await openTarget(target);
+  const file = await openTarget(target, type);
   const thread = await leaseThread().catch(async (error: unknown) => {
     await file.close();
     throw error; // no thread can be started: out of descriptors, or of memory
@@ -269,12 +271,12 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, given: 
   };
   const onAbort = (): void => void lease?.release().catch(() => {});
   const onHandleClosed = (): void => {
-    // The kernel has dropped the lease with the descriptor, whose number may be somebody else's by now.
+    // The kernel has dropped the lease with the descriptor, whose number may be another file's by now.
     exclusively(words, () => RELEASED);
     lease?.gone();
   };
   releaseLostLease(fd);
-  // Everything is in place before the lease is taken (rule 36).
+  // Everything is in place before the lease is taken (kernel-rules: lease-order).
   let result = syscalls.fcntl(fd, F_SETOWN_EX, Int32Array.of(F_OWNER_TID, thread.threadId));
   if (result >= 0) result = syscalls.fcntl(fd, F_SETSIG, LEASE_SIGNAL);
   if (result >= 0) result = syscalls.fcntl(fd, F_SETLEASE, TYPES[type]);
@@ -294,7 +296,7 @@ export async function acquireLease(target: LeaseTarget, type: LeaseType, given: 
   signal?.addEventListener('abort', onAbort, { once: true });
   if (signal?.aborted) {
     await lease.release();
-    throw aborted(signal);
+    throw abortError(signal, 0);
   }
   if (isHandle(target)) (target as unknown as EventEmitter).once('close', onHandleClosed);
   return lease;

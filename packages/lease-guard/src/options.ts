@@ -1,5 +1,7 @@
-/** Validation of what callers pass, in one place: what was expected, and what came. */
+/** What is particular to the arguments of this package; the rest is checked as in every other (transfer's options.ts). */
+
 import { inspect } from 'node:util';
+import { isPath, validateBoolean, validateSignal } from '@zerocopy/transfer';
 
 const received = (value: unknown): string => `Received ${inspect(value, { depth: 0 })}`;
 
@@ -11,21 +13,18 @@ function outOfRange(message: string, value: unknown): RangeError {
   return Object.assign(new RangeError(`${message}. ${received(value)}`), { code: 'ERR_OUT_OF_RANGE' });
 }
 
+const isDescriptor = (value: unknown): value is number => Number.isInteger(value) && (value as number) >= 0;
+
+/** @throws {TypeError | RangeError} unless they are what acquireLease takes. */
 export function validateLeaseArguments(target: unknown, type: unknown, options: object): void {
-  const isPath = typeof target === 'string' || Buffer.isBuffer(target) || target instanceof URL;
-  const fd = isPath ? 0 : typeof target === 'number' ? target : (target as { fd?: unknown } | null)?.fd;
-  if (!Number.isInteger(fd) || (fd as number) < 0) {
+  const fd = typeof target === 'number' ? target : (target as { fd?: unknown } | null | undefined)?.fd;
+  if (!isPath(target) && !isDescriptor(fd)) {
     throw invalid('A lease is taken on a path, a FileHandle or a descriptor', target);
   }
   if (type !== 'read' && type !== 'write') throw invalid("The type of a lease is 'read' or 'write'", type);
-  if (typeof options !== 'object' || options === null) throw invalid('The options must be an object', options);
   const { signal, autoRelease, releaseBeforeMs } = options as Record<string, unknown>;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalid("The option 'signal' must be an AbortSignal", signal);
-  }
-  if (autoRelease !== undefined && typeof autoRelease !== 'boolean') {
-    throw invalid("The option 'autoRelease' must be a boolean", autoRelease);
-  }
+  validateSignal(signal);
+  validateBoolean(autoRelease, 'autoRelease');
   if (releaseBeforeMs === undefined) return;
   if (typeof releaseBeforeMs !== 'number') {
     throw invalid("The option 'releaseBeforeMs' must be a number", releaseBeforeMs);
@@ -51,10 +50,13 @@ export function validateGuardOptions(address: number, pageSize: unknown, options
   }
   if (address % pageSize !== 0)
     throw outOfRange(`The address must be a multiple of the page size, ${pageSize}`, address);
-  const { trap, writable, snapshotLimit, lease } = options as Record<string, unknown>;
-  for (const [name, value] of Object.entries({ trap, writable })) {
-    if (value !== undefined && typeof value !== 'boolean') {
-      throw invalid(`The option '${name}' must be a boolean`, value);
+  const { trap, writable, snapshotLimit, lease, file } = options as Record<string, unknown>;
+  validateBoolean(trap, 'trap');
+  validateBoolean(writable, 'writable');
+  if (file !== undefined) {
+    const { fd, offset } = Object(file) as Record<string, unknown>;
+    if (!isDescriptor(fd) || !Number.isSafeInteger(offset) || (offset as number) < 0) {
+      throw invalid("The option 'file' must be an open file, { fd, offset }", file);
     }
   }
   if (snapshotLimit !== undefined && !(typeof snapshotLimit === 'number' && snapshotLimit >= 0)) {

@@ -3,14 +3,14 @@ import { constants, syscalls } from '@zerocopy/core-syscalls';
 
 const { EAGAIN, EBADF, F_SETLEASE, F_UNLCK } = constants;
 
-/** A real-time signal, so that breaks queue; sent to the lease thread alone, and blocked there (rule 36). */
+/** A real-time signal, so that breaks queue; sent to the lease thread alone, and blocked there (kernel-rules: lease-order). */
 export const LEASE_SIGNAL = 44;
 
 /**
  * The states of a lease, in a word of shared memory:
  *
  *   held ──► breaking ──► released
- *     └──────── locked ──────┘      (somebody calls fcntl, or copies the mapping; nobody else touches either meanwhile)
+ *     └──────── locked ──────┘      (one side calls fcntl, or copies the mapping; the other touches neither meanwhile)
  */
 export const HELD = 0;
 export const BREAKING = 1;
@@ -58,7 +58,7 @@ export type FromThread =
   | { readonly kind: 'released'; readonly id: number };
 
 /**
- * Runs `action` while nobody else uses the lease's descriptor, and leaves the lease in the state it returns; it is given
+ * Runs `action` while the other side does not use the lease's descriptor, and leaves the lease in the state it returns; it is given
  * the one it was in. Returns false, and does nothing, if the lease has been released.
  */
 export function exclusively(words: Int32Array, action: (state: number) => number): boolean {
@@ -77,7 +77,7 @@ export function exclusively(words: Int32Array, action: (state: number) => number
   }
 }
 
-/** HELD, BREAKING or RELEASED: whoever has it locked will be through in the time of one fcntl, or of the copy. */
+/** HELD, BREAKING or RELEASED: the side that has it locked will be through in the time of one fcntl, or of the copy. */
 export function stateOf(words: Int32Array): number {
   let state = Atomics.load(words, STATE);
   while (state === LOCKED) state = Atomics.load(words, STATE);
@@ -94,7 +94,7 @@ function unlock(fd: number): number {
     result = syscalls.fcntl(fd, F_SETLEASE, F_UNLCK);
     if (result >= 0 || result === -EBADF) return 0; // EBADF: its file is closed, and the lease has gone with it
   }
-  // The kernel had taken it. Nothing else can be asked: F_GETLEASE says F_UNLCK during a break, too (rule 34).
+  // The kernel had taken it. Nothing else can be asked: F_GETLEASE says F_UNLCK during a break, too (kernel-rules: lease-break).
   return result === -EAGAIN ? 0 : result;
 }
 

@@ -1,13 +1,14 @@
 /** A mapping that no longer depends on its file: its bytes, copied into anonymous memory, in its place. */
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
+import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import type { Mapping } from './shared.js';
 
-const { EFAULT, EINTR, MAP_ANONYMOUS, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } = constants;
+const { EFAULT, MAP_ANONYMOUS, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } = constants;
 
 const span = (address: number, length: number): BigUint64Array => BigUint64Array.of(BigInt(address), BigInt(length));
 
 /**
- * Replaces the mapping by a copy of what it shows. Whoever reads it meanwhile sees the same bytes before and after.
+ * Replaces the mapping by a copy of what it shows. A thread that reads it meanwhile sees the same bytes before and after.
  * @throws {SyscallError} ENOMEM, or if the bytes cannot be copied (a sandbox); then the mapping is what it was.
  */
 export function detachMapping({ address, length }: Mapping): void {
@@ -30,10 +31,12 @@ function copyMapped(from: number, to: number, length: number): void {
   let size = length;
   for (let at = 0; at < length; ) {
     const asked = Math.min(size, length - at);
-    const result = syscalls.processVmReadv(process.pid, span(to + at, asked), span(from + at, asked));
+    const result = uninterrupted(() =>
+      syscalls.processVmReadv(process.pid, span(to + at, asked), span(from + at, asked)),
+    );
     if (result > 0) at += result;
-    else if (result !== -EINTR && result !== 0 && result !== -EFAULT) check(result, 'process_vm_readv');
-    else if (result !== -EINTR && size > page) size = page;
-    else if (result !== -EINTR) at += page - (at % page);
+    else if (result !== 0 && result !== -EFAULT) check(result, 'process_vm_readv');
+    else if (size > page) size = page;
+    else at += page - (at % page);
   }
 }

@@ -1,11 +1,12 @@
 /**
  * The SIGBUS trap: a handler in machine code that puts zeros in the place of mapped pages that no longer exist.
  *
- * JavaScript cannot run in a signal handler, and the process dies otherwise (rule 27). The handler's code is written to
+ * JavaScript cannot run in a signal handler, and the process dies otherwise (kernel-rules: sigbus). The handler's code is written to
  * a memory file and mapped for reading and executing: nothing is ever writable and executable at once. It finds the
  * guarded ranges in a table next to it, which all threads, and all copies of this package in the process, share.
  */
 import { readdirSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
 import { check, constants, feature, syscalls } from '@zerocopy/core-syscalls';
 import { memoryAt, untilMoved } from '@zerocopy/core-syscalls/native';
 import { machineCode } from './machine-code.js';
@@ -18,7 +19,7 @@ const { SIGACTION_FLAGS_OFFSET, SIGACTION_SIZE } = syscalls;
 const MAGIC = 0x7a65726f636f7079n;
 // The layout of the table, in 64-bit words; described in asm/sigbus-x64.S.
 const HEADER_WORDS = 8;
-const ROW_WORDS = 8;
+const ROW_WORDS = 16;
 const ROWS = 4095;
 const TABLE_SIZE = (HEADER_WORDS + ROWS * ROW_WORDS) * 8;
 const PREVIOUS = 1;
@@ -28,11 +29,15 @@ const START = 0;
 const END = 1;
 const PAGE_SIZE = 2;
 const PROTECTION = 3;
-const TRAPS = 4;
+const TRUNCATIONS = 4;
 const LAST_PAGE = 5;
 /** By which thread; 0: by none. */
 const CLAIMED = 6;
 const FLAGS = 7;
+const FILE = 8;
+const OFFSET = 9;
+const COPIED = 10;
+const UNREADABLE = 11;
 const TAIL = 1n;
 
 interface Trap {
@@ -48,12 +53,26 @@ interface Range {
   /** Bytes of a page of the mapping. */
   readonly pageSize: number;
   readonly protection: number;
+  /** The file that is mapped, so that a fault within its size is not taken for a truncation; see GuardOptions. */
+  readonly file?: { readonly fd: number; readonly offset: number } | undefined;
+}
+
+/** What the handler has answered in one range. */
+export interface TrapCounts {
+  /** Faults beyond the end of the file, which were answered with zeros. */
+  readonly truncations: number;
+  /** Faults within the file, for which there was no page: each was answered with a copy of what read(2) says. */
+  readonly copied: number;
+  /** Of those, pages that could not be read either, and are zeros. */
+  readonly unreadable: number;
 }
 
 /** One guarded range, until it is released. */
 export interface TrapRow {
-  /** Faults that have been answered with zeros. */
-  readonly traps: number;
+  /** Stays what it was when the range is released. */
+  readonly counts: TrapCounts;
+  /** The file is about to be closed: from now on faults are answered with zeros, each for its own page only. */
+  forgetFile(): void;
   release(): void;
 }
 
@@ -113,7 +132,7 @@ const action = Buffer.alloc(SIGACTION_SIZE);
 
 /**
  * Installs the trap, or finds it installed: by an earlier call, another thread, or another copy of this package. A
- * handler that somebody else has installed meanwhile is kept, and called for faults outside of guarded ranges. Costs
+ * handler that other code has installed meanwhile is kept, and called for faults outside of guarded ranges. Costs
  * about a microsecond if there is nothing to do; {@link guardMapping} calls it each time.
  *
  * @throws {Error} ERR_ZEROCOPY_UNAVAILABLE where there can be none; {@link SyscallError} if the system refuses.
@@ -134,10 +153,11 @@ function installedTrap(): Trap {
   const found = current > 1 ? recognise(current, code) : undefined;
   if (found !== undefined) {
     trap = found;
+    followListeners();
     return found;
   }
   trap ??= create(code);
-  // Whoever is there now is next in line: for faults that are not ours.
+  // The handler that is there now is next in line: for faults that are not ours.
   const { table } = trap;
   Atomics.store(table, PREVIOUS, BigInt(current));
   Atomics.store(table, PREVIOUS_FLAGS, BigInt(action.readInt32LE(SIGACTION_FLAGS_OFFSET)));
@@ -145,9 +165,28 @@ function installedTrap(): Trap {
   ours.writeBigUInt64LE(BigInt(trap.address), 0);
   ours.writeInt32LE(SA_SIGINFO | SA_ONSTACK | SA_RESTART, SIGACTION_FLAGS_OFFSET);
   check(syscalls.sigaction(SIGBUS, ours, action), 'sigaction');
+  followListeners();
   // Another thread may have installed its own in between.
   Atomics.store(table, PREVIOUS, action.readBigInt64LE(0));
   return trap;
+}
+
+let follows = false;
+
+/**
+ * `process.on('SIGBUS')` makes libuv install its own handler, and taking the last listener off the default one: a fault
+ * then comes again for ever, or ends the process (kernel-rules: sigbus-listener). So the trap is put over it right after
+ * each of the two; Node's own listeners of these events, which do that, were there first. Only the main thread's process
+ * hears of signals.
+ */
+function followListeners(): void {
+  if (follows || !isMainThread) return;
+  follows = true;
+  const reinstall = (event: unknown): void => {
+    if (event === 'SIGBUS') installedTrap();
+  };
+  process.on('newListener', reinstall);
+  process.on('removeListener', reinstall);
 }
 
 /** A free row, this thread's from now on; -1: there is none. */
@@ -159,7 +198,7 @@ function claimRow(table: BigInt64Array): number {
   return -1;
 }
 
-/** Frees the rows of threads that have been terminated: nobody is left to look at what they guarded. */
+/** Frees the rows of threads that have been terminated: what they guarded is not looked at any more. */
 function reclaimRows(table: BigInt64Array): boolean {
   const threads = new Set(readdirSync('/proc/self/task').map(BigInt));
   let freed = false;
@@ -174,10 +213,12 @@ function reclaimRows(table: BigInt64Array): boolean {
 }
 
 /**
- * Faults in `range` are answered with zeros from now on: all of it from the fault's page to the end at once, since a
- * file is cut at its end, and one fault for each page would reach the limit on mappings (vm.max_map_count).
+ * Faults in `range` are answered from now on. Beyond the end of the file: with zeros, from the fault's page to the range's
+ * end at once, since a file is cut at its end, and one fault for each page would reach the limit on mappings
+ * (vm.max_map_count). Within the file, where a full filesystem or a bad disk has no page
+ * (kernel-rules: sigbus-not-truncation): with a copy of that one page.
  */
-export function trapRange({ address, length, pageSize, protection }: Range): TrapRow {
+export function trapRange({ address, length, pageSize, protection, file }: Range): TrapRow {
   const { table } = installedTrap();
   let row = claimRow(table);
   if (row < 0 && reclaimRows(table)) row = claimRow(table);
@@ -192,22 +233,35 @@ export function trapRange({ address, length, pageSize, protection }: Range): Tra
   table[at + PROTECTION] = BigInt(protection);
   table[at + LAST_PAGE] = 0n;
   table[at + FLAGS] = TAIL;
-  Atomics.store(table, at + TRAPS, 0n);
+  table[at + FILE] = BigInt(file?.fd ?? -1);
+  table[at + OFFSET] = BigInt(file?.offset ?? 0);
+  for (const counter of [TRUNCATIONS, COPIED, UNREADABLE]) Atomics.store(table, at + counter, 0n);
   for (;;) {
     const used = Atomics.load(table, ROWS_IN_USE);
     if (used > row || Atomics.compareExchange(table, ROWS_IN_USE, used, BigInt(row + 1)) === used) break;
   }
   // Last: a row without an end is none.
   Atomics.store(table, at + END, BigInt(address + length));
-  let traps: number | undefined;
+  const count = (word: number): number => Number(Atomics.load(table, at + word));
+  const counts = (): TrapCounts => ({
+    truncations: count(TRUNCATIONS),
+    copied: count(COPIED),
+    unreadable: count(UNREADABLE),
+  });
+  let last: TrapCounts | undefined;
   return {
-    get traps() {
-      return traps ?? Number(Atomics.load(table, at + TRAPS));
+    get counts() {
+      return last ?? counts();
+    },
+    forgetFile() {
+      if (last !== undefined) return;
+      Atomics.store(table, at + FLAGS, 0n);
+      Atomics.store(table, at + FILE, -1n);
     },
     release() {
-      if (traps !== undefined) return;
+      if (last !== undefined) return;
       Atomics.store(table, at + END, 0n);
-      traps = Number(Atomics.load(table, at + TRAPS));
+      last = counts();
       Atomics.store(table, at + CLAIMED, 0n);
     },
   };

@@ -5,6 +5,7 @@ import { chmodSync, closeSync, copyFileSync, mkdtempSync, openSync, renameSync, 
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { acquireLease, type Lease, type LeaseBreak, leaseProvider } from '@zerocopy/lease-guard';
 import test from 'ava';
@@ -84,7 +85,7 @@ leaseTest('broken by an open with O_NONBLOCK: that fails, and the break goes on 
   await lease.release();
 });
 
-leaseTest('reading, renaming and removing do not break a read lease (rule 34)', async (t) => {
+leaseTest('reading, renaming and removing do not break a read lease (kernel-rules: lease-break)', async (t) => {
   const path = makeFile(directory);
   const lease = await acquireLease(path, 'read', { autoRelease: false });
   let breaks = 0;
@@ -132,7 +133,7 @@ leaseTest('nobody listens: opening for writing in this very process takes no tim
   const path = makeFile(directory);
   const lease = await acquireLease(path, 'read');
   const startedAt = performance.now();
-  closeSync(openSync(path, 'r+')); // blocks the event loop: only another thread can answer (rule 35)
+  closeSync(openSync(path, 'r+')); // blocks the event loop: only another thread can answer (kernel-rules: lease-self-deadlock)
   t.true(performance.now() - startedAt < 5000);
   t.is(lease.state, 'released');
   await once(lease, 'release');
@@ -189,6 +190,32 @@ leaseTest('two leases on one file: both are asked, and both have to go', async (
   t.false(opened);
   await leases[1]?.release();
   t.regex((await writer).stdout, /^done/);
+});
+
+leaseTest('a FIFO is not opened for a lease: its writer goes on waiting', async (t) => {
+  const fifo = join(directory, 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  const writer = spawn('sh', ['-c', 'echo written > "$0"', fifo]);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await t.throwsAsync(acquireLease(fifo, 'read'), { code: 'EINVAL', message: /no regular file/ });
+  t.is(execFileSync('cat', [fifo], { encoding: 'utf8', timeout: 10_000 }), 'written\n');
+  if (writer.exitCode === null) await once(writer, 'exit');
+});
+
+leaseTest('a path as a Uint8Array, a URL and a signal of another make', async (t) => {
+  const path = makeFile(directory);
+  const { href, protocol, hostname, pathname, host, search, hash } = pathToFileURL(path);
+  const foreign = { href, protocol, hostname, pathname, host, search, hash, username: '', password: '', port: '' };
+  const signal = Object.assign(new EventTarget(), { aborted: false, reason: undefined });
+  for (const name of [new TextEncoder().encode(path), foreign]) {
+    const lease = await acquireLease(name as never, 'read', Object.create({ signal }));
+    t.is(lease.state, 'held');
+    await lease.release();
+  }
+  const lease = await acquireLease(path, 'read', { signal: signal as never });
+  signal.aborted = true;
+  signal.dispatchEvent(new Event('abort'));
+  t.is(lease.state, 'released');
 });
 
 leaseTest('what cannot be leased says why, and what to do', async (t) => {
@@ -331,7 +358,7 @@ leaseTest('while the event loop is blocked, others get through', async (t) => {
   t.is(output, 'held\nopened while blocked\nreleased\n');
 });
 
-leaseTest('a full queue of real-time signals: plain SIGIO is understood too (rule 36)', async (t) => {
+leaseTest('a full queue of real-time signals: plain SIGIO is understood too (kernel-rules: lease-order)', async (t) => {
   const paths = [makeFile(directory), makeFile(directory), makeFile(directory)];
   const ended = await runProgram('prlimit', [
     '--sigpending=0',

@@ -69,6 +69,35 @@ trapTest('a listener for SIGBUS, from before or after, hears what is sent; fault
   }
 });
 
+trapTest(
+  'a listener for SIGBUS that comes, or comes and goes, after the guard: faults are answered all the same',
+  async (t) => {
+    t.deepEqual(answer(await mapped('listener-later')), { first: 0, traps: 1, heard: 1 });
+    t.deepEqual(answer(await mapped('listener-gone')), { first: 0, traps: 1, heard: 0 });
+    t.deepEqual(answer(await mapped('listener-all-gone')), { first: 0, traps: 1, heard: 0 });
+  },
+);
+
+trapTest('a page within the file that there is none of: what read(2) says of it, and no truncation', async (t) => {
+  const O = 'o'.charCodeAt(0);
+  t.deepEqual(answer(await mapped('other-file')), {
+    seen: [M, O, O, O],
+    truncated: false,
+    copiedPages: 2,
+    unreadablePages: 0,
+    trapCount: 2,
+    checked: 'fine',
+  });
+  t.deepEqual(answer(await mapped('other-file', 'unreadable')), {
+    seen: [M, 0, 0, 0],
+    truncated: false,
+    copiedPages: 2,
+    unreadablePages: 2,
+    trapCount: 2,
+    checked: 'EIO',
+  });
+});
+
 trapTest('two copies of the package share one trap', async (t) => {
   t.deepEqual(answer(await mapped('copies')), {
     different: true,
@@ -139,13 +168,30 @@ test.after.always(() => {
   spawnSync('umount', [full]);
   rmSync(full, { recursive: true, force: true });
 });
-(full === undefined ? test.skip : trapTest)(
+(full === undefined ? test.skip : (trapTest.serial as typeof trapTest))(
   'a full tmpfs: a store that finds no page (needs to mount one)',
   async (t) => {
     const ended = await runProgram(process.execPath, [fixture('mapped'), 'full', join(full as string, 'file')]);
+    rmSync(join(full as string, 'file'));
     t.deepEqual(answer(ended), { trapped: true, last: 'x'.charCodeAt(0) });
   },
 );
+
+for (const [how, checked, copiedPages] of [
+  ['read', 'fine', 2],
+  ['store', 'ERR_STORE_LOST', 3],
+] as const) {
+  (full === undefined ? test.skip : (trapTest.serial as typeof trapTest))(
+    `a hole of a file on a full tmpfs, ${how}: the hole is zeros, the rest is itself (needs to mount one)`,
+    async (t) => {
+      const file = join(full as string, `hole-${how}`);
+      const told = answer(await runProgram(process.execPath, [fixture('mapped'), 'full-hole', file, how]));
+      for (const name of [file, `${file}-filler`]) rmSync(name);
+      const seen = ['a'.charCodeAt(0), 0, 0, 'z'.charCodeAt(0)];
+      t.deepEqual(told, { seen, truncated: false, copiedPages, unreadablePages: 0, checked, after: [0, true] });
+    },
+  );
+}
 
 const hugePages = Number(/HugePages_Free:\s*(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0);
 (hugePages >= 2 ? trapTest : test.skip)(
@@ -223,12 +269,14 @@ const arm64 = process.env.ZEROCOPY_ARM64;
   `arm64: the handler answers, counts and passes on (${arm64 === undefined ? 'not run: ZEROCOPY_ARM64 names no command that runs an arm64 Node; npm run test:matrix does' : 'under qemu-user'})`,
   async (t) => {
     const [program = '', ...args] = (arm64 as string).split(' ');
-    const run = (how: string): Promise<Ended> =>
-      runProgram(program, [...args, fixture('mapped'), how, join(directory, `arm64-${how}`)]);
+    const run = (how: string, ...more: string[]): Promise<Ended> =>
+      runProgram(program, [...args, fixture('mapped'), how, join(directory, `arm64-${how}`), ...more]);
     const told = answer(await run('trap'));
     t.deepEqual(told.seen, [M, M, 0, 0, 0]);
     t.like(told, { traps: 1, truncated: true, checked: 'ERR_FILE_TRUNCATED' });
     t.deepEqual(answer(await run('listener-after')), { first: 0, traps: 1, heard: 1 });
+    t.like(answer(await run('other-file')), { truncated: false, copiedPages: 2, unreadablePages: 0 });
+    t.like(answer(await run('other-file', 'unreadable')), { truncated: false, copiedPages: 2, unreadablePages: 2 });
     // qemu passes the signal on by its own status or as the signal.
     for (const how of ['none', 'foreign-fault', 'foreign-sent']) {
       const { status, signal, stdout } = await run(how);

@@ -1,18 +1,19 @@
 /**
  * A file, one mapped window after the other: each is read into memory by another thread before it is shown, and the next
- * one while this one is being used, so that nobody waits for a disk on the event loop. A window stays mapped for as long
- * as anybody holds a view of it.
+ * one while this one is being used, so that the event loop waits for no disk. A window stays mapped for as long as a view
+ * of it, or an ArrayBuffer that it was transferred to, is left.
  */
-import { fstatSync } from 'node:fs';
-import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { close } from 'node:fs';
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { mappingPageSize } from '@zerocopy/core-syscalls/descriptors';
 import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
-import { OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
-import { Region } from './region.js';
+import { nextTick, OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
+import { saysUnmappable } from './cannot-map.js';
+import { fileSize, isMappedAtOnce } from './file-status.js';
+import { type FilePlacement, Region } from './region.js';
 
-const { EACCES, EFAULT, ENODEV, ENOSYS, EPERM, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
-/** Says that this file is not mapped here: sysfs, some FUSE, a sandbox. */
-const CANNOT_MAP: readonly number[] = [ENODEV, EACCES, EPERM, ENOSYS];
+const { EFAULT, EIO, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
 const MiB = 1024 * 1024;
 /** Bytes. Large enough for the hop to another thread not to matter, small enough not to keep much when a view is kept. */
 const WINDOW = 2 * MiB;
@@ -25,11 +26,9 @@ interface Window {
 }
 
 export class FileWindows {
-  readonly #fd: number;
-  /** Of a descriptor that was lent: its owner may close it, and its number be used again (rule 40). */
-  readonly #own: OwnedDescriptor | undefined;
-  /** Reads under way. */
-  #reads = 0;
+  /** Its owner may close the one that was given, and its number be used again (kernel-rules: fd-reuse). */
+  readonly #descriptor: CountedDescriptor;
+  readonly #pageSize: number;
   #closed = false;
   /** Where the next window starts, in bytes. */
   #position: number;
@@ -39,19 +38,19 @@ export class FileWindows {
   readonly #end: number;
   #current: Window | undefined;
   #ahead: Window | undefined;
-  /** Of the windows that somebody may still look at. */
+  /** Of the windows that may still be looked at. */
   readonly #guards = new Set<MappingGuard>();
 
   readonly #onRefused: (code: string) => void;
 
   /**
-   * @param lent `fd` is somebody else's. @param position, end in bytes; the end is exclusive.
+   * @param fd stays the caller's. @param position, end in bytes; the end is exclusive.
    * @param onRefused called when a window cannot be mapped, and is read instead unless it throws.
-   * @throws {SyscallError} EMFILE, EBADF of a descriptor that was lent.
+   * @throws {SyscallError} EMFILE, EBADF.
    */
-  constructor(fd: number, lent: boolean, position: number, end: number, onRefused: (code: string) => void) {
-    this.#own = lent ? OwnedDescriptor.duplicate(fd) : undefined;
-    this.#fd = this.#own?.fd ?? fd;
+  constructor(fd: number, position: number, end: number, onRefused: (code: string) => void) {
+    this.#descriptor = new CountedDescriptor(fd);
+    this.#pageSize = mappingPageSize(fd);
     this.#position = position;
     this.#end = end;
     this.#onRefused = onRefused;
@@ -64,13 +63,13 @@ export class FileWindows {
         this.#current = this.#ahead ?? this.#open();
         this.#ahead = this.#current === undefined ? undefined : this.#open();
       } catch (error) {
-        process.nextTick(callback, error, null);
+        nextTick(callback, error, null);
         return;
       }
     }
     const window = this.#current;
     if (window === undefined) {
-      process.nextTick(callback, this.#loss(), null);
+      nextTick(callback, this.#loss(), null);
       return;
     }
     window.whenReady((error) => {
@@ -81,18 +80,23 @@ export class FileWindows {
     });
   }
 
-  /** No more windows. Those that are held stay. */
+  /** No more windows. Those that are held stay; their file is closed. Idempotent. */
   close(): void {
     this.#current = undefined;
     this.#ahead = undefined;
+    if (this.#closed) return;
     this.#closed = true;
-    if (this.#reads === 0) this.#own?.close();
+    for (const guard of this.#guards) guard.forgetFile();
+    this.#descriptor.release();
   }
 
   /** What has been handed out may have turned to zeros before it was used. */
   #loss(): Error | null {
-    let lost = fstatSync(this.#fd).size < this.#shown;
-    for (const guard of this.#guards) lost ||= guard.truncated;
+    let lost = fileSize(this.#descriptor.fd) < this.#shown;
+    for (const guard of this.#guards) {
+      lost ||= guard.truncated;
+      if (guard.unreadablePages > 0) return new SyscallError(EIO, 'read');
+    }
     if (!lost) return null;
     const message = `the file was cut short while it was read: of its first ${this.#shown} bytes some are missing`;
     return Object.assign(new Error(message), { code: 'ERR_FILE_TRUNCATED' });
@@ -102,7 +106,7 @@ export class FileWindows {
     const lost = this.#loss();
     if (lost !== null) throw lost;
     const from = this.#position;
-    const limit = Math.min(fstatSync(this.#fd).size, this.#end);
+    const limit = Math.min(fileSize(this.#descriptor.fd), this.#end);
     if (from >= limit) return undefined;
     const to = Math.min(limit, (Math.floor(from / WINDOW) + 1) * WINDOW);
     const window = this.#map(from, to) ?? this.#read(from, to);
@@ -115,13 +119,13 @@ export class FileWindows {
   #read(from: number, to: number): Window {
     const bytes = Buffer.allocUnsafeSlow(to - from);
     const readiness = new Readiness();
-    this.#reads++;
+    this.#descriptor.retain();
     const settle = (error: Error | null): void => {
-      if (--this.#reads === 0 && this.#closed) this.#own?.close();
+      this.#descriptor.release();
       readiness.settle(error);
     };
     const readOn = (at: number): void =>
-      readRetrying(this.#fd, bytes.subarray(at), bytes.length - at, from + at, (error, count) => {
+      readRetrying(this.#descriptor.fd, bytes.subarray(at), bytes.length - at, from + at, (error, count) => {
         if (error !== null) settle(error);
         else if (count === 0) settle(cutShort());
         else if (at + count < bytes.length && !this.#closed) readOn(at + count);
@@ -132,32 +136,143 @@ export class FileWindows {
   }
 
   /**
-   * Undefined if the process has too many mappings, or guards of them, of which those that nobody holds go with the
-   * garbage; or if the file is not mapped here.
+   * Undefined if the process has too many mappings, or guards of them, of which those that are no longer looked at go with
+   * the garbage; or if the file is not mapped here.
    */
   #map(from: number, to: number): Window | undefined {
-    const lead = from % syscalls.getpagesize();
-    const guards = this.#guards; // a region must not hold on to these windows, nor so to its own views
-    let guard: MappingGuard | undefined;
+    const lead = from % this.#pageSize;
     let region: Region | undefined;
     try {
-      region = new Region(lead + to - from, () => {
-        guard?.release();
-        if (guard !== undefined) guards.delete(guard);
-      });
-      region.placeFile(0, lead + to - from, { fd: this.#fd, offset: from - lead, sharing: MAP_PRIVATE });
-      guard = guardMapping(region.address, region.size, { writable: true });
-      guards.add(guard);
-      return { bytes: region.view(lead, to - from), whenReady: populated(region) };
+      const window = new MappedWindow(lead + to - from, this.#pageSize, this.#descriptor, from - lead, this.#guards);
+      region = window.region;
+      const isCut = (): boolean => !this.#closed && fileSize(this.#descriptor.fd) < to;
+      if (this.#descriptor.isLocal) window.map();
+      return {
+        bytes: region.view(lead, to - from),
+        whenReady: this.#descriptor.isLocal ? populated(region, isCut) : this.#mappedLater(window, from, to, isCut),
+      };
     } catch (error) {
-      const { code, errno } = error as NodeJS.ErrnoException;
-      if (code === 'ENOMEM' || code === 'ERR_ZEROCOPY_TOO_MANY_GUARDS') return undefined;
-      if (!CANNOT_MAP.includes(-(errno ?? 0))) throw error;
-      this.#onRefused(code as string);
+      if (!this.#mayBeRead(error)) throw error;
       return undefined;
     } finally {
       region?.disown(); // its views keep it
     }
+  }
+
+  /** Maps it on another thread; where that is refused, its bytes are read into a copy. */
+  #mappedLater(window: MappedWindow, from: number, to: number, isCut: () => boolean): Window['whenReady'] {
+    const readiness = new Readiness();
+    window.mapOffThread().then(
+      () => populated(window.region, isCut)((error) => readiness.settle(error)),
+      (error: unknown) => {
+        try {
+          if (!this.#mayBeRead(error)) throw error;
+          const copy = this.#read(from, to);
+          copy.whenReady((failed) => {
+            // Nothing of the window has been handed out before it was ready.
+            if (this.#current?.whenReady === readiness.when) this.#current.bytes = copy.bytes;
+            if (this.#ahead?.whenReady === readiness.when) this.#ahead.bytes = copy.bytes;
+            readiness.settle(failed);
+          });
+        } catch (other) {
+          readiness.settle(other as Error);
+        }
+      },
+    );
+    return readiness.when;
+  }
+
+  /** Whether this says that the window cannot be mapped, and not that something is wrong. */
+  #mayBeRead(error: unknown): boolean {
+    const { code, errno } = error as NodeJS.ErrnoException;
+    if (code === 'ENOMEM' || code === 'ERR_ZEROCOPY_TOO_MANY_GUARDS') return true;
+    if (!saysUnmappable(errno ?? 0)) return false;
+    this.#onRefused(code as string);
+    return true;
+  }
+}
+
+/** The memory of a window, and its guard. It holds on to no view, which would hold on to it. */
+class MappedWindow {
+  readonly region: Region;
+  readonly #size: number;
+  readonly #descriptor: CountedDescriptor;
+  readonly #offset: number;
+  readonly #guards: Set<MappingGuard>;
+  #guard: MappingGuard | undefined;
+
+  constructor(
+    size: number,
+    pageSize: number,
+    descriptor: CountedDescriptor,
+    offset: number,
+    guards: Set<MappingGuard>,
+  ) {
+    this.#size = size;
+    this.#descriptor = descriptor;
+    this.#offset = offset;
+    this.#guards = guards;
+    const onUnused = (): void => {
+      this.#guard?.release();
+      if (this.#guard !== undefined) guards.delete(this.#guard);
+    };
+    this.region = new Region(size, onUnused, pageSize);
+  }
+
+  map(): void {
+    this.region.placeFile(0, this.#size, this.#placement());
+    this.#protect();
+  }
+
+  async mapOffThread(): Promise<void> {
+    this.region.retain();
+    this.#descriptor.retain();
+    try {
+      await this.region.placeFileOffThread(0, this.#size, this.#placement());
+    } finally {
+      this.#descriptor.release();
+      this.#protect();
+      this.region.release();
+    }
+  }
+
+  #placement(): FilePlacement {
+    return { fd: this.#descriptor.fd, offset: this.#offset, sharing: MAP_PRIVATE };
+  }
+
+  #protect(): void {
+    const { address, size, pageSize } = this.region;
+    const { fd } = this.#descriptor;
+    const file = fd < 0 ? {} : { file: { fd, offset: this.#offset } }; // closed meanwhile
+    this.#guard = guardMapping(address, size, { ...file, writable: true, pageSize });
+    this.#guards.add(this.#guard);
+  }
+}
+
+/** A duplicate that is closed by the last who needs it: its owner, or a call under way. */
+class CountedDescriptor {
+  /** Whether mapping and closing it waits for no server. */
+  readonly isLocal: boolean;
+  readonly #own: OwnedDescriptor;
+  #users = 1;
+
+  constructor(fd: number) {
+    this.#own = OwnedDescriptor.duplicate(fd);
+    this.isLocal = isMappedAtOnce(fd);
+  }
+
+  get fd(): number {
+    return this.#own.fd;
+  }
+
+  retain(): void {
+    this.#users++;
+  }
+
+  release(): void {
+    if (--this.#users > 0) return;
+    if (this.isLocal) this.#own.close();
+    else close(this.#own.release(), () => {}); // it may flush to a server
   }
 }
 
@@ -173,14 +288,15 @@ class Readiness {
 
   readonly when = (callback: (error: Error | null) => void): void => {
     if (this.#outcome === undefined) this.#waiting = callback;
-    else process.nextTick(callback, this.#outcome); // never before the call returns, as for a file that is read
+    else nextTick(callback, this.#outcome); // never before the call returns, as for a file that is read
   };
 }
 
 const cutShort = (): Error =>
   Object.assign(new Error('the file was cut short while it was read'), { code: 'ERR_FILE_TRUNCATED' });
 
-function populated(region: Region): Window['whenReady'] {
+/** @param isCut whether the file does not reach to the window's end any more. */
+function populated(region: Region, isCut: () => boolean): Window['whenReady'] {
   const readiness = new Readiness();
   region.retain();
   const populate = (done: (result: number) => void): void =>
@@ -188,10 +304,12 @@ function populated(region: Region): Window['whenReady'] {
   runOffThread(
     (done) => uninterruptedAsync(populate, done),
     (result) => {
-      // It is there to be touched all the same: EINVAL before Linux 5.14, ENOMEM, a sandbox that knows no such advice.
-      if (result < 0 && result !== -EFAULT) syscalls.madvise(region.address, region.size, MADV_WILLNEED);
+      const lost = result === -EFAULT && isCut();
+      // It is there to be touched all the same: EINVAL before Linux 5.14, ENOMEM, a sandbox that knows no such advice; EFAULT
+      // for a page within the file that there is none of, which the guard answers (kernel-rules: sigbus-not-truncation).
+      if (result < 0 && !lost) syscalls.madvise(region.address, region.size, MADV_WILLNEED);
       region.release();
-      readiness.settle(result === -EFAULT ? cutShort() : null);
+      readiness.settle(lost ? cutShort() : null);
     },
   );
   return readiness.when;

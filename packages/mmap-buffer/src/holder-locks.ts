@@ -1,12 +1,12 @@
 /**
- * Who is there, as the kernel knows it: open-file-description locks (fcntl(2), F_OFD_SETLK, since Linux 3.15) on single
+ * Which holders of a pool are there, as the kernel knows it: open-file-description locks (fcntl(2), F_OFD_SETLK, since Linux 3.15) on single
  * bytes of the pool's memory file. The kernel gives them up when a process ends, however it ends, and Node closes what a
  * terminated worker had open: so a holder that has crashed is one whose byte can be locked.
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 
 const { EACCES, EAGAIN, F_OFD_GETLK, F_OFD_SETLK, F_UNLCK, F_WRLCK } = constants;
-/** Milliseconds after which somebody who holds the pool's lock must have been stopped in the middle of it. */
+/** Milliseconds after which the holder that has the pool's lock must have been stopped in the middle of it. */
 const PATIENCE = 1000;
 /** The byte that stands for the pool itself; holder `n` has the byte `n + 1`. */
 const POOL = 0;
@@ -21,7 +21,7 @@ export class HolderLocks {
     this.#fd = fd;
   }
 
-  /** @returns false if somebody else has it. */
+  /** @returns false if another holder has it. */
   tryHold(holder: number): boolean {
     return this.#lock(holder + 1, F_WRLCK);
   }
@@ -30,7 +30,7 @@ export class HolderLocks {
     this.#unlock(holder + 1);
   }
 
-  /** Whether nobody holds it; for holders other than oneself. */
+  /** Whether it is held no more; for holders other than oneself. */
   isGone(holder: number): boolean {
     this.#describe(holder + 1, F_WRLCK);
     const result = syscalls.fcntl(this.#fd, F_OFD_GETLK, this.#flock);
@@ -39,7 +39,7 @@ export class HolderLocks {
   }
 
   /**
-   * Does `work` while nobody else does. It is short: whoever has it meanwhile is waited for by asking again.
+   * Does `work` while no other holder does. It is short: another that has the lock is waited for by asking again.
    * @throws {Error} ERR_POOL_BUSY after a second.
    */
   exclusively<Result>(work: () => Result): Result {
@@ -68,7 +68,7 @@ export class HolderLocks {
     return true;
   }
 
-  /** Nobody else's lock can be in its way: if it fails, that is not what it says. */
+  /** No other lock can be in its way: if it fails, that is not what it says. */
   #unlock(byte: number): void {
     this.#describe(byte, F_UNLCK);
     const result = syscalls.fcntl(this.#fd, F_OFD_SETLK, this.#flock);

@@ -1,16 +1,14 @@
 /** A file as a Buffer: mmap(2). */
 import { EventEmitter } from 'node:events';
-import { ftruncate } from 'node:fs';
-import { promisify } from 'node:util';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted, uninterruptedAsync } from '@zerocopy/core-syscalls/native';
-import { runOffThread } from '@zerocopy/transfer';
+import { runOffThread, validateChoice } from '@zerocopy/transfer';
 import { type MapAccess, type MapOptions, planOf } from './map-options.js';
 import { Mapping } from './mapping.js';
+import { closedError, MappingError, truncatedError } from './mapping-error.js';
 import { type Copied, openMapping, openMappingSync } from './open.js';
-import { type ByteRange, resolveRange, validateChoice, validateCount } from './options.js';
-import { reserveBlocks } from './reserve-blocks.js';
-import { tellAlso } from './tell-also.js';
+import { type ByteRange, resolveRange, validateCount } from './options.js';
+import { resizeMapping } from './resize.js';
 import { unwatchTruncation, watchTruncation } from './truncation-watch.js';
 import { bufferTooLarge, MAX_VIEW } from './view.js';
 
@@ -44,31 +42,20 @@ const ADVICE: Readonly<Record<MapAdvice, number>> = {
   nohugepage: constants.MADV_NOHUGEPAGE,
 };
 
+/** How much of a range is in memory. */
 export interface Residency {
   /** Of the pages that the range touches. */
   readonly pages: number;
-  /** Of those, in memory. Pages that are being read count, and for somebody else's file, all do (mincore(2)). */
+  /** Of those, in memory. Pages that are being read count, and of another user's file all do (mincore(2)). */
   readonly residentPages: number;
   /** Bytes of a page. */
   readonly pageSize: number;
 }
 
 interface MappedFileEvents {
-  /** The file was cut short by somebody else. Seen within about 100 ms, if there is a listener; emitted once. */
+  /** The file was cut short by another process. Seen within about 100 ms, if there is a listener; emitted once. */
   truncated: [];
 }
-
-const truncateAsync = promisify(ftruncate);
-
-class MappingError extends Error {
-  readonly code: string;
-  constructor(code: string, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
-const closedError = (): Error => new MappingError('ERR_MAPPING_CLOSED', 'the mapping is closed');
 
 /** Emits for as long as the MappedFile is there: the mapping itself must not keep it. */
 function teller(file: WeakRef<MappedFile>): () => void {
@@ -82,6 +69,7 @@ const forgotten = new FinalizationRegistry<Mapping>((mapping) => {
 
 /** Made by {@link mapFile} and {@link mapFileSync}. */
 export class MappedFile extends EventEmitter<MappedFileEvents> implements Disposable, AsyncDisposable {
+  /** As it was asked for. */
   readonly access: MapAccess;
   /** 'mmap'; or 'copy' where it could not be mapped, and was read instead. */
   readonly method: 'mmap' | 'copy';
@@ -115,22 +103,32 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     return this.#mapping?.length ?? (this.#buffer as Buffer).length;
   }
 
+  /** Whether {@link close} has been called. */
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** Whether somebody else has cut the file short: what was missing when it was touched reads as zeros from then on. */
+  /** Whether another process has cut the file short: what was missing when it was touched reads as zeros from then on. */
   get truncated(): boolean {
     return this.#mapping?.truncated ?? false;
   }
 
   /**
-   * All of it; empty when it is closed. The same Buffer each time, until {@link resize}.
+   * Pages within the file that the kernel could not provide when they were touched: the filesystem was full, or the disk
+   * is bad. Each is a copy since, of what could be read, and a store into it is lost, which {@link flush} tells.
+   */
+  get lostPages(): number {
+    return this.#mapping?.faults().copied ?? 0;
+  }
+
+  /**
+   * All of it; empty when it is closed. The same Buffer each time, until {@link resize}, or until its
+   * memory is transferred.
    * @throws {RangeError} ERR_BUFFER_TOO_LARGE beyond what a Buffer can hold: see {@link view} and {@link windows}.
    */
   get buffer(): Buffer {
     if (this.#closed) return Buffer.alloc(0);
-    this.#buffer ??= this.#viewOf(0, this.length);
+    this.#buffer = this.#whole() ?? this.#viewOf(0, this.length);
     return this.#buffer;
   }
 
@@ -142,7 +140,8 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
   view(offset: number, length?: number): Buffer {
     this.#assertOpen();
     const range = resolveRange(length === undefined ? { offset } : { offset, length }, this.length);
-    if (this.#buffer !== undefined) return this.#buffer.subarray(range.offset, range.offset + range.length);
+    const whole = this.#whole();
+    if (whole !== undefined) return whole.subarray(range.offset, range.offset + range.length);
     return this.#viewOf(range.offset, range.length);
   }
 
@@ -174,10 +173,13 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
   async populate(range: ByteRange = {}): Promise<void> {
     const pages = this.#pagesOf(range);
     if (pages === undefined) return;
+    const mapping = this.#mapping as Mapping;
     const { address, length } = pages;
     const result = await this.#offThread((done) => syscalls.madviseAsync(address, length, MADV_POPULATE_READ, done));
     if (result === -EINVAL) return void syscalls.madvise(address, length, MADV_WILLNEED);
-    if (result === -EFAULT) throw this.#truncatedError();
+    if (result === -EFAULT && this.truncated) throw truncatedError();
+    // A page within the file that there is none of: touching it is answered by the trap (kernel-rules: sigbus-not-truncation).
+    if (result === -EFAULT && mapping.isTrapped) return;
     check(result, 'madvise');
   }
 
@@ -219,7 +221,8 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
 
   /**
    * Waits, on this thread, until what was stored in the range is on the disk: msync(2) with MS_SYNC.
-   * @throws {SyscallError} EIO. An Error ERR_FILE_TRUNCATED: stores into what was cut off are lost.
+   * @throws {SyscallError} EIO. An Error ERR_FILE_TRUNCATED: stores into what was cut off are lost; ERR_STORE_LOST: stores
+   * into holes are lost for which the filesystem had no room.
    */
   flush(range: ByteRange = {}): void {
     const pages = this.#storedPages(range);
@@ -228,7 +231,7 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
       uninterrupted(() => syscalls.msync(pages.address, pages.length, MS_SYNC)),
       'msync',
     );
-    if (this.truncated) throw this.#truncatedError();
+    this.#assertStored();
   }
 
   /** {@link flush} on another thread. */
@@ -236,12 +239,12 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     const pages = this.#storedPages(range);
     if (pages === undefined) return;
     check(await this.#offThread((done) => syscalls.msyncAsync(pages.address, pages.length, MS_SYNC, done)), 'msync');
-    if (this.truncated) throw this.#truncatedError();
+    this.#assertStored();
   }
 
   /**
    * Makes the file, and the mapping, end `length` bytes after the mapping's start. Longer: blocks are reserved first, so
-   * that a full disk is an error here and not a fault later (rule 30). Shorter: what earlier views show of the rest is
+   * that a full disk is an error here and not a fault later (kernel-rules: reserve-blocks). Shorter: what earlier views show of the rest is
    * zeros. Views stay valid either way; {@link buffer} is a new one.
    *
    * @throws {SyscallError} ENOSPC, EFBIG, EDQUOT; the file is what it was. An Error ERR_INVALID_STATE unless the mapping
@@ -257,58 +260,16 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     this.#assertOpen();
     validateCount(length, 'length');
     const mapping = this.#writable('resize');
-    const before = mapping.length;
-    if (this.truncated) throw this.#truncatedError();
-    const end = mapping.offset + before;
-    if (mapping.fileSize() > end) {
-      throw new MappingError(
-        'ERR_INVALID_STATE',
-        `the file goes on after the mapping's ${before} bytes: it is not cut`,
-      );
-    }
-    if (length === before) return;
-    const letGo = mapping.holdDescriptor();
     try {
-      if (length > before) await this.#extend(mapping, length);
-      else await this.#cut(mapping, length);
+      await resizeMapping(mapping, length);
     } finally {
       this.#buffer = undefined;
-      letGo();
     }
-  }
-
-  async #extend(mapping: Mapping, length: number): Promise<void> {
-    const end = mapping.offset + mapping.length;
-    await reserveBlocks(mapping.fd, end, length - mapping.length, mapping.path);
-    try {
-      await truncateAsync(mapping.fd, mapping.offset + length);
-      if (mapping.closed) throw closedError();
-      mapping.grow(length);
-    } catch (error) {
-      await truncateAsync(mapping.fd, end).catch(tellAlso(error, 'the file could not be cut back'));
-      throw error;
-    }
-  }
-
-  async #cut(mapping: Mapping, length: number): Promise<void> {
-    const before = mapping.length;
-    try {
-      mapping.shrink(length);
-      await truncateAsync(mapping.fd, mapping.offset + length);
-    } catch (error) {
-      try {
-        if (!mapping.closed) mapping.unshrink(before);
-      } catch (second) {
-        tellAlso(error, `the mapping has become ${mapping.length} bytes, the file has not`)(second);
-      }
-      throw error;
-    }
-    if (mapping.closed) throw closedError();
   }
 
   /**
-   * Ends it: all views show zeros from now on. The address space goes back when they have been collected. Any number of
-   * times; what is under way on other threads is not disturbed.
+   * Ends it: all views show zeros from now on. The address space goes back when no ArrayBuffer over it is
+   * left, one that it was transferred to included. Idempotent; what is under way on other threads is not disturbed.
    * @throws {SyscallError} ENOMEM where there is none for that, once: views stay what they are then, guarded, and all of it
    * goes back with the last of them.
    */
@@ -316,6 +277,7 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     this.#end();
   }
 
+  /** {@link close}. */
   [Symbol.dispose](): void {
     this.#end();
   }
@@ -325,14 +287,16 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     this.#closed = true;
     const buffer = this.#buffer;
     this.#buffer = undefined;
-    if (this.#mapping === undefined) buffer?.fill(0);
-    else {
+    if (this.#mapping === undefined) {
+      if (buffer !== undefined && buffer.length > 0) buffer.fill(0); // none if its memory was transferred
+    } else {
       forgotten.unregister(this);
       unwatchTruncation(this.#mapping);
       this.#mapping.close();
     }
   }
 
+  /** {@link close}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -341,6 +305,15 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     const mapping = this.#mapping as Mapping;
     if (event === 'truncated' && !this.#closed) watchTruncation(mapping, teller(new WeakRef(this)));
   };
+
+  /**
+   * The Buffer of all of it, if there is one. A mapping makes another in the place of one whose memory was transferred; of
+   * a copy nothing is left then.
+   */
+  #whole(): Buffer | undefined {
+    if (this.#mapping !== undefined && this.#buffer?.length !== this.#mapping.length) this.#buffer = undefined;
+    return this.#buffer;
+  }
 
   #viewOf(offset: number, length: number): Buffer {
     if (length > MAX_VIEW) throw bufferTooLarge(length);
@@ -362,8 +335,18 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
   #storedPages(range: ByteRange): { address: number; length: number } | undefined {
     this.#assertOpen();
     this.#writable('flush');
-    if (this.truncated) throw this.#truncatedError();
+    this.#assertStored();
     return this.#pagesOf(range);
+  }
+
+  /** Whether what was stored could get to the file at all. */
+  #assertStored(): void {
+    if (this.truncated) throw truncatedError();
+    const { copied, unreadable } = (this.#mapping as Mapping).faults();
+    if (unreadable > 0) throw new MappingError('EIO', `${unreadable} pages of the mapping could not be read`);
+    if (copied === 0) return;
+    const why = `the filesystem had no room for ${copied} pages of the mapping`;
+    throw new MappingError('ERR_STORE_LOST', `${why}: what was stored into them is lost`);
   }
 
   #writable(what: string): Mapping {
@@ -371,13 +354,6 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     throw new MappingError(
       'ERR_INVALID_STATE',
       `${what} is for mappings with access 'write'; this one has '${this.access}'`,
-    );
-  }
-
-  #truncatedError(): Error {
-    return new MappingError(
-      'ERR_FILE_TRUNCATED',
-      'the file was truncated under its mapping: missing bytes read as zeros',
     );
   }
 
@@ -415,7 +391,8 @@ export async function mapFile(path: string | Buffer | URL, options: MapOptions =
 }
 
 /**
- * {@link mapFile} at once. It takes no lease, for which a thread has to be started: 'both' is the trap alone.
+ * {@link mapFile} at once, whatever it has to wait for. It takes no lease, for which a thread has to be started: 'both' is
+ * the trap alone.
  * @throws also ERR_INVALID_ARG_VALUE for `guard: 'lease'`.
  */
 export function mapFileSync(path: string | Buffer | URL, options: MapOptions = {}): MappedFile {
@@ -429,7 +406,8 @@ export function mapFileSync(path: string | Buffer | URL, options: MapOptions = {
   if (plan.populate && source instanceof Mapping) {
     const { address, length } = source.pagesOf(0, source.length);
     const result = length === 0 ? 0 : uninterrupted(() => syscalls.madvise(address, length, MADV_POPULATE_READ));
-    if (result < 0 && result !== -EINVAL) {
+    const answered = result === -EFAULT && source.isTrapped && !source.truncated;
+    if (result < 0 && result !== -EINVAL && !answered) {
       source.close();
       throw new SyscallError(result, 'madvise', { path: source.path });
     }

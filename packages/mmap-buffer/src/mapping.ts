@@ -7,10 +7,12 @@
  * Growing beyond the address space that was reserved moves the mapping to a new region. Views of the old one stay what
  * they are: a shared mapping shows the same pages wherever it is.
  */
-import { fstatSync } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { mappingPageSize } from '@zerocopy/core-syscalls/descriptors';
 import { guardMapping, type Lease, type MappingGuard } from '@zerocopy/lease-guard';
-import { closeQuietly } from '@zerocopy/transfer';
+import { closeUnwaited } from '@zerocopy/transfer';
+import { fileSize, isMappedAtOnce } from './file-status.js';
+import { closedError } from './mapping-error.js';
 import { Region, wholePages } from './region.js';
 
 const { MADV_HUGEPAGE, MAP_PRIVATE, MAP_SHARED } = constants;
@@ -27,7 +29,7 @@ export interface HeldLease {
 export function endLease({ lease, fd }: HeldLease): void {
   // At once. What it promises is that its file is closed, and that is ours; with it ends a lease that could not be given up.
   lease.release().catch(() => {});
-  closeQuietly(fd);
+  closeUnwaited(fd);
 }
 
 export interface MappingOptions {
@@ -49,6 +51,8 @@ export class Mapping {
   readonly fd: number;
   readonly path: string;
   readonly offset: number;
+  /** Bytes of a page: on hugetlbfs, of a huge one. */
+  readonly pageSize: number;
   /** Bytes between the start of the first page and the first byte. */
   readonly lead: number;
   length: number;
@@ -56,41 +60,78 @@ export class Mapping {
   /** The mapping's own, and those of calls under way. */
   #descriptorHolds = 1;
   #forgotten = false;
+  /** Whether mapping it waits for no server. */
+  readonly #atOnce: boolean;
   #region: Region | undefined;
-  /** All that may still be seen, with their guards. */
+  /** All regions that may still be seen, with their guards. */
   readonly #regions = new Map<Region, MappingGuard | undefined>();
   #truncated = false;
   readonly #options: MappingOptions;
 
-  /** Takes over `fd` and the lease; if it throws they are the caller's. */
+  /** Nothing is mapped until {@link map} or {@link mapOffThread}, which take over `fd` and the lease unless they fail. */
   constructor(options: MappingOptions) {
     this.#options = options;
     this.fd = options.fd;
     this.path = options.path;
     this.offset = options.offset;
     this.length = options.length;
-    this.lead = options.offset % syscalls.getpagesize();
-    if (options.length > 0) this.#newRegion(options.shared);
+    this.pageSize = mappingPageSize(options.fd);
+    this.lead = options.offset % this.pageSize;
+    this.#atOnce = isMappedAtOnce(options.fd);
+  }
+
+  /** @throws {SyscallError} */
+  map(): void {
+    if (this.length === 0) return;
+    const region = this.#reserve(this.#options.shared);
+    try {
+      region.placeFile(0, this.lead + this.length, this.#placement(), { path: this.path });
+      this.#take(region);
+    } catch (error) {
+      region.disown();
+      throw error;
+    }
+  }
+
+  /** {@link map}; on another thread where it may have to wait for a server. */
+  async mapOffThread(): Promise<void> {
+    if (this.#atOnce) this.map();
+    else if (this.length > 0) await this.#mapSlowly(this.#options.shared);
   }
 
   get region(): Region | undefined {
     return this.#region;
   }
 
-  /** Of the file now, in bytes. */
-  fileSize(): number {
-    return fstatSync(this.fd).size;
+  /** Whether faults are answered by the SIGBUS trap. */
+  get isTrapped(): boolean {
+    return this.#options.trap;
   }
 
-  /** Whether the file has been cut short under the mapping, or was while somebody touched it. Stays true. */
+  /** Of the file now, in bytes. */
+  fileSize(): number {
+    return fileSize(this.fd);
+  }
+
+  /** Whether the file has been cut short under the mapping, or was while it was touched. Stays true. */
   get truncated(): boolean {
     if (this.#truncated || this.closed) return this.#truncated;
     for (const guard of this.#regions.values()) if (guard?.truncated) this.#truncated = true;
-    // Nobody can shorten a file under a lease.
+    // No process can shorten a file under a lease.
     if (!this.#truncated && this.#options.lease?.lease.state !== 'held') {
       this.#truncated = this.length > 0 && this.fileSize() < this.offset + this.length;
     }
     return this.#truncated;
+  }
+
+  /** Pages of the file that the kernel could not provide, by what is known so far; see MappingGuard. */
+  faults(): { copied: number; unreadable: number } {
+    let [copied, unreadable] = [0, 0];
+    for (const guard of this.#regions.values()) {
+      copied += guard?.copiedPages ?? 0;
+      unreadable += guard?.unreadablePages ?? 0;
+    }
+    return { copied, unreadable };
   }
 
   view(offset: number, length: number): Buffer {
@@ -101,18 +142,18 @@ export class Mapping {
   pagesOf(offset: number, length: number): { address: number; length: number } {
     if (this.#region === undefined || length === 0) return { address: 0, length: 0 };
     const from = this.lead + offset;
-    const start = from - (from % syscalls.getpagesize());
-    return { address: this.#region.address + start, length: wholePages(from + length) - start };
+    const start = from - (from % this.pageSize);
+    return { address: this.#region.address + start, length: this.#whole(from + length) - start };
   }
 
   /** The file has been extended to hold `length` bytes of the mapping. */
-  grow(length: number): void {
+  async grow(length: number): Promise<void> {
     const region = this.#region;
+    const before = this.length;
     if (region === undefined || this.lead + length > region.size) {
-      const before = this.length;
       this.length = length;
       try {
-        this.#newRegion(true);
+        await this.#mapSlowly(true);
       } catch (error) {
         this.length = before;
         throw error;
@@ -120,8 +161,7 @@ export class Mapping {
       region?.disown();
       return;
     }
-    const from = Math.min(wholePages(this.lead + this.length), region.used);
-    region.placeFile(from, this.lead + length, this.#placement());
+    await this.#place(region, Math.min(this.#whole(this.lead + before), region.used), this.lead + length);
     const guard = this.#guard(region);
     this.length = length;
     this.#regions.get(region)?.release();
@@ -131,20 +171,19 @@ export class Mapping {
   /** The file is about to be cut short: views beyond `length` show zeros from now on. */
   shrink(length: number): void {
     this.length = length;
-    for (const region of this.#regions.keys()) region.placeZeros(wholePages(this.lead + length));
+    for (const region of this.#regions.keys()) region.placeZeros(this.#whole(this.lead + length));
   }
 
   /** It was not cut short after all. */
-  unshrink(length: number): void {
-    for (const region of this.#regions.keys()) {
-      const to = Math.min(this.lead + length, region.used);
-      region.placeFile(wholePages(this.lead + this.length), to, this.#placement());
+  async unshrink(length: number): Promise<void> {
+    for (const region of [...this.#regions.keys()]) {
+      await this.#place(region, this.#whole(this.lead + this.length), Math.min(this.lead + length, region.used));
     }
     this.length = length;
   }
 
   /**
-   * Any number of times.
+   * Idempotent.
    * @throws {SyscallError} ENOMEM where zeros cannot be put in the place of what is seen: then it is forgotten instead, and
    * views stay what they are, guarded.
    */
@@ -167,14 +206,14 @@ export class Mapping {
     this.#end();
   }
 
-  /** For whoever asks when it is closed. */
+  /** For a question that comes when it is closed. */
   #rememberTruncation(): void {
     try {
       void this.truncated;
     } catch {} // the file does not tell its size any more
   }
 
-  /** Nobody can close it any more. */
+  /** Its MappedFile is gone, and with it the way to close it. */
   forget(): void {
     if (this.closed) return;
     this.#forgotten = true;
@@ -182,14 +221,14 @@ export class Mapping {
     else this.#region.disown(); // ends it, now or when its last view goes
   }
 
-  /** The descriptor stays open until what is returned is called, even if the mapping is closed meanwhile (rule 40). */
+  /** The descriptor stays open until what is returned is called, even if the mapping is closed meanwhile (kernel-rules: fd-reuse). */
   holdDescriptor(): () => void {
     this.#descriptorHolds++;
     return () => this.#letGo();
   }
 
   #letGo(): void {
-    if (--this.#descriptorHolds === 0) closeQuietly(this.fd);
+    if (--this.#descriptorHolds === 0) closeUnwaited(this.fd);
   }
 
   #end(): void {
@@ -199,31 +238,65 @@ export class Mapping {
     this.#letGo();
   }
 
+  #whole(bytes: number): number {
+    return wholePages(bytes, this.pageSize);
+  }
+
   #placement(): { fd: number; offset: number; sharing: number } {
     const sharing = this.#options.shared ? MAP_SHARED : MAP_PRIVATE;
     return { fd: this.fd, offset: this.offset - this.lead, sharing };
   }
 
-  #newRegion(reserve: boolean): void {
-    const size = this.lead + this.length;
-    const region = new Region(reserve ? Math.max(2 * size, RESERVED_MIN) : size, () => this.#unused(region));
-    this.#regions.set(region, undefined);
+  /** Maps the file into a part of a region. @throws {MappingError} ERR_MAPPING_CLOSED if it was closed meanwhile. */
+  async #place(region: Region, from: number, to: number): Promise<void> {
+    if (this.#atOnce) return region.placeFile(from, to, this.#placement());
+    region.retain();
     try {
-      region.placeFile(0, size, this.#placement(), { path: this.path });
-      if (this.#options.hugePages) syscalls.madvise(region.address, region.used, MADV_HUGEPAGE); // advice: not obeyed everywhere
-      this.#regions.set(region, this.#guard(region));
+      await region.placeFileOffThread(from, to, this.#placement());
+      if (!this.closed) return;
+      region.placeZeros(0);
+      throw closedError();
+    } finally {
+      region.release();
+    }
+  }
+
+  #reserve(toGrow: boolean): Region {
+    const size = this.lead + this.length;
+    const reserved = toGrow ? Math.max(2 * size, RESERVED_MIN) : size;
+    const region = new Region(reserved, () => this.#unused(region), this.pageSize);
+    this.#regions.set(region, undefined);
+    return region;
+  }
+
+  async #mapSlowly(toGrow: boolean): Promise<void> {
+    const region = this.#reserve(toGrow);
+    try {
+      await this.#place(region, 0, this.lead + this.length);
+      this.#take(region);
     } catch (error) {
       region.disown();
       throw error;
     }
+  }
+
+  #take(region: Region): void {
+    if (this.#options.hugePages) syscalls.madvise(region.address, region.used, MADV_HUGEPAGE); // advice: not obeyed everywhere
+    this.#regions.set(region, this.#guard(region));
     this.#region = region;
   }
 
   #guard(region: Region): MappingGuard | undefined {
     const { trap, lease, snapshotLimit } = this.#options;
     if (!trap && lease === undefined) return undefined;
-    const protection = { trap, writable: true, snapshotLimit, ...(lease === undefined ? {} : { lease: lease.lease }) };
-    return guardMapping(region.address, region.used, protection);
+    return guardMapping(region.address, region.used, {
+      trap,
+      file: { fd: this.fd, offset: this.offset - this.lead },
+      writable: true,
+      pageSize: this.pageSize,
+      snapshotLimit,
+      ...(lease === undefined ? {} : { lease: lease.lease }),
+    });
   }
 
   /** The last view of a region is gone; it is about to be unmapped. */

@@ -1,5 +1,5 @@
 /**
- * What the holders of a pool share: one memory file, sealed so that nobody can shrink it, with its books at the start.
+ * What the holders of a pool share: one memory file, sealed so that no process can shrink it, with its books at the start.
  *
  *   header | counts: for each buffer, how many references each holder has | tickets: references on their way | buffers
  *
@@ -8,7 +8,7 @@
  */
 import { fstatSync, openSync } from 'node:fs';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { uninterrupted, untilMoved } from '@zerocopy/core-syscalls/native';
+import { memoryAt, uninterrupted, untilMoved } from '@zerocopy/core-syscalls/native';
 import { closeQuietly } from '@zerocopy/transfer';
 import { HolderLocks } from './holder-locks.js';
 import { Region, wholePages } from './region.js';
@@ -40,7 +40,7 @@ const OWNER = 2;
 
 const TWO_32 = 2 ** 32;
 
-/** How a reference travels: as a message to whoever has the same pool open. Opened once. */
+/** How a reference travels: as a message to another holder of the pool. Opened once. */
 export interface SharedBufferHandle {
   /** Which pool it is of. */
   readonly pool: string;
@@ -67,9 +67,21 @@ const booksSize = (count: number): number =>
   wholePages(4 * (HEADER_WORDS + count * HOLDERS + ticketsOf(count) * TICKET_WORDS));
 const totalSize = ({ bufferSize, count }: PoolShape): number => booksSize(count) + count * wholePages(bufferSize);
 
-/** An open file description of its own for the file behind `fd`. */
+/**
+ * An open file description of its own for the file behind `fd`: locks are held by descriptions. A memory file has no path
+ * but this one.
+ * @throws {Error} ERR_ZEROCOPY_UNAVAILABLE where there is no /proc, or Node's permission model denies it.
+ */
 function reopen(fd: number): number {
-  return openSync(`/proc/self/fd/${fd}`, 'r+');
+  const path = `/proc/self/fd/${fd}`;
+  try {
+    return openSync(path, 'r+');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EACCES' && code !== 'ERR_ACCESS_DENIED') throw cause;
+    const message = `there can be no shared buffers: ${path} cannot be opened (${code}): a pool needs /proc`;
+    throw Object.assign(new Error(message, { cause }), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
+  }
 }
 
 export class PoolMemory {
@@ -88,6 +100,7 @@ export class PoolMemory {
   /** Where to look for a free buffer first. */
   #next = 0;
   #closed = false;
+  #ended = false;
 
   /** @throws {SyscallError} */
   static create(shape: PoolShape): PoolMemory {
@@ -119,7 +132,7 @@ export class PoolMemory {
     this.shape = inspect(given);
     const { count } = this.shape;
     const size = totalSize(this.shape);
-    this.#region = new Region(size, () => {});
+    this.#region = new Region(size, () => this.#endUnseen());
     const opened: number[] = [];
     try {
       this.fd = reopen(given);
@@ -128,11 +141,12 @@ export class PoolMemory {
       opened.push(this.#lockFd);
       this.#locks = new HolderLocks(this.#lockFd);
       this.#region.placeFile(0, size, { fd: this.fd, offset: 0, sharing: MAP_SHARED });
-      const books = this.#region.view(0, booksSize(count));
-      this.#words = new Int32Array(books.buffer, books.byteOffset, books.length / 4);
+      // Not a view of the region's, which would hold the region for as long as there is this.
+      this.#words = new Int32Array(memoryAt(this.#region.address, booksSize(count)));
       this.id = `${hex(this.#words[ID_HIGH])}${hex(this.#words[ID_LOW])}`;
       this.#holder = this.#attach();
     } catch (error) {
+      this.#ended = true; // there is nothing to give up
       this.#region.disown();
       for (const fd of opened) closeQuietly(fd);
       throw error;
@@ -166,7 +180,7 @@ export class PoolMemory {
     if (!this.#closed) Atomics.sub(this.#words, this.#countAt(index, this.#holder), 1);
   }
 
-  /** One more reference, on its way to whoever opens the handle; until then it is this holder's. */
+  /** One more reference, on its way to the holder that opens the handle; until then it is this holder's. */
   share(index: number): SharedBufferHandle {
     this.#assertOpen();
     return this.#locks.exclusively(() => {
@@ -201,7 +215,7 @@ export class PoolMemory {
           'the handle was opened before, or its sender has closed the pool or is gone',
         );
       }
-      // In this order: at no point is it nobody's.
+      // In this order: at no point has it no holder.
       Atomics.add(words, this.#countAt(index, this.#holder), 1);
       Atomics.store(words, at + NONCE, 0);
       Atomics.sub(words, this.#countAt(index, Atomics.load(words, at + OWNER) % HOLDERS), 1);
@@ -237,12 +251,9 @@ export class PoolMemory {
     if (this.#closed) return;
     this.#closed = true;
     try {
-      this.#locks.exclusively(() => this.#forget(this.#holder));
+      this.#end();
     } finally {
-      // Whatever happens, the kernel gives up the lock, and with it what was held.
       this.#buffers.length = 0;
-      closeQuietly(this.#lockFd);
-      closeQuietly(this.fd);
       try {
         this.#region.placeZeros(0);
       } finally {
@@ -251,7 +262,33 @@ export class PoolMemory {
     }
   }
 
-  /** The lock's descriptor may be somebody else's by now (rule 40). */
+  /** Its SharedBufferPool is gone: it ends with the last view of one of its buffers, which is in use until then. */
+  forget(): void {
+    if (this.#closed) return;
+    this.#buffers.length = 0;
+    this.#region.disown();
+  }
+
+  #endUnseen(): void {
+    this.#closed = true;
+    try {
+      this.#end();
+    } catch {} // another holder keeps the pool's lock; it finds this one's gone
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    try {
+      this.#locks.exclusively(() => this.#forget(this.#holder));
+    } finally {
+      // Whatever happens, the kernel gives up the lock, and with it what was held.
+      closeQuietly(this.#lockFd);
+      closeQuietly(this.fd);
+    }
+  }
+
+  /** The lock's descriptor may be another file's by now (kernel-rules: fd-reuse). */
   #assertOpen(): void {
     if (this.#closed) throw new PoolError('ERR_POOL_CLOSED', 'the pool is closed');
   }
@@ -260,7 +297,7 @@ export class PoolMemory {
     return this.#locks.exclusively(() => {
       for (let holder = 0; holder < HOLDERS; holder++) {
         if (!this.#locks.tryHold(holder)) continue;
-        this.#forget(holder); // of whoever was it before, and crashed
+        this.#forget(holder); // of the one that was it before, and crashed
         return holder;
       }
       throw new PoolError('ERR_POOL_TOO_MANY_HOLDERS', `${HOLDERS} processes or threads have the pool open already`);
@@ -299,12 +336,12 @@ export class PoolMemory {
 
 const hex = (word: number | undefined): string => ((word ?? 0) >>> 0).toString(16).padStart(8, '0');
 
-/** The shape of a pool that somebody else has made, with nothing taken on trust. */
+/** The shape of a pool that another process may have made, with nothing taken on trust. */
 function inspect(fd: number): PoolShape {
   const invalid = (why: string): PoolError => new PoolError('ERR_INVALID_POOL', `the descriptor is no pool: ${why}`);
   const seals = syscalls.fcntl(fd, F_GET_SEALS);
   if (seals < 0) throw invalid(`it is not a memory file (${new SyscallError(seals, 'fcntl').code})`);
-  if ((seals & SEALS) !== SEALS) throw invalid('it is not sealed: somebody could shrink it under us');
+  if ((seals & SEALS) !== SEALS) throw invalid('it is not sealed: another process could shrink it under us');
   const header = new Int32Array(HEADER_WORDS);
   const bytes = new Uint8Array(header.buffer);
   const read = check(

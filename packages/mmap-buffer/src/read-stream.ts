@@ -4,11 +4,13 @@
  * It is an fs.ReadStream: options, events, properties and errors are Node's own code. What it replaces is where `_read`
  * gets its bytes.
  */
-import { type createReadStream, fstatSync, ReadStream } from 'node:fs';
+import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { feature } from '@zerocopy/core-syscalls';
+import { KernelPathUnavailableError, validateChoice } from '@zerocopy/transfer';
+import { isMemoryTracked } from './external-memory.js';
+import { fileStatus } from './file-status.js';
 import { FileWindows } from './file-windows.js';
-import { validateChoice } from './options.js';
 
 const KiB = 1024;
 /** Bytes of a chunk: it costs as much for a large one as for a small one. */
@@ -29,15 +31,23 @@ export type MmapReadStreamOptions = Exclude<Parameters<typeof createReadStream>[
   fallback?: 'auto' | 'never';
 };
 
-class UnavailableError extends Error {
-  readonly code = 'ERR_ZEROCOPY_UNAVAILABLE';
-}
-
 const unavailable = (name: 'mmap' | 'sigbusTrap'): string | undefined => {
   const { available, reason } = feature(name);
   return available ? undefined : (reason ?? `${name} is not available`);
 };
 
+/** Inherited ones included, as node:fs copies its options. */
+function ownCopy(options: MmapReadStreamOptions): MmapReadStreamOptions {
+  const copy: Record<string, unknown> = {};
+  for (const name in options) copy[name] = options[name as keyof MmapReadStreamOptions];
+  return copy as MmapReadStreamOptions;
+}
+
+/** A chunk may be kept, or its memory transferred, for longer than the stream lives. */
+const untracked = (): string | undefined =>
+  isMemoryTracked() ? undefined : 'when the last view of its memory is gone cannot be learnt in this process';
+
+/** See {@link createMmapReadStream}. */
 export class MmapReadStream extends ReadStream {
   // fs.ReadStream's own, not in its types: where the next read starts, and the last byte of the range.
   declare pos: number | undefined;
@@ -50,17 +60,19 @@ export class MmapReadStream extends ReadStream {
   #fallbackReason: string | undefined;
   readonly #refused: string | undefined;
   readonly #isLent: boolean;
+  readonly #staysOpen: boolean;
   readonly #neverFallBack: boolean;
 
   constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
     const given: MmapReadStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
-    const { fallback = 'auto', ...rest } = given;
+    const { fallback = 'auto', ...rest } = ownCopy(given);
     validateChoice(fallback, 'fallback', ['auto', 'never']);
     const isBag = options === undefined || options === null || ['object', 'string'].includes(typeof options);
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
     super(path, isBag ? { highWaterMark: CHUNK, ...rest } : options);
     this.#neverFallBack = fallback === 'never';
     this.#isLent = rest.fd !== undefined && rest.fd !== null;
+    this.#staysOpen = rest.autoClose === false;
     if (rest.fs !== undefined && rest.fs !== null) this.#refused = 'it has an fs of its own';
     else if (this.#isLent && rest.start === undefined) {
       this.#refused = "it is read from the descriptor's own position";
@@ -78,7 +90,7 @@ export class MmapReadStream extends ReadStream {
   }
 
   override _read(size: number): void {
-    if (this.#method === undefined) this.#decide();
+    if (this.#method === undefined && !this.#decide()) return;
     if (this.destroyed) return;
     const windows = this.#windows;
     if (windows === undefined) {
@@ -88,7 +100,7 @@ export class MmapReadStream extends ReadStream {
     windows.read(size, (error, bytes) => {
       if (this.destroyed) return;
       if (error !== null) {
-        this.destroy(error);
+        this.#fail(error);
         return;
       }
       if (bytes === null) windows.close();
@@ -106,38 +118,46 @@ export class MmapReadStream extends ReadStream {
     super._destroy(error, callback);
   }
 
-  #decide(): void {
-    const reason = this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? this.#refusalOfFile();
-    if (reason === undefined) {
-      this.#method = 'mmap';
-      const onRefused = (code: string): void =>
-        this.#copyInstead(`its filesystem, or a sandbox, does not let it be mapped (${code})`);
-      try {
-        this.#windows = new FileWindows(this.fd as number, this.#isLent, this.pos ?? 0, this.end + 1, onRefused);
-      } catch (error) {
-        this.destroy(error as Error);
-      }
+  /** As fs.ReadStream does: with `autoClose: false` an error leaves the stream and its descriptor open. */
+  #fail(error: Error): void {
+    if (!this.#staysOpen) {
+      this.destroy(error);
       return;
     }
+    this.#windows?.close();
+    this.emit('error', error);
+  }
+
+  /** Finds out how it is read. @returns whether it can be. */
+  #decide(): boolean {
     try {
-      this.#copyInstead(reason);
+      const reason =
+        this.#refused ?? unavailable('mmap') ?? unavailable('sigbusTrap') ?? untracked() ?? this.#refusalOfFile();
+      if (reason === undefined) {
+        this.#method = 'mmap';
+        const onRefused = (code: string): void =>
+          this.#copyInstead(`its filesystem, or a sandbox, does not let it be mapped (${code})`);
+        this.#windows = new FileWindows(this.fd as number, this.pos ?? 0, this.end + 1, onRefused);
+      } else this.#copyInstead(reason);
+      return true;
     } catch (error) {
-      this.destroy(error as Error);
+      this.#fail(error as Error);
+      return false;
     }
   }
 
-  /** @throws {UnavailableError} if that is not wanted. */
+  /** @throws {KernelPathUnavailableError} if that is not wanted. */
   #copyInstead(reason: string): void {
     this.#method = 'copy';
     this.#fallbackReason = reason;
     if (!this.#neverFallBack) return;
-    throw new UnavailableError(`the file cannot be mapped: ${reason} (fallback is 'never')`);
+    throw new KernelPathUnavailableError('the file cannot be mapped', reason);
   }
 
   #refusalOfFile(): string | undefined {
-    const stat = fstatSync(this.fd as number);
-    if (!stat.isFile()) return 'it is no regular file';
-    // Under /proc a file has no size until it is read (rule 8).
+    const stat = fileStatus(this.fd as number);
+    if (!stat.isFile) return 'it is no regular file';
+    // Under /proc a file has no size until it is read (kernel-rules: st-size-lies).
     if (stat.size === 0) return 'the file says that it is empty';
     const small = Math.min(stat.size - 1, this.end) - (this.pos ?? 0) < SMALL;
     return small && !this.#neverFallBack ? 'so few bytes cost less to read' : undefined;
@@ -146,7 +166,7 @@ export class MmapReadStream extends ReadStream {
 
 /**
  * As `fs.createReadStream(path, options)`, with chunks that are views of the mapped file. A chunk stays valid, and its
- * memory mapped, for as long as anybody holds it. If the file is cut short while it is read, the stream fails with
+ * memory mapped, for as long as it, or an ArrayBuffer that it was transferred to, is left. If the file is cut short while it is read, the stream fails with
  * ERR_FILE_TRUNCATED instead of ending.
  */
 export function createMmapReadStream(

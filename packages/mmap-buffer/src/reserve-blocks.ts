@@ -1,4 +1,4 @@
-/** Disk blocks reserved before a file grows, so that a store into its mapping finds them there (rule 30). */
+/** Disk blocks reserved before a file grows, so that a store into its mapping finds them there (kernel-rules: reserve-blocks). */
 import { ftruncate, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';

@@ -3,10 +3,12 @@
  * size, in one sealed memory file that each of them has mapped.
  */
 import { feature } from '@zerocopy/core-syscalls';
-import { invalidArgument, validateCount, validateOptions } from './options.js';
+import { invalidArgument, readOptions } from '@zerocopy/transfer';
+import { validateCount } from './options.js';
 import { PoolMemory, type SharedBufferHandle } from './pool-memory.js';
 import { MAX_VIEW } from './view.js';
 
+/** The options of {@link SharedBufferPool}. */
 export interface SharedBufferPoolOptions {
   /** Bytes of each buffer. */
   bufferSize: number;
@@ -22,7 +24,7 @@ function assertAvailable(): void {
   }
 }
 
-const forgotten = new FinalizationRegistry<PoolMemory>((memory) => memory.close());
+const forgotten = new FinalizationRegistry<PoolMemory>((memory) => memory.forget());
 
 /** A reference to one buffer of a pool. */
 export class SharedBuffer implements Disposable {
@@ -42,6 +44,7 @@ export class SharedBuffer implements Disposable {
     this.buffer = memory.buffer(index);
   }
 
+  /** The pool that it is a buffer of, and that it keeps open. */
   get pool(): SharedBufferPool {
     return this.#pool;
   }
@@ -56,18 +59,20 @@ export class SharedBuffer implements Disposable {
     return this.#memory.share(this.#index);
   }
 
-  /** Any number of times. With the last reference to it, anybody's, the buffer is free. */
+  /** Idempotent. With the last reference to it, of whichever holder, the buffer is free. */
   release(): void {
     if (this.#released) return;
     this.#released = true;
     this.#memory.release(this.#index);
   }
 
+  /** {@link release}. */
   [Symbol.dispose](): void {
     this.release();
   }
 }
 
+/** Buffers of one size in a memory file that threads and processes have mapped. */
 export class SharedBufferPool implements Disposable {
   /** Bytes of each buffer. */
   readonly bufferSize: number;
@@ -87,8 +92,7 @@ export class SharedBufferPool implements Disposable {
   constructor(options: SharedBufferPoolOptions | PoolMemory) {
     if (options instanceof PoolMemory) this.#memory = options;
     else {
-      validateOptions(options);
-      const { bufferSize, count } = options; // once: what is validated is what is used
+      const { bufferSize, count } = readOptions<SharedBufferPoolOptions>(options, ['bufferSize', 'count']);
       validateCount(bufferSize, 'bufferSize', 1, MAX_VIEW);
       validateCount(count, 'count', 1, 2 ** 20);
       assertAvailable();
@@ -135,7 +139,7 @@ export class SharedBufferPool implements Disposable {
   }
 
   /**
-   * The buffer that somebody has sent, with the reference that came with it.
+   * The buffer that another holder has sent, with the reference that came with it.
    * @throws {Error} ERR_INVALID_HANDLE if it has been opened before, or its sender is gone.
    */
   open(handle: SharedBufferHandle): SharedBuffer {
@@ -148,12 +152,13 @@ export class SharedBufferPool implements Disposable {
     return this.#memory.reclaim();
   }
 
-  /** Releases all that this holder has, handles that nobody has opened included. Its views show zeros from now on. */
+  /** Releases all that this holder has, unopened handles included. Its views show zeros from now on. */
   close(): void {
     forgotten.unregister(this);
     this.#memory.close();
   }
 
+  /** {@link close}. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -1,4 +1,5 @@
-/** Who wants to be told that a file was cut short is told soon: nothing in Linux tells it without being asked. */
+/** Listeners for 'truncated' are told soon: nothing in Linux tells that a file was cut short without being asked. */
+import { clearInterval, setInterval } from '@zerocopy/transfer';
 import type { Mapping } from './mapping.js';
 
 /** Milliseconds between two looks. */

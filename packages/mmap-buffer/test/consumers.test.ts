@@ -91,20 +91,23 @@ mapTest('mmap + write: a socket gets the file, from views, whatever it takes at 
   await mapped.close();
 });
 
-mapTest('rule 27: the kernel reads a truncated mapping without a signal: EFAULT, or a short count', async (t) => {
-  const path = makeFile(directory, Buffer.alloc(4 * page, 'm'));
-  const mapped = mapFileSync(path, { guard: 'none' });
-  const pipe = new Int32Array(2);
-  t.is(syscalls.pipe2(pipe, 0), 0);
-  const [readEnd, writeEnd] = [...pipe] as [number, number];
-  const { buffer } = mapped;
-  truncateSync(path, 2 * page);
-  t.is(syscalls.write(writeEnd, buffer.subarray(2 * page), page), -14, 'EFAULT where there is nothing');
-  t.is(syscalls.write(writeEnd, buffer.subarray(page), 3 * page), page, 'up to the end');
-  syscalls.close(readEnd);
-  syscalls.close(writeEnd);
-  await mapped.close();
-});
+mapTest(
+  'kernel-rules: sigbus: the kernel reads a truncated mapping without a signal: EFAULT, or a short count',
+  async (t) => {
+    const path = makeFile(directory, Buffer.alloc(4 * page, 'm'));
+    const mapped = mapFileSync(path, { guard: 'none' });
+    const pipe = new Int32Array(2);
+    t.is(syscalls.pipe2(pipe, 0), 0);
+    const [readEnd, writeEnd] = [...pipe] as [number, number];
+    const { buffer } = mapped;
+    truncateSync(path, 2 * page);
+    t.is(syscalls.write(writeEnd, buffer.subarray(2 * page), page), -14, 'EFAULT where there is nothing');
+    t.is(syscalls.write(writeEnd, buffer.subarray(page), 3 * page), page, 'up to the end');
+    syscalls.close(readEnd);
+    syscalls.close(writeEnd);
+    await mapped.close();
+  },
+);
 
 mapTest('closed while other threads read it, and write to it: zeros at worst', async (t) => {
   for (let round = 0; round < 20; round++) {

@@ -33,7 +33,7 @@ const mountTest = (reason === undefined ? test : test.skip) as TestFn;
 if (reason !== undefined) test.skip(`a full disk: ${reason}`, () => {});
 
 mountTest(
-  'rule 30: a full disk is an error at resize, and the file what it was; a store into a hole kills nobody',
+  'kernel-rules: reserve-blocks: a full disk is an error at resize, and the file what it was; a store into a hole kills nobody',
   async (t) => {
     const mountPoint = join(directory, 'small');
     mkdirSync(mountPoint);
@@ -45,7 +45,7 @@ mountTest(
       length: 100,
       text: 'as it was',
       fits: 600_000,
-      hole: { truncated: true, flushed: 'ERR_FILE_TRUNCATED' },
+      hole: { truncated: false, flushed: 'ERR_STORE_LOST' },
     });
   },
 );
@@ -80,13 +80,14 @@ mapTest('ZEROCOPY_DISABLE: files are read, streams are Node’s, the rest says w
   }
 });
 
-mapTest('without a trap a lease that leaves a copy is enough, where one can be had', async (t) => {
+mapTest('without a trap a file is read, unless a lease is asked for and can be had: it leaves a copy', async (t) => {
   const path = makeFile(directory, content);
   const env = { ...process.env, ZEROCOPY_DISABLE: 'sigbusTrap' };
   const { status, stdout, stderr } = await runProgram(process.execPath, [fixture('whatever-works'), path], env);
   t.is(status, 0, stderr);
-  const told = JSON.parse(stdout) as { mapped: string; lease: string };
-  t.is(told.mapped, told.lease === 'mmap' ? 'mmap' : 'copy');
+  const told = JSON.parse(stdout) as { mapped: string; lease: string; both: string };
+  t.is(told.mapped, 'copy');
+  t.is(told.both, told.lease === 'mmap' ? 'mmap' : 'copy');
 });
 
 mapTest('under --jitless, and in little memory', async (t) => {

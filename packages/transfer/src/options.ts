@@ -3,6 +3,7 @@
  * once and checked by its shape, as node:fs does, so that an AbortSignal or a URL of another make is taken as well.
  * Every message says what was expected and what came.
  */
+import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 
 type Code = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE';
@@ -135,6 +136,12 @@ export function isPath(value: unknown): value is string | Buffer | URL {
 /** @throws {TypeError} ERR_INVALID_ARG_TYPE unless `value` is a path; see {@link isPath}. */
 export function validatePath(value: unknown, name: string): asserts value is string | Buffer | URL {
   if (!isPath(value)) throw invalidArgument(name, 'a string, Buffer, Uint8Array or URL', value);
+}
+
+/** A path as text, as Node writes it in its errors. */
+export function pathText(path: string | Uint8Array | URL): string {
+  if (typeof path === 'string') return path;
+  return isURL(path) ? fileURLToPath(path) : Buffer.from(path).toString();
 }
 
 /** Whether `thing` is a FileHandle of node:fs/promises. */

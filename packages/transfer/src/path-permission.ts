@@ -2,9 +2,8 @@
  * Node's permission model (`node --permission`, https://nodejs.org/api/permissions.html), for paths that are opened by a
  * system call. node:fs asks by itself; openat2 and its like go around it.
  */
-import { fileURLToPath } from 'node:url';
 import { constants } from '@zerocopy/core-syscalls';
-import { isURL } from './options.js';
+import { pathText } from './options.js';
 
 const { O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 
@@ -38,7 +37,7 @@ function accessDenied(scope: 'FileSystemRead' | 'FileSystemWrite', resource: str
  */
 export function assertOpenPermitted(path: string | Uint8Array | URL, flags: number): void {
   if (permission === undefined) return;
-  const name = isURL(path) ? fileURLToPath(path) : typeof path === 'string' ? path : Buffer.from(path).toString();
+  const name = pathText(path);
   const access = flags & (O_WRONLY | O_RDWR);
   if (access !== O_WRONLY && !permission.has('fs.read', name)) throw accessDenied('FileSystemRead', name);
   const writes = access !== O_RDONLY || (flags & (O_CREAT | O_TRUNC | O_APPEND)) !== 0;
