@@ -2,6 +2,13 @@
 export { closeQuietly } from './close-quietly.js';
 export { descriptorOf, OwnedDescriptor } from './descriptor.js';
 export {
+  type Filesystem,
+  type FilesystemKind,
+  filesystemOf,
+  filesystemOfMagic,
+  isLocalFilesystem,
+} from './filesystem.js';
+export {
   isEncrypted,
   isOutgoingMessage,
   isSocket,

@@ -2,6 +2,7 @@
 import { constants as fs, openSync, statfsSync } from 'node:fs';
 import { constants } from '../constants.js';
 import { closeQuietly } from '../descriptors/close-quietly.js';
+import { type Filesystem, filesystemOfMagic } from '../descriptors/filesystem.js';
 import { SyscallError } from '../errors.js';
 import { libcStatus } from '../libc.js';
 import * as syscalls from '../syscalls/index.js';
@@ -31,33 +32,6 @@ export interface PathReport {
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const ASSUMED_ALIGN = 4096;
-
-interface FilesystemKind {
-  readonly name: string;
-  readonly reflink?: boolean;
-  /** Sizes mean nothing there (rule 8). */
-  readonly pseudo?: boolean;
-}
-
-// include/uapi/linux/magic.h
-const FILESYSTEMS: ReadonlyMap<number, FilesystemKind> = new Map<number, FilesystemKind>([
-  [0xef53, { name: 'ext4' }],
-  [0x58465342, { name: 'xfs', reflink: true }],
-  [0x9123683e, { name: 'btrfs', reflink: true }],
-  [0xca451a4e, { name: 'bcachefs', reflink: true }],
-  [0x2fc12fc1, { name: 'zfs', reflink: true }],
-  [0x01021994, { name: 'tmpfs' }],
-  [0x794c7630, { name: 'overlayfs' }],
-  [0x6969, { name: 'nfs', reflink: true }],
-  [0xff534d42, { name: 'cifs' }],
-  [0xfe534d42, { name: 'smb' }],
-  [0x65735546, { name: 'fuse' }],
-  [0xf2f52010, { name: 'f2fs' }],
-  [0x9fa0, { name: 'procfs', pseudo: true }],
-  [0x62656572, { name: 'sysfs', pseudo: true }],
-  [0x63677270, { name: 'cgroup2', pseudo: true }],
-  [0x64626720, { name: 'debugfs', pseudo: true }],
-]);
 
 const no = (reason: string): Feature => ({ available: false, reason });
 
@@ -98,11 +72,11 @@ function nothing(path: string, reason: string): PathReport {
 
 function examine(path: string, fd: number): PathReport {
   const type = statfsSync(path).type;
-  const kind = FILESYSTEMS.get(type);
+  const kind = filesystemOfMagic(type);
   const buffer = Buffer.alloc(syscalls.STATX_SIZE);
   const { STATX_BASIC_STATS, STATX_DIOALIGN, AT_EMPTY_PATH } = constants;
   const status = syscalls.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, buffer);
-  const filesystem = kind?.name ?? `0x${type.toString(16)}`;
+  const filesystem = kind.name;
   if (status < 0) return { ...nothing(path, new SyscallError(status, 'statx').message), filesystem };
   const { mode, size, mask, dioMemAlign, dioOffsetAlign } = syscalls.readStatx(buffer);
   if ((mode & S_IFMT) !== S_IFREG) return { ...nothing(path, 'it is not a regular file'), filesystem };
@@ -110,17 +84,16 @@ function examine(path: string, fd: number): PathReport {
     path,
     filesystem,
     sendfileSource: sendfileSource(kind, size),
-    reflink:
-      kind?.reflink === true ? { available: true } : no(`${filesystem} is not known to share blocks between files`),
+    reflink: kind.reflink ? { available: true } : no(`${filesystem} is not known to share blocks between files`),
     directIo: directIo(mask, dioMemAlign, dioOffsetAlign),
     lease: lease(fd),
   };
 }
 
-function sendfileSource(kind: FilesystemKind | undefined, size: number): Feature {
+function sendfileSource(kind: Filesystem, size: number): Feature {
   const sendfile = feature('sendfile');
   if (!sendfile.available) return sendfile;
-  if (kind?.pseudo === true) return no(`files on ${kind.name} have no size that can be trusted`);
+  if (kind.kind === 'pseudo') return no(`files on ${kind.name} have no size that can be trusted`);
   return size === 0 ? no('the file is empty') : { available: true };
 }
 
