@@ -36,14 +36,19 @@ export const constants = {
   // open(2), openat2(2)
   AT_FDCWD: -100,
   AT_EMPTY_PATH: 0x1000,
+  /** statx: use what the kernel has, never ask a server; since Linux 4.11. */
+  AT_STATX_DONT_SYNC: 0x4000,
   O_RDONLY: 0,
   O_WRONLY: 1,
   O_RDWR: 2,
   O_CREAT: 0o100,
   O_EXCL: 0o200,
+  O_TRUNC: 0o1000,
   O_APPEND: 0o2000,
   O_NONBLOCK: 0o4000,
   O_CLOEXEC: 0o2000000,
+  /** A descriptor that names a file and opens nothing: no FIFO is woken, no device asked. */
+  O_PATH: 0o10000000,
   O_DIRECT: abi.O_DIRECT as number,
   O_DIRECTORY: abi.O_DIRECTORY as number,
   O_NOFOLLOW: abi.O_NOFOLLOW as number,

@@ -39,6 +39,7 @@ export {
   validateSignal,
 } from './options.js';
 export { socketOver } from './owned-socket.js';
+export { assertOpenPermitted } from './path-permission.js';
 export { PipeRoute } from './pipe-route.js';
 export { otherReader, PipeWatch } from './pipe-watch.js';
 export { PipedDestination } from './piped-destination.js';

@@ -1,0 +1,46 @@
+/**
+ * Node's permission model (`node --permission`, https://nodejs.org/api/permissions.html), for paths that are opened by a
+ * system call. node:fs asks by itself; openat2 and its like go around it.
+ */
+import { fileURLToPath } from 'node:url';
+import { constants } from '@zerocopy/core-syscalls';
+import { isURL } from './options.js';
+
+const { O_APPEND, O_CREAT, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
+
+interface Permission {
+  has(scope: string, reference?: string): boolean;
+}
+
+/** Undefined unless the process was started with the permission model. Captured at import. */
+const permission = (process as unknown as { permission?: Permission }).permission;
+
+/** The flag is part of the message since Node 22. */
+const tellsFlag = Number.parseInt(process.versions.node, 10) >= 22;
+
+/** The error of node:fs for a path that the permission model denies. Its shape: `code`, `permission`, `resource`. */
+function accessDenied(scope: 'FileSystemRead' | 'FileSystemWrite', resource: string): Error {
+  const flag = scope === 'FileSystemRead' ? '--allow-fs-read' : '--allow-fs-write';
+  const advice = tellsFlag ? `. Use ${flag} to manage permissions.` : '';
+  return Object.assign(new Error(`Access to this API has been restricted${advice}`), {
+    code: 'ERR_ACCESS_DENIED',
+    permission: scope,
+    resource,
+  });
+}
+
+/**
+ * To be called before a path is opened by a system call. Costs nothing where there is no permission model.
+ *
+ * @param flags of open(2): reading is asked for unless they say O_WRONLY; writing unless they say O_RDONLY, and for
+ * O_CREAT, O_TRUNC and O_APPEND, as fs.open does. A path that is only looked at (O_PATH) is asked for as one that is read.
+ * @throws {Error} ERR_ACCESS_DENIED, in the shape of fs.open's.
+ */
+export function assertOpenPermitted(path: string | Uint8Array | URL, flags: number): void {
+  if (permission === undefined) return;
+  const name = isURL(path) ? fileURLToPath(path) : typeof path === 'string' ? path : Buffer.from(path).toString();
+  const access = flags & (O_WRONLY | O_RDWR);
+  if (access !== O_WRONLY && !permission.has('fs.read', name)) throw accessDenied('FileSystemRead', name);
+  const writes = access !== O_RDONLY || (flags & (O_CREAT | O_TRUNC | O_APPEND)) !== 0;
+  if (writes && !permission.has('fs.write', name)) throw accessDenied('FileSystemWrite', name);
+}
