@@ -19,6 +19,7 @@ export interface Abi {
     readonly ioUringSetup: number;
     readonly openat2: number;
     readonly cachestat: number;
+    readonly statmount: number;
   };
   readonly O_DIRECT: number;
   readonly O_DIRECTORY: number;
@@ -38,6 +39,7 @@ const x64: Abi = {
     ioUringSetup: 425,
     openat2: 437,
     cachestat: 451,
+    statmount: 457,
   },
   O_DIRECT: 0o40000,
   O_DIRECTORY: 0o200000,
@@ -57,6 +59,7 @@ const arm64: Abi = {
     ioUringSetup: 425,
     openat2: 437,
     cachestat: 451,
+    statmount: 457,
   },
   O_DIRECT: 0o200000,
   O_DIRECTORY: 0o40000,

@@ -156,6 +156,10 @@ export const constants = {
   STATX_BASIC_STATS: 0x7ff,
   /** since Linux 6.1 */
   STATX_DIOALIGN: 0x2000,
+  /** since Linux 6.8 */
+  STATX_MNT_ID_UNIQUE: 0x4000,
+  /** statmount(2): the superblock's device, magic number and flags */
+  STATMOUNT_SB_BASIC: 1,
 
   // sockets
   AF_UNIX: 1,

@@ -2,7 +2,10 @@
  * What is known about filesystems, by their magic number (include/uapi/linux/magic.h and the filesystems' own sources):
  * the one table of it.
  */
+import { constants } from '../constants.js';
 import { fstatfs, STATFS_SIZE } from '../syscalls/file.js';
+import { getpagesize } from '../syscalls/memory.js';
+import { STATX_SIZE, statmount, statx } from '../syscalls/statx.js';
 
 /**
  * - `local`: on a disk of this machine. Opening and closing a file waits for that disk at most, never for a server.
@@ -127,11 +130,57 @@ export function filesystemOfMagic(magic: number): Filesystem {
   return FILESYSTEMS.get(unsigned) ?? { ...UNKNOWN, name: `0x${unsigned.toString(16)}` };
 }
 
-const buffer = Buffer.alloc(STATFS_SIZE);
+const status = Buffer.alloc(STATX_SIZE);
+const statfs = Buffer.alloc(STATFS_SIZE);
+/** struct mnt_id_req: u32 size, u32 unused, u64 mount id, u64 mask. */
+const mountRequest = new BigUint64Array([24n, 0n, BigInt(constants.STATMOUNT_SB_BASIC)]);
+/** struct statmount without its strings; the superblock's magic number is at byte 24. */
+const mount = Buffer.alloc(512);
 
-/** The filesystem that an open file is on. Where that cannot be asked its kind, and its name, is 'unknown'. */
-export function filesystemOf(fd: number): Filesystem {
-  return fstatfs(fd, buffer) < 0 ? UNKNOWN : filesystemOfMagic(buffer.readUInt32LE(0));
+/** By the unique id of its mount, which is never used again. */
+const known = new Map<number, Filesystem>();
+/** Mounts; more than a process reads from, as a rule. */
+const KNOWN_MAX = 256;
+
+function askMount(id: bigint): Filesystem | undefined {
+  mountRequest[1] = id;
+  return statmount(mountRequest, mount, mount.length) < 0 ? undefined : filesystemOfMagic(mount.readUInt32LE(24));
+}
+
+/**
+ * The filesystem that an open file is on. Where that cannot be asked its kind, and its name, is 'unknown'.
+ *
+ * By statmount(2), since Linux 6.8, which asks nobody but the kernel, once for each mount; before that, and for what is
+ * mounted nowhere, by fstatfs(2), for which the server of a FUSE or NFS mount is asked.
+ *
+ * @param examined a struct statx of `fd` for which STATX_MNT_ID_UNIQUE was asked; without it the call is made here.
+ */
+export function filesystemOf(fd: number, examined?: Buffer): Filesystem {
+  const { AT_EMPTY_PATH, AT_STATX_DONT_SYNC, STATX_MNT_ID_UNIQUE } = constants;
+  const buffer = examined ?? status;
+  const failed =
+    examined === undefined && statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID_UNIQUE, buffer) < 0;
+  if (!failed && (buffer.readUInt32LE(0) & STATX_MNT_ID_UNIQUE) !== 0) {
+    const id = buffer.readUInt32LE(144) + buffer.readUInt32LE(148) * 2 ** 32;
+    const before = known.get(id);
+    if (before !== undefined) return before;
+    const asked = askMount(BigInt(id));
+    if (asked !== undefined) {
+      if (known.size >= KNOWN_MAX) known.clear();
+      known.set(id, asked);
+      return asked;
+    }
+  }
+  return fstatfs(fd, statfs) < 0 ? UNKNOWN : filesystemOfMagic(statfs.readUInt32LE(0));
+}
+
+/**
+ * Bytes of a page of a mapping of an open file: on hugetlbfs those of its huge pages, which is what its `f_bsize` says
+ * (kernel-rules: hugetlb-page); everywhere else the system's.
+ */
+export function mappingPageSize(fd: number): number {
+  if (filesystemOf(fd).name !== 'hugetlbfs' || fstatfs(fd, statfs) < 0) return getpagesize();
+  return Number(statfs.readBigUInt64LE(8));
 }
 
 /**

@@ -7,6 +7,7 @@ export {
   filesystemOf,
   filesystemOfMagic,
   isLocalFilesystem,
+  mappingPageSize,
 } from './filesystem.js';
 export {
   isEncrypted,

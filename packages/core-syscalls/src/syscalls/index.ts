@@ -57,4 +57,4 @@ export { pread, preadv2, pwrite, pwritev2, read, readv, write, writev } from './
 export { sendfile, sendfileAsync } from './sendfile.js';
 export { getsockopt, recv, send, setsockopt, setsockoptBytes, socket, socketpair } from './socket.js';
 export { splice, spliceAsync, tee, vmsplice } from './splice.js';
-export { readStatx, STATX_SIZE, type Statx, statx } from './statx.js';
+export { readStatx, STATX_SIZE, type Statx, statmount, statx } from './statx.js';

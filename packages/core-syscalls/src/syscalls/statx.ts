@@ -1,11 +1,12 @@
-/** statx(2), since Linux 4.11. */
+/** statx(2), since Linux 4.11, and statmount(2), since Linux 6.8. */
 import { abi } from '../abi.js';
-import { bind, kernelResult, type NativeFunction } from '../libc.js';
+import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
 
 /** Bytes of a struct statx (include/uapi/linux/stat.h). */
 export const STATX_SIZE = 256;
 
 let native: NativeFunction<[number, number, string, number, number, Buffer]> | undefined;
+let nativeStatmount: NativeFunction<[number, Pointer, Pointer, number, number]> | undefined;
 
 /**
  * `int statx(int dirfd, const char *path, int flags, unsigned int mask, struct statx *statxbuf)`
@@ -16,6 +17,18 @@ let native: NativeFunction<[number, number, string, number, number, Buffer]> | u
 export function statx(dirfd: number, path: string, flags: number, mask: number, buffer: Buffer): number {
   native ??= bind('intptr_t syscall(long number, long dirfd, const char *path, long flags, long mask, void *buf)');
   return kernelResult(native(abi.numbers.statx, dirfd, path, flags, mask, buffer));
+}
+
+/**
+ * `int statmount(struct mnt_id_req *request, struct statmount *result, size_t size, unsigned int flags)`, since Linux 6.8.
+ * It answers from what the kernel holds, where fstatfs(2) asks the server of a FUSE or NFS mount.
+ * @param request u32 size, u32 unused, u64 unique mount id, u64 mask of what is wanted.
+ * @returns 0 or a negative errno: ENOENT for mounts that are not in this namespace.
+ * @see https://man7.org/linux/man-pages/man2/statmount.2.html
+ */
+export function statmount(request: Pointer, result: Pointer, size: number): number {
+  nativeStatmount ??= bind('intptr_t syscall(long number, void *request, void *result, size_t size, long flags)');
+  return kernelResult(nativeStatmount(abi.numbers.statmount, request, result, size, 0));
 }
 
 /** The fields of a struct statx that this project uses. Sizes in bytes. */
