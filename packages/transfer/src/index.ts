@@ -45,6 +45,7 @@ export { otherReader, PipeWatch } from './pipe-watch.js';
 export { PipedDestination } from './piped-destination.js';
 export { activeTransfers, pieceSize, quantumSize } from './quantum.js';
 export { type ReadCallback, readRetrying } from './read-retrying.js';
+export { describeRefusal, type Refusal, refusalOf } from './refusals.js';
 export {
   type SlotDestination,
   type SlotEngine,

@@ -35,6 +35,8 @@ export function statmount(request: Pointer, result: Pointer, size: number): numb
 export interface Statx {
   /** Which fields the filesystem filled in. */
   readonly mask: number;
+  /** STATX_ATTR_* flags, those of the first 32 bits. */
+  readonly attributes: number;
   /** Names the file has; 0: closing it frees its blocks. */
   readonly nlink: number;
   readonly mode: number;
@@ -52,6 +54,7 @@ const uint64 = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) +
 export function readStatx(buffer: Buffer): Statx {
   return {
     mask: buffer.readUInt32LE(0),
+    attributes: buffer.readUInt32LE(8),
     nlink: buffer.readUInt32LE(16),
     mode: buffer.readUInt16LE(28),
     size: uint64(buffer, 40),
