@@ -22,6 +22,7 @@ export {
   transferError,
 } from './errors.js';
 export { MethodRecord } from './method-record.js';
+export { replacedMethod } from './node-originals.js';
 export { type OffThreadCall, runOffThread } from './off-thread.js';
 export {
   invalidArgument,

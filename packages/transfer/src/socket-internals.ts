@@ -6,6 +6,7 @@ import type { OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { nodeHttp } from '@zerocopy/core-syscalls/descriptors';
+import { replacedMethod } from './node-originals.js';
 
 interface Handle {
   reading?: boolean;
@@ -113,11 +114,12 @@ export function bodyFraming(message: OutgoingMessage): BodyFraming {
   return internals.chunkedEncoding === true ? { kind: 'chunked' } : { kind: 'until-close' };
 }
 
-/** Whether somebody put their own code between the message and its socket (compression middleware, for instance). */
+/** What the bytes of a body pass through on their way to the socket. `end` is called on any path, whoever has replaced it. */
+const MESSAGE_METHODS = ['write', '_send', '_writeRaw'] as const;
+
+/** Whether code that is not Node's stands between the message and its socket (compression middleware, a tracer). */
 export function isWritePatched(message: OutgoingMessage): boolean {
-  const plain = nodeHttp().OutgoingMessage.prototype as unknown as Record<string, unknown>;
-  const own = message as unknown as Record<string, unknown>;
-  return ['write', '_send', '_writeRaw'].some((name) => own[name] !== plain[name]);
+  return replacedMethod(message, MESSAGE_METHODS) !== undefined;
 }
 
 /** Whether Node itself would count the bytes written and refuse a mismatch. */
