@@ -11,6 +11,7 @@ export {
   socketDescriptor,
   socketOfMessage,
 } from '@zerocopy/core-syscalls/descriptors';
+export { closeUnwaited } from './close-unwaited.js';
 export {
   abortError,
   closedEarly,

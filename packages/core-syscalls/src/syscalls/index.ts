@@ -30,6 +30,7 @@ export {
   mlock,
   mlockAsync,
   mmap,
+  mmapAsync,
   mprotect,
   mremap,
   msync,

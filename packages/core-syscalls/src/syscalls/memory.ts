@@ -2,6 +2,7 @@
 import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
 
 const prototypes = {
+  mmap: 'intptr_t mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)',
   madvise: 'int madvise(void *addr, size_t length, int advice)',
   msync: 'int msync(void *addr, size_t length, int flags)',
   mlock: 'int mlock(void *addr, size_t length)',
@@ -32,8 +33,22 @@ export function mmap(
   fd: number,
   offset: number,
 ): number {
-  nativeMmap ??= bind('intptr_t mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
+  nativeMmap ??= bind(prototypes.mmap);
   return kernelResult(nativeMmap(address, length, protection, flags, fd, offset));
+}
+
+/** {@link mmap} on libuv's thread pool: for a file whose filesystem may ask a server first (NFS revalidates its pages). */
+export function mmapAsync(
+  address: Pointer,
+  length: number,
+  protection: number,
+  flags: number,
+  fd: number,
+  offset: number,
+  callback: (result: number) => void,
+): void {
+  nativeMmap ??= bind(prototypes.mmap);
+  nativeMmap.async(address, length, protection, flags, fd, offset, asyncResult(callback));
 }
 
 /** `int munmap(void *addr, size_t length)`: 0 or a negative errno. Any view still over the range faults from then on. */
@@ -60,7 +75,7 @@ export function madvise(address: Pointer, length: number, advice: number): numbe
   return kernelResult(nativeMadvise(address, length, advice));
 }
 
-/** {@link madvise} on libuv's thread pool: it may wait for a disk. The range must stay mapped until \`callback\`. */
+/** {@link madvise} on libuv's thread pool: it may wait for a disk. The range must stay mapped until `callback`. */
 export function madviseAsync(
   address: Pointer,
   length: number,
@@ -86,7 +101,7 @@ export function msync(address: Pointer, length: number, flags: number): number {
   return kernelResult(nativeMsync(address, length, flags));
 }
 
-/** {@link msync} on libuv's thread pool: it may wait for a disk. The range must stay mapped until \`callback\`. */
+/** {@link msync} on libuv's thread pool: it may wait for a disk. The range must stay mapped until `callback`. */
 export function msyncAsync(address: Pointer, length: number, flags: number, callback: (result: number) => void): void {
   nativeMsync ??= bind(prototypes.msync);
   nativeMsync.async(address, length, flags, asyncResult(callback));
