@@ -2,6 +2,7 @@
 import { write } from 'node:fs';
 import { constants, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
 import {
+  closeUnwaited,
   NOT_RESIDENT,
   type OwnedDescriptor,
   type Resume,
@@ -110,7 +111,7 @@ export class FileSend implements Send {
       engine: new FileSendfileEngine(out, range.fd, range.position),
       length: range.length,
       onEnd: (error, result) => {
-        out.close();
+        closeUnwaited(out.release());
         const early = !this.#stopped && result.bytes < range.length ? endedEarly(result.bytes, range.length) : null;
         const failure = error ?? early;
         const outcome: SendOutcome =

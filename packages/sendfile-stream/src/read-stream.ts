@@ -14,6 +14,7 @@ import type { Writable } from 'node:stream';
 import { constants, feature, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
 import {
   bodyFraming,
+  closeUnwaited,
   isEndedByPipeline,
   isOutgoingMessage,
   OwnedDescriptor,
@@ -307,7 +308,7 @@ export class SendfileReadStream extends ReadStream {
     const own = this.#givenDescriptor ? OwnedDescriptor.tryDuplicate(this.fd as number) : undefined;
     if (own === null) return this.#leaveRoute('the descriptor cannot be duplicated');
     this.#sendFrom(route, resolved, own?.fd ?? (this.fd as number), own);
-    if (route.send === undefined) own?.close();
+    if (route.send === undefined && own !== undefined) closeUnwaited(own.release());
   }
 
   /** @param own what is to be closed at the end of the sending, if one begins. */
@@ -346,7 +347,7 @@ export class SendfileReadStream extends ReadStream {
         // A descriptor that was given without a start is read from, and moves, its own position, as by fs.read.
         const { bytes } = outcome.result;
         if (this.pos === undefined && bytes > 0) syscalls.lseek(fd, position + bytes, constants.SEEK_SET);
-        own?.close();
+        if (own !== undefined) closeUnwaited(own.release());
         this.#onSendEnd(route, outcome);
       },
     };

@@ -8,9 +8,11 @@ import type { Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { constants, descriptorOf, feature, libcStatus, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
+import { type FileFacts, factsOf, isPollable } from '@zerocopy/core-syscalls/descriptors';
 import {
   abortError,
   bodyFraming,
+  closeUnwaited,
   isOutgoingMessage,
   isSocket,
   OwnedDescriptor,
@@ -20,7 +22,7 @@ import {
   transferError,
   whileUncorked,
 } from '@zerocopy/transfer';
-import { closeAtOnce, openCached } from './cached-open.js';
+import { closeAtOnce, openAtOnce } from './cached-open.js';
 import { type CopySource, copyToStream } from './copy.js';
 import { announce, type Resolution, resolveDestination, type SocketDestination } from './destination.js';
 import { FileSend } from './file-destination.js';
@@ -36,7 +38,7 @@ import {
   validateType,
 } from './options.js';
 import { readSmall, SMALL_FILE_SIZE } from './small-file.js';
-import { inspectSource, isPollable } from './source.js';
+import { inspectSource } from './source.js';
 
 export interface SendFileOptions extends LeaseOptions {
   /** First byte, from 0. Default 0; for a descriptor or FileHandle its own position. */
@@ -67,12 +69,15 @@ export type SendFileDestination = Socket | OutgoingMessage | FileHandle | number
 class OpenSource {
   readonly fd: number;
   readonly path: string | undefined;
+  /** What it was when it was opened, if that was asked. */
+  readonly facts: FileFacts | undefined;
   readonly #close: () => Promise<void> | undefined;
   #holds = 1;
 
-  constructor(fd: number, path: string | undefined, close: () => Promise<void> | undefined) {
+  constructor(fd: number, path: string | undefined, close: () => Promise<void> | undefined, facts?: FileFacts) {
     this.fd = fd;
     this.path = path;
+    this.facts = facts;
     this.#close = close;
   }
 
@@ -98,6 +103,12 @@ class DescriptorDestination {
     this.fd = fd;
     this.own = fd !== null && libcStatus().available ? duplicate(fd) : undefined;
   }
+
+  /** Closes the duplicate, if it has not been given away. */
+  close(): void {
+    const own = this.own?.release() ?? -1;
+    if (own >= 0) closeUnwaited(own);
+  }
 }
 
 const closeOffThread = promisify(nodeFs.close);
@@ -115,15 +126,16 @@ const isDescriptor = (thing: SendFileDestination): thing is FileHandle | number 
 function openNow(source: FileSource): OpenSource | undefined {
   if (typeof source === 'number') return lentSource(source);
   if (isFileHandle(source)) return lentSource(source.fd);
-  const fd = openCached(source);
-  if (fd < 0) return undefined;
-  return new OpenSource(fd, String(source), () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)));
+  const file = openAtOnce(source);
+  if (file === undefined) return undefined;
+  const { fd, facts } = file;
+  return new OpenSource(fd, String(source), () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)), facts);
 }
 
 function lentSource(fd: number): OpenSource {
   if (!libcStatus().available) return new OpenSource(fd, undefined, () => undefined);
   const own = duplicate(fd);
-  return new OpenSource(own.fd, undefined, () => void own.close());
+  return new OpenSource(own.fd, undefined, () => void closeUnwaited(own.release()));
 }
 
 async function openSource(source: string | Buffer | URL): Promise<OpenSource> {
@@ -179,7 +191,7 @@ export async function sendFile(
   } finally {
     // A stream that is destroyed: its event may be still to come.
     if (!failed || !stream?.destroyed) stream?.off('error', onError);
-    if (target instanceof DescriptorDestination) target.own?.close();
+    if (target instanceof DescriptorDestination) target.close();
   }
 }
 
@@ -244,7 +256,7 @@ function sendToAnyStream(
   const resolved = resolveDestination(destination);
   if ('file' in resolved) {
     const target = new DescriptorDestination(resolved.file);
-    return sendToDescriptor(target, file, options).finally(() => target.own?.close());
+    return sendToDescriptor(target, file, options).finally(() => target.close());
   }
   if (!('pending' in resolved)) return sendToStream(destination, resolved, file, options);
   return connectionOf(resolved.pending, options.signal).then(() =>
@@ -271,7 +283,7 @@ interface Plan {
 
 /** What of the file is to be sent, and whether the kernel can. The range is promised whichever way it goes. */
 function plan(file: OpenSource, options: SendFileOptions): Plan {
-  const facts = inspectSource(file.fd);
+  const facts = inspectSource(file.fd, file.facts);
   if (!facts.sendable) return { range: undefined, refused: facts.reason };
   const sendfile = feature('sendfile');
   const refused = sendfile.available ? undefined : (sendfile.reason ?? 'sendfile is not available');
@@ -475,7 +487,7 @@ async function sendToDescriptor(
     throw new TransferError('the destination is not an open descriptor', { code: 'EBADF', bytes: 0 });
   }
   if (own === undefined) return copyToDescriptor(fd, file, undefined, options, plan(file, options).refused);
-  if (isPollable(own.fd)) return sendToSocketDescriptor(own, file, options);
+  if (isPollable(factsOf(own.fd))) return sendToSocketDescriptor(own, file, options);
   const { range, refused } = plan(file, options);
   if (refused !== undefined || range === undefined) return copyToDescriptor(fd, file, own, options, refused);
   return new Promise((resolve, reject) => {

@@ -43,6 +43,8 @@ export interface Statx {
   readonly size: number;
   /** In units of 512 bytes. */
   readonly blocks: number;
+  /** When the content was last modified: milliseconds since 1970, with fractions. */
+  readonly modifiedMs: number;
   /** Alignment of memory for O_DIRECT, in bytes; 0: not supported. Meaningful if `mask` has STATX_DIOALIGN. */
   readonly dioMemAlign: number;
   /** Alignment of offsets and lengths for O_DIRECT, in bytes; 0: not supported. */
@@ -50,7 +52,9 @@ export interface Statx {
 }
 
 const uint64 = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * 2 ** 32;
+const seconds = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) + buffer.readInt32LE(at + 4) * 2 ** 32;
 
+/** The fields of a struct statx that {@link statx} has filled in. */
 export function readStatx(buffer: Buffer): Statx {
   return {
     mask: buffer.readUInt32LE(0),
@@ -59,6 +63,7 @@ export function readStatx(buffer: Buffer): Statx {
     mode: buffer.readUInt16LE(28),
     size: uint64(buffer, 40),
     blocks: uint64(buffer, 48),
+    modifiedMs: seconds(buffer, 112) * 1e3 + buffer.readUInt32LE(120) / 1e6,
     dioMemAlign: buffer.readUInt32LE(152),
     dioOffsetAlign: buffer.readUInt32LE(156),
   };
