@@ -140,6 +140,7 @@ export const constants = {
   MADV_POPULATE_WRITE: 23,
 
   // posix_fadvise(2)
+  POSIX_FADV_RANDOM: 1,
   POSIX_FADV_SEQUENTIAL: 2,
   POSIX_FADV_WILLNEED: 3,
   POSIX_FADV_DONTNEED: 4,
