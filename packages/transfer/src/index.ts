@@ -66,6 +66,7 @@ export {
   withoutBodyListener,
 } from './socket-internals.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
+export { addSharedListener, removeSharedListener, type SharedEvent } from './stream-listeners.js';
 export {
   clearImmediate,
   clearInterval,

@@ -17,6 +17,7 @@ import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import type { TransferError, TransferMethod, TransferResult } from '@zerocopy/core-syscalls';
 import { abortError, closedEarly, endedEarly, isConnectionCode, type Side, transferError } from './errors.js';
+import { addSharedListener, removeSharedListener } from './stream-listeners.js';
 import { Transfer, type TransferEngine } from './transfer.js';
 import { type TransferAbout, TransferScope } from './transfer-scope.js';
 import { requestWriteSlot, type SlotRequest, type WriteSlot } from './write-slot.js';
@@ -138,8 +139,8 @@ export class SlotTransfer {
     else if (this.#early === undefined && source?.destroyed) this.lost(source.errored, 'source');
     if (this.#early !== undefined) return this.#end(this.#early);
     this.#state = 'queued';
-    source?.on('close', this.#onSourceClose);
-    written?.on('close', this.#onWrittenClose);
+    if (source !== undefined) addSharedListener(source, 'close', this.#onSourceClose);
+    if (written !== undefined) addSharedListener(written, 'close', this.#onWrittenClose);
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     this.#awaited = this.#destinations.length;
     if (this.#awaited === 0) this.#begin();
@@ -163,6 +164,11 @@ export class SlotTransfer {
   /** Bytes moved so far. */
   get bytes(): number {
     return this.#transfer?.bytes ?? 0;
+  }
+
+  /** The count of bytes at which it may be stopped next, where that is not everywhere: see {@link SlotEngine.boundary}. */
+  get boundary(): number | undefined {
+    return this.#engine?.boundary;
   }
 
   /**
@@ -339,20 +345,30 @@ export class SlotTransfer {
     const moved = this.#transfer !== undefined;
     this.#state = 'ended';
     const { source, written, signal, onEnd } = this.#options;
-    source?.off('close', this.#onSourceClose);
-    written?.off('close', this.#onWrittenClose);
+    if (source !== undefined) removeSharedListener(source, 'close', this.#onSourceClose);
+    if (written !== undefined) removeSharedListener(written, 'close', this.#onWrittenClose);
     signal?.removeEventListener('abort', this.#onAbort);
     if (!moved) {
       for (const request of this.#requests) request.cancel();
       if (outcome.kind === 'failed') this.#scope.fail(outcome.error, outcome.result);
       else this.#scope.succeed(outcome.result, 0, this.#stopped);
     }
+    // In the caller's async context: the end of a slot runs callbacks of writes, and emits events, of the destination.
+    this.#scope.run(() => {
+      this.#leaveSlots(outcome);
+      onEnd(outcome);
+    });
+  }
+
+  #leaveSlots(outcome: SlotOutcome): void {
     if (outcome.kind === 'completed' || outcome.kind === 'stopped') this.#endSlots();
     else if (outcome.kind === 'failed' && outcome.side === 'destination' && this.#single !== undefined) {
+      const slot = this.#slots.pop();
       const { cause } = outcome.error;
-      this.#slots.pop()?.end(cause instanceof Error ? cause : outcome.error);
+      // Of a socket that is destroyed the reason is its own: the end of a write would put another in its place.
+      if (this.#single.socket.destroyed) slot?.abandon();
+      else slot?.end(cause instanceof Error ? cause : outcome.error);
     }
-    this.#scope.run(onEnd, outcome);
   }
 
   #endSlots(): void {
