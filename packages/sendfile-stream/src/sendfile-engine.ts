@@ -23,14 +23,14 @@ const READ_AHEAD = 2 * OFFLOAD_SIZE;
 const COPY_SIZE = 64 * KiB;
 
 const { EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, RWF_NOWAIT } = constants;
-/** Answers that mean "not this way", not "not at all" (rule 5; Go's sendfile_unix.go has the same list). */
+/** Answers that mean "not this way", not "not at all" (kernel-rules: refused-not-failed; Go's sendfile_unix.go has the same list). */
 const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW]);
 
-/** sendfile(2) from `fd`, at its own position, into the socket whose turn it holds. */
+/** sendfile(2) from `fd`, at its own position, into the socket whose slot it holds. */
 export class SendfileEngine implements CarryingEngine {
   readonly method = 'sendfile';
   readonly syscall = 'sendfile';
-  readonly #turn: WriteSlot;
+  readonly #slot: WriteSlot;
   readonly #fd: number;
   readonly #gate: ResidencyGate;
   #position: number;
@@ -45,8 +45,8 @@ export class SendfileEngine implements CarryingEngine {
   #prefix = '';
 
   /** @param position where to start, in bytes. */
-  constructor(turn: WriteSlot, fd: number, position: number) {
-    this.#turn = turn;
+  constructor(slot: WriteSlot, fd: number, position: number) {
+    this.#slot = slot;
     this.#fd = fd;
     this.#position = position;
     this.#gate = new ResidencyGate(fd);
@@ -57,7 +57,7 @@ export class SendfileEngine implements CarryingEngine {
   }
 
   attempt(count: number): number {
-    const socket = this.#turn.descriptor();
+    const socket = this.#slot.descriptor();
     if (socket < 0) return -EBADF;
     if (this.#carryIsCold) return NOT_RESIDENT;
     if (this.#read !== undefined) return WOULD_BLOCK;
@@ -70,7 +70,7 @@ export class SendfileEngine implements CarryingEngine {
     const result = syscalls.sendfile(socket, this.#fd, this.#position, warm);
     if (result > 0) {
       this.#advance(result);
-      // Not EAGAIN (rule 3), but a reason to ask libuv rather than the kernel: where the socket is not full after all,
+      // Not EAGAIN (kernel-rules: short-is-not-eagain), but a reason to ask libuv rather than the kernel: where the socket is not full after all,
       // the wait ends at once, and nothing can hang, because the stream's own write does the waiting.
       this.#full = result < warm;
     }
@@ -95,7 +95,7 @@ export class SendfileEngine implements CarryingEngine {
       return;
     }
     // Cold, or a filesystem that cannot say: let the thread pool wait for it, as for an offload, which is never left
-    // alone. A wait can end at any moment, and then neither may the descriptor be closed under the read (rule 40), nor
+    // alone. A wait can end at any moment, and then neither may the descriptor be closed under the read (kernel-rules: fd-reuse), nor
     // what it brings be written.
     this.#carryIsCold = true;
     this.#prefix += prefix;
@@ -121,7 +121,7 @@ export class SendfileEngine implements CarryingEngine {
     this.#inStream = bytes;
     const before = this.#prefix + prefix;
     this.#prefix = '';
-    this.#turn.write(withPrefix(before, buffer.subarray(0, bytes)), (error) => {
+    this.#slot.write(withPrefix(before, buffer.subarray(0, bytes)), (error) => {
       this.#inStream = 0;
       if (error) resume(error, 0);
       else resume(null, bytes);
@@ -131,7 +131,7 @@ export class SendfileEngine implements CarryingEngine {
   /** The range is cold: another thread waits for the disk, on a duplicate that outlives the socket if it must. */
   offload(count: number, resume: Resume): void {
     if (this.#carryIsCold) return this.#readCarry(count, resume);
-    const socket = this.#turn.descriptor();
+    const socket = this.#slot.descriptor();
     if (socket < 0) return resume(new SyscallError(EBADF, 'sendfile'), 0);
     let duplicate: OwnedDescriptor;
     try {
@@ -165,21 +165,21 @@ export class SendfileEngine implements CarryingEngine {
   successor(errno: number): CarryingEngine | undefined {
     if (!REFUSALS.has(errno)) return undefined;
     const { code } = new SyscallError(errno, 'sendfile');
-    return new CopyEngine(this.#turn, this.#fd, this.#position, `sendfile was refused by the kernel (${code})`);
+    return new SlotCopyEngine(this.#slot, this.#fd, this.#position, `sendfile was refused by the kernel (${code})`);
   }
 
   #advance(bytes: number): void {
     this.#position += bytes;
-    this.#turn.moved(bytes);
+    this.#slot.moved(bytes);
   }
 }
 
-/** Node's own way, within the same turn: read on the thread pool, write by the stream. */
-export class CopyEngine implements CarryingEngine {
+/** Node's own way, within the same slot: read on the thread pool, write by the stream. */
+export class SlotCopyEngine implements CarryingEngine {
   readonly method = 'copy';
   readonly syscall = 'read';
   readonly reason: string;
-  readonly #turn: WriteSlot;
+  readonly #slot: WriteSlot;
   readonly #fd: number;
   #position: number;
   #buffer: Buffer | undefined;
@@ -189,8 +189,8 @@ export class CopyEngine implements CarryingEngine {
   #prefix = '';
   inStream = 0;
 
-  constructor(turn: WriteSlot, fd: number, position: number, reason: string) {
-    this.#turn = turn;
+  constructor(slot: WriteSlot, fd: number, position: number, reason: string) {
+    this.#slot = slot;
     this.#fd = fd;
     this.#position = position;
     this.reason = reason;
@@ -225,7 +225,7 @@ export class CopyEngine implements CarryingEngine {
     this.inStream = chunk.length;
     const before = this.#prefix + prefix;
     this.#prefix = '';
-    this.#turn.write(withPrefix(before, chunk), (error) => {
+    this.#slot.write(withPrefix(before, chunk), (error) => {
       this.inStream = 0;
       if (error) resume(error, 0);
       else resume(null, chunk.length);
