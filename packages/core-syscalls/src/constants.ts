@@ -157,8 +157,6 @@ export const constants = {
   STATX_BASIC_STATS: 0x7ff,
   /** In `attributes`: chattr +i */
   STATX_ATTR_IMMUTABLE: 0x10,
-  /** In `attributes`: chattr +a */
-  STATX_ATTR_APPEND: 0x20,
   /** since Linux 6.1 */
   STATX_DIOALIGN: 0x2000,
   /** since Linux 6.8 */

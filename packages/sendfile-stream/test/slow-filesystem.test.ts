@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import test from 'ava';
 import { contentOf, SLOW_OPERATIONS, slowName } from './fixtures/slow-files.js';
-import { longestStall, noSlowMount, withSlowMount } from './fixtures/slow-mount.js';
+import { noSlowMount, stallOf, withSlowMount } from './fixtures/slow-mount.js';
 import { collect, get, kernelTest, withHttpServer, withSockets } from './harness.js';
 
 /** Milliseconds. */
@@ -80,7 +80,7 @@ for (const operation of SLOW_OPERATIONS) {
       const large = Object.keys(WAYS)
         .slice(0, 2)
         .map((way) => [way, LARGE] as const);
-      const stall = await longestStall(() =>
+      const stall = await stallOf(STALL_MAX, () =>
         Promise.all([...small, ...large].map(([way, bytes]) => transfer(way, bytes))),
       );
       t.true(stall < STALL_MAX, `the loop stood still for ${stall.toFixed(0)} ms`);

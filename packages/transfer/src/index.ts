@@ -59,14 +59,17 @@ export {
   type BodyFraming,
   bodyFraming,
   countsItsBody,
+  hasOnRead,
   isAwaitingSocket,
   isEndedByPipeline,
   isPausedByHttp,
+  isStandardOutput,
   isWritePatched,
   pipesOf,
   withoutBodyListener,
 } from './socket-internals.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
+export { addSharedListener, removeSharedListener, type SharedEvent } from './stream-listeners.js';
 export {
   clearImmediate,
   clearInterval,

@@ -18,14 +18,14 @@ export interface Refusal {
   readonly filesystems?: readonly string[];
 }
 
-const { AT_EMPTY_PATH, AT_STATX_DONT_SYNC, EACCES, EPERM, STATX_ATTR_APPEND, STATX_ATTR_IMMUTABLE } = constants;
+const { AT_EMPTY_PATH, AT_STATX_DONT_SYNC, EACCES, EPERM, STATX_ATTR_IMMUTABLE } = constants;
 
 const statx = Buffer.alloc(syscalls.STATX_SIZE);
 
-/** Whether the file itself says why it cannot be written to (chattr(1) +i, +a): no other way would do better. */
+/** Whether the file itself says why it cannot be written to (chattr(1) +i): no other way would do better. */
 function forbidsWriting(fd: number): boolean {
   if (syscalls.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, statx) < 0) return false;
-  return (syscalls.readStatx(statx).attributes & (STATX_ATTR_APPEND | STATX_ATTR_IMMUTABLE)) !== 0;
+  return (syscalls.readStatx(statx).attributes & STATX_ATTR_IMMUTABLE) !== 0;
 }
 
 const isOn = (fd: number | undefined, filesystems: readonly string[]): boolean =>

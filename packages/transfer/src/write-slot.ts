@@ -17,6 +17,7 @@ import type { Writable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { replacedMethod } from './node-originals.js';
+import { addSharedListener, removeSharedListener } from './stream-listeners.js';
 import { nextTick } from './timers.js';
 
 type WriteCallback = (error?: Error | null) => void;
@@ -223,7 +224,7 @@ class Slot implements WriteSlot, SlotRequest {
 
   request(): void {
     this.#queue.slots.add(this);
-    if (this.#destination !== (this.#socket as unknown)) this.#destination.on('close', this.onClose);
+    if (this.#destination !== (this.#socket as unknown)) addSharedListener(this.#destination, 'close', this.onClose);
     const token: Token = Buffer.alloc(0);
     token[kSlot] = this;
     writeToken(this.#destination, token, (error) => {
@@ -308,7 +309,7 @@ class Slot implements WriteSlot, SlotRequest {
 
   #leave(): void {
     this.#state = 'over';
-    this.#destination.off('close', this.onClose);
+    removeSharedListener(this.#destination, 'close', this.onClose);
     this.#queue.slots.delete(this);
   }
 }

@@ -2,7 +2,7 @@
 import { fstatSync } from 'node:fs';
 import { constants } from '../constants.js';
 import { readStatx, STATX_SIZE, type Statx, statx } from '../syscalls/statx.js';
-import { type Filesystem, filesystemOf } from './filesystem.js';
+import { type Filesystem, filesystemOf, filesystemOfMagic } from './filesystem.js';
 
 const { AT_EMPTY_PATH, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, STATX_MNT_ID_UNIQUE } = constants;
 const S_IFMT = 0o170000;
@@ -22,9 +22,12 @@ export interface FileFacts {
   readonly links: number;
   /** When its content was last modified: milliseconds since 1970, with fractions, as `mtimeMs` of fs.Stats. */
   readonly modifiedMs: number;
-  /** The filesystem it is on. */
+  /** The filesystem it is on; of a socket, a pipe or a FIFO, whose bytes are on none, the kernel's own. */
   readonly filesystem: Filesystem;
 }
+
+/** For what is in the kernel only: PIPEFS_MAGIC, include/uapi/linux/magic.h. */
+const IN_KERNEL = filesystemOfMagic(0x50495045);
 
 const buffer = Buffer.alloc(STATX_SIZE);
 
@@ -36,10 +39,12 @@ export function factsOf(fd: number): FileFacts {
   const mask = STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE;
   if (statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, buffer) < 0) {
     const { mode, size, blocks, nlink, mtimeMs } = fstatSync(fd);
-    return { mode, size, blocks, links: nlink, modifiedMs: mtimeMs, filesystem: filesystemOf(fd) };
+    const filesystem = isPollable({ mode }) ? IN_KERNEL : filesystemOf(fd);
+    return { mode, size, blocks, links: nlink, modifiedMs: mtimeMs, filesystem };
   }
   const { mode, size, blocks, nlink, modifiedMs }: Statx = readStatx(buffer);
-  return { mode, size, blocks, links: nlink, modifiedMs, filesystem: filesystemOf(fd, buffer) };
+  const filesystem = isPollable({ mode }) ? IN_KERNEL : filesystemOf(fd, buffer);
+  return { mode, size, blocks, links: nlink, modifiedMs, filesystem };
 }
 
 /** Whether it is a regular file: bytes at positions, neither a directory nor a device nor a pipe. */

@@ -15,19 +15,6 @@ const { AT_FDCWD, EAGAIN, O_CLOEXEC, O_PATH, RESOLVE_CACHED } = constants;
 /** The name by which this process reaches what one of its own descriptors refers to; also a descriptor of O_PATH. */
 export const nameOfDescriptor = (fd: number): string => `/proc/self/fd/${fd}`;
 
-/**
- * Whether close(2) of an open file cannot wait: neither for a server that is to be told (kernel-rules: open-may-wait), nor
- * for a disk, to free the blocks of a file that has no name any more. True if `fd` is not open.
- */
-export function closesAtOnce(fd: number): boolean {
-  try {
-    const { links, filesystem } = factsOf(fd);
-    return links > 0 && isLocalFilesystem(filesystem);
-  } catch {
-    return true;
-  }
-}
-
 /** A file that has been opened, and what it was when it was looked at. */
 export interface OpenedFile {
   readonly fd: number;
