@@ -1,6 +1,6 @@
 /**
  * The files of which this process has met cold pages lately. Those pages have been asked for since, and may still be on their
- * way from the disk: the kernel then counts them as cached, and whoever wants them waits (kernel-rules: cold-blocks).
+ * way from the disk: the kernel then counts them as cached, and a read of them waits (kernel-rules: cold-blocks).
  */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 
@@ -16,12 +16,11 @@ let allUntil = 0;
 
 const statx = Buffer.alloc(syscalls.STATX_SIZE);
 
-/** Device and inode: the same file by whatever descriptor, and whatever name. */
+/** The same for the same file, by whatever descriptor or name. */
 function identity(fd: number): string | undefined {
   const result = syscalls.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, statx);
   if (result < 0) return undefined;
-  const { device, inode } = syscalls.readStatx(statx);
-  return `${device}:${inode}`;
+  return syscalls.fileIdentity(statx);
 }
 
 /** Notes that cold pages of this file have been met, and are about to be asked for. */

@@ -7,7 +7,7 @@
  *   1. its last byte by RWF_NOWAIT: the usual cold window, and the one whose read is under way, is found out here;
  *   2. cachestat(2), which tells whether any of its pages is missing, but counts pages whose read has only begun.
  *      It is believed unless this process itself has met cold pages of the file lately, which may still be on their way;
- *   3. else every byte by RWF_NOWAIT, into a buffer that nobody looks at: as many as come are warm.
+ *   3. else every byte by RWF_NOWAIT, into a buffer whose content is not used: as many as come are warm.
  *
  * CPU for 1 GiB in windows of 128 KiB | 2 MiB on a virtual machine whose system calls are slow (2.5 us each):
  *   the last byte 24 | 1 ms, cachestat 21 | 1 ms, every byte 73 | 49 ms; the sending itself 150 ms.

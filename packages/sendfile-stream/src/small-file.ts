@@ -19,7 +19,7 @@ const pool: syscalls.Iovec[] = [];
 
 export interface SmallRead {
   readonly bytes: Buffer;
-  /** When nobody reads `bytes` any more. Not calling it costs an allocation later, no more. */
+  /** To be called when `bytes` is not read any more. Not calling it only costs an allocation later. */
   recycle(): void;
 }
 

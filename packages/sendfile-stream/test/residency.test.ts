@@ -73,9 +73,14 @@ for (const [what, positions] of [
   ['every second page', [...steps(PAGE, 2 * PAGE)]],
 ] as const) {
   residencyTest(`a file of which only ${what} is in memory is not sent on this thread`, async (t) => {
-    const { offThread, whole } = await callsOffThread(mostlyCold(what, positions));
-    t.true(whole);
-    t.true(offThread > 0, 'every call was made on the event loop');
+    let most = 0;
+    // Now and then the kernel keeps pages that it was told to forget.
+    for (let attempt = 0; attempt < 3 && most === 0; attempt++) {
+      const { offThread, whole } = await callsOffThread(mostlyCold(what, positions));
+      t.true(whole);
+      most = offThread;
+    }
+    t.true(most > 0, 'every call was made on the event loop');
   });
 }
 

@@ -26,11 +26,18 @@ export interface OpenedFile {
  * server, and without touching anything else, be it a FIFO, a device or a file of another filesystem.
  *
  * @param flags of open(2), without O_CREAT and O_TRUNC.
+ * @param directory an open directory that `path` starts from; default: the current one.
+ * @param resolve RESOLVE_* flags for the look-up, besides RESOLVE_CACHED.
  * @returns the file; or a negative errno, after which it is to be opened on the thread pool: EAGAIN for all that is not
  * known to be such a file, and where there is no /proc.
  */
-export function openLocalCached(path: string, flags: number): OpenedFile | number {
-  const seen = openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_CACHED);
+export function openLocalCached(
+  path: string,
+  flags: number,
+  directory: number = AT_FDCWD,
+  resolve: number = 0,
+): OpenedFile | number {
+  const seen = openat2(directory, path, O_PATH | O_CLOEXEC, 0, resolve | RESOLVE_CACHED);
   if (seen < 0) return seen;
   try {
     const facts = factsOf(seen);

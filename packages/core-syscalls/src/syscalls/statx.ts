@@ -40,10 +40,6 @@ export interface Statx {
   /** Names the file has; 0: closing it frees its blocks. */
   readonly nlink: number;
   readonly mode: number;
-  /** The file's number on its filesystem. */
-  readonly inode: bigint;
-  /** The device that its filesystem is on: major number times 2^32, and minor. */
-  readonly device: number;
   readonly size: number;
   /** In units of 512 bytes. */
   readonly blocks: number;
@@ -65,12 +61,16 @@ export function readStatx(buffer: Buffer): Statx {
     attributes: buffer.readUInt32LE(8),
     nlink: buffer.readUInt32LE(16),
     mode: buffer.readUInt16LE(28),
-    inode: buffer.readBigUInt64LE(32),
-    device: buffer.readUInt32LE(136) * 2 ** 32 + buffer.readUInt32LE(140),
     size: uint64(buffer, 40),
     blocks: uint64(buffer, 48),
     modifiedMs: seconds(buffer, 112) * 1e3 + buffer.readUInt32LE(120) / 1e6,
     dioMemAlign: buffer.readUInt32LE(152),
     dioOffsetAlign: buffer.readUInt32LE(156),
   };
+}
+
+/** Device and inode of a struct statx, as one text: the same for two descriptors if, and only if, they are the same file. */
+export function fileIdentity(buffer: Buffer): string {
+  const [major, minor] = [buffer.readUInt32LE(136), buffer.readUInt32LE(140)];
+  return `${major}:${minor}:${buffer.readBigUInt64LE(32)}`;
 }
