@@ -140,6 +140,7 @@ export const constants = {
   MADV_POPULATE_WRITE: 23,
 
   // posix_fadvise(2)
+  POSIX_FADV_RANDOM: 1,
   POSIX_FADV_SEQUENTIAL: 2,
   POSIX_FADV_WILLNEED: 3,
   POSIX_FADV_DONTNEED: 4,
@@ -154,6 +155,8 @@ export const constants = {
 
   // statx(2)
   STATX_BASIC_STATS: 0x7ff,
+  /** In `attributes`: chattr +i */
+  STATX_ATTR_IMMUTABLE: 0x10,
   /** since Linux 6.1 */
   STATX_DIOALIGN: 0x2000,
   /** since Linux 6.8 */

@@ -1,36 +1,38 @@
 /**
- * Opening without a thread-pool hop: openat2(RESOLVE_CACHED) opens a file whose directory entries are in memory, or
- * says EAGAIN without having touched a disk. A hop costs about 30 µs, this about 2.
+ * Opening and closing without a thread-pool hop, for files on this machine's own disks whose names are in the kernel's memory.
+ * A hop costs about 30 µs, this about 3. What is a FIFO, a device or a directory, or lies on a filesystem that may wait for
+ * a server (kernel-rules: open-may-wait), is left to node:fs and its thread pool, untouched.
  */
 import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
-import { isRegularFile, isUnlinked } from './source.js';
+import { closesAtOnce, type OpenedFile, openLocalCached } from '@zerocopy/core-syscalls/descriptors';
+import { nextTick, setImmediate } from '@zerocopy/transfer';
 
-const { AT_FDCWD, O_CLOEXEC, O_NONBLOCK, O_RDONLY, RESOLVE_CACHED } = constants;
-// O_NONBLOCK: a FIFO must not make it wait for a writer, nor a leased file for its holder.
-const FLAGS = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+// O_NONBLOCK: a leased file must not make it wait for the holder.
 
-// If somebody replaces them (a virtual file system, a queue for EMFILE), theirs are called, as by fs.createReadStream.
+const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK;
+
+// If a program replaces them (a virtual file system, a queue for EMFILE), theirs are called, as by fs.createReadStream.
 const { open: nodeOpen, close: nodeClose } = fs;
 
+/** With Node's permission model in force it is Node that opens: it looks at what the path leads to as well. */
+const hasPermissionModel = (process as { permission?: unknown }).permission !== undefined;
+
 /**
- * A descriptor for reading a regular file, or -1: then open it in the ordinary way, which knows the error.
+ * Opens a regular file for reading, at once; undefined: it is to be opened by node:fs, which knows the error as well.
  * Never in a worker: what Node itself has not opened there, it would not close when the worker is terminated.
  */
-export function openCached(path: unknown): number {
-  if (typeof path !== 'string' || path.includes('\0') || !isMainThread || fs.open !== nodeOpen) return -1;
-  if (!feature('openat2Cached').available) return -1;
-  const fd = syscalls.openat2(AT_FDCWD, path, FLAGS, 0, RESOLVE_CACHED);
-  if (fd < 0) return -1;
-  if (isRegularFile(fd)) return fd;
-  syscalls.close(fd);
-  return -1;
+export function openAtOnce(path: unknown): OpenedFile | undefined {
+  if (typeof path !== 'string' || path.includes('\0') || !isMainThread) return undefined;
+  if (hasPermissionModel || fs.open !== nodeOpen || !feature('openat2Cached').available) return undefined;
+  const file = openLocalCached(path, FLAGS);
+  return typeof file === 'number' ? undefined : file;
 }
 
-/** Closes what {@link openCached} has opened, unless that could wait for the disk: false, and fs.close is to do it. */
+/** Closes what {@link openAtOnce} has opened, unless that could wait: false, and fs.close is to do it. */
 export function closeAtOnce(fd: number): boolean {
-  if (fs.close !== nodeClose || isUnlinked(fd)) return false;
+  if (fs.close !== nodeClose || !closesAtOnce(fd)) return false;
   syscalls.close(fd);
   return true;
 }
@@ -38,7 +40,7 @@ export function closeAtOnce(fd: number): boolean {
 /** Descriptors that `cachedFs` has opened itself. */
 const opened = new Set<number>();
 
-/** For the `fs` option of fs.ReadStream: Node's functions, but that warm files are opened and closed at once. */
+/** For the `fs` option of fs.ReadStream: Node's functions, but that warm local files are opened and closed at once. */
 export const cachedFs = {
   open(
     path: string,
@@ -46,11 +48,11 @@ export const cachedFs = {
     mode: number,
     callback: (error: NodeJS.ErrnoException | null, fd: number) => void,
   ): void {
-    const fd = flags === 'r' ? openCached(path) : -1;
-    if (fd < 0) fs.open(path, flags, mode, callback);
+    const file = flags === 'r' ? openAtOnce(path) : undefined;
+    if (file === undefined) fs.open(path, flags, mode, callback);
     else {
-      opened.add(fd);
-      process.nextTick(callback, null, fd);
+      opened.add(file.fd);
+      nextTick(callback, null, file.fd);
     }
   },
   read: (...args: Parameters<typeof fs.read>): void => fs.read(...args),

@@ -7,7 +7,7 @@
  * the transfer may fail, but not stop.
  */
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { type Resume, type TransferEngine, WOULD_BLOCK } from '@zerocopy/transfer';
+import { type Resume, type SlotEngine, type TransferEngine, WOULD_BLOCK } from '@zerocopy/transfer';
 
 const CHUNK_SIZE = 1024 * 1024;
 const CRLF = '\r\n';
@@ -41,7 +41,7 @@ export class Chunks {
   }
 }
 
-export class ChunkedEngine implements TransferEngine {
+export class ChunkedEngine implements SlotEngine {
   readonly #inner: CarryingEngine;
   readonly #chunks: Chunks;
 
@@ -60,6 +60,14 @@ export class ChunkedEngine implements TransferEngine {
 
   get reason(): string | undefined {
     return this.#inner.reason;
+  }
+
+  get boundary(): number {
+    return this.#chunks.end;
+  }
+
+  get closing(): string {
+    return this.#chunks.closing;
   }
 
   get inStream(): number {

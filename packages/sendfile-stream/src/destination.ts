@@ -1,10 +1,8 @@
 /** Where bytes can go without passing through user space, and why not elsewhere. */
-import type { OutgoingMessage, ServerResponse } from 'node:http';
+import type { OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { WriteStream } from 'node:tty';
 import {
-  type BodyFraming,
-  bodyFraming,
   countsItsBody,
   hasPlainQueue,
   isAwaitingSocket,
@@ -74,27 +72,7 @@ function resolveSocket(socket: Socket, stream: Socket | OutgoingMessage): Resolu
   return { stream, socket };
 }
 
-/** Whether its headers are sent, or already say how its body is delimited. */
-export function isAnnounced(message: OutgoingMessage): boolean {
-  return message.headersSent || message.hasHeader('content-length') || message.hasHeader('transfer-encoding');
-}
-
-/**
- * Sets the Content-Length of a message whose whole body the file is, where there is still time and it may have one.
- * Otherwise Node sends it in chunks, or until the connection closes.
- */
-export function announce(message: OutgoingMessage, bytes: number): void {
-  const status = (message as Partial<ServerResponse>).statusCode;
-  if (isAnnounced(message) || message.hasHeader('trailer') || status === 204 || status === 304) return;
-  message.setHeader('Content-Length', bytes);
-}
-
 function describe(stream: unknown): string {
   const name = (stream as { constructor?: { name?: unknown } } | null | undefined)?.constructor?.name;
   return typeof name === 'string' && name !== '' ? `a ${name}` : String(stream);
-}
-
-/** The framing of an HTTP message's body; a bare socket has none. */
-export function framingOf(destination: SocketDestination): BodyFraming {
-  return isOutgoingMessage(destination.stream) ? bodyFraming(destination.stream) : { kind: 'until-close' };
 }

@@ -1,10 +1,12 @@
 /** A file to a socket or an HTTP message, sent by the kernel. */
 
 export type { LeaseOptions, LeaseProvider, TransferLease } from './lease.js';
-export { createSendfileStream, SendfileReadStream, type SendfileStreamOptions } from './read-stream.js';
+export { type FileSource, OpenFile, type OpenFileOptions } from './open-file.js';
 export {
-  type FileSource,
-  type SendFileDestination,
-  type SendFileOptions,
-  sendFile,
-} from './send-file.js';
+  createSendfileStream,
+  SendfileReadStream,
+  type SendfileStreamEvents,
+  type SendfileStreamOptions,
+} from './read-stream.js';
+export { type SendFileDestination, sendFile } from './send-file.js';
+export type { SendFileOptions } from './send-job.js';

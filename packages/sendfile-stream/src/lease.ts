@@ -2,6 +2,7 @@
  * A lease on the file for the time of its transfer, so that nobody changes it meanwhile. Where leases come from is
  * somebody else's business: an object of this shape is passed in, or, for `lease: true`, asked of @zerocopy/lease-guard.
  */
+import { clearTimeout, setTimeout } from '@zerocopy/transfer';
 
 /** What a provider hands out: a read lease, fcntl(2) F_SETLEASE F_RDLCK, or something as strong. */
 export interface TransferLease {
@@ -30,6 +31,8 @@ export interface LeaseOptions {
   leaseBreak?: 'finish' | 'fail';
 }
 
+/** The longest time that a timer of Node's takes, in milliseconds; a longer one would fire at once. */
+const TIMER_MAX = 2 ** 31 - 1;
 /** Milliseconds before the kernel's deadline at which the file is let go, at most. */
 const MARGIN_MS = 500;
 
@@ -76,8 +79,11 @@ export class LeaseHold {
       onBroken(new LeaseError('ERR_ZEROCOPY_LEASE_BROKEN', `somebody wants to change ${name} while it is being sent`));
     };
     lease.on('break', ({ deadlineMs }) => {
-      if (onBreak === 'fail') broken();
-      else this.#timer = setTimeout(broken, Math.max(0, deadlineMs - Math.min(MARGIN_MS, deadlineMs / 4))).unref();
+      if (onBreak === 'fail') return broken();
+      const delay = deadlineMs - Math.min(MARGIN_MS, deadlineMs / 4);
+      if (delay > TIMER_MAX) return; // in some weeks, or never
+      clearTimeout(this.#timer);
+      this.#timer = setTimeout(broken, Math.max(0, delay)).unref();
     });
   }
 

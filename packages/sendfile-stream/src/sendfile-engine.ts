@@ -1,10 +1,13 @@
 /** The attempt and the waits of sendfile(2) into a socket, and the copying that takes over where it is refused. */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import {
+  describeRefusal,
   NOT_RESIDENT,
   OwnedDescriptor,
   type Resume,
   readRetrying,
+  refusalOf,
   SOURCE_ENDED,
   WOULD_BLOCK,
   type WriteSlot,
@@ -12,6 +15,7 @@ import {
 import { type CarryingEngine, withPrefix } from './chunked-engine.js';
 import { sendfileOffThread } from './offload.js';
 import { ResidencyGate } from './residency.js';
+import { SENDFILE_REFUSALS } from './sendfile-refusals.js';
 
 const KiB = 1024;
 /** What goes through the stream's own write when the socket is full: enough to be the wake-up, little to copy and keep. */
@@ -22,15 +26,13 @@ const OFFLOAD_SIZE = 1024 * KiB;
 const READ_AHEAD = 2 * OFFLOAD_SIZE;
 const COPY_SIZE = 64 * KiB;
 
-const { EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, RWF_NOWAIT } = constants;
-/** Answers that mean "not this way", not "not at all" (rule 5; Go's sendfile_unix.go has the same list). */
-const REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM, -EOVERFLOW]);
+const { EAGAIN, EBADF, EINTR, RWF_NOWAIT } = constants;
 
-/** sendfile(2) from `fd`, at its own position, into the socket whose turn it holds. */
+/** sendfile(2) from `fd`, at its own position, into the socket whose slot it holds. */
 export class SendfileEngine implements CarryingEngine {
   readonly method = 'sendfile';
   readonly syscall = 'sendfile';
-  readonly #turn: WriteSlot;
+  readonly #slot: WriteSlot;
   readonly #fd: number;
   readonly #gate: ResidencyGate;
   #position: number;
@@ -45,8 +47,8 @@ export class SendfileEngine implements CarryingEngine {
   #prefix = '';
 
   /** @param position where to start, in bytes. */
-  constructor(turn: WriteSlot, fd: number, position: number) {
-    this.#turn = turn;
+  constructor(slot: WriteSlot, fd: number, position: number) {
+    this.#slot = slot;
     this.#fd = fd;
     this.#position = position;
     this.#gate = new ResidencyGate(fd);
@@ -57,7 +59,7 @@ export class SendfileEngine implements CarryingEngine {
   }
 
   attempt(count: number): number {
-    const socket = this.#turn.descriptor();
+    const socket = this.#slot.descriptor();
     if (socket < 0) return -EBADF;
     if (this.#carryIsCold) return NOT_RESIDENT;
     if (this.#read !== undefined) return WOULD_BLOCK;
@@ -70,7 +72,7 @@ export class SendfileEngine implements CarryingEngine {
     const result = syscalls.sendfile(socket, this.#fd, this.#position, warm);
     if (result > 0) {
       this.#advance(result);
-      // Not EAGAIN (rule 3), but a reason to ask libuv rather than the kernel: where the socket is not full after all,
+      // Not EAGAIN (kernel-rules: short-is-not-eagain), but a reason to ask libuv rather than the kernel: where the socket is not full after all,
       // the wait ends at once, and nothing can hang, because the stream's own write does the waiting.
       this.#full = result < warm;
     }
@@ -87,15 +89,14 @@ export class SendfileEngine implements CarryingEngine {
     }
     this.#carry ??= syscalls.createIovec(Buffer.allocUnsafeSlow(CARRY_SIZE));
     const carry = syscalls.setIovecLength(this.#carry, Math.min(count, CARRY_SIZE));
-    let result = syscalls.preadv2(this.#fd, carry, this.#position, RWF_NOWAIT);
-    while (result === -EINTR) result = syscalls.preadv2(this.#fd, carry, this.#position, RWF_NOWAIT);
+    const result = uninterrupted(() => syscalls.preadv2(this.#fd, carry, this.#position, RWF_NOWAIT));
     const buffer = carry.target as Buffer;
     if (result >= 0) {
       this.#writeCarry(buffer, result, resume, prefix);
       return;
     }
     // Cold, or a filesystem that cannot say: let the thread pool wait for it, as for an offload, which is never left
-    // alone. A wait can end at any moment, and then neither may the descriptor be closed under the read (rule 40), nor
+    // alone. A wait can end at any moment, and then neither may the descriptor be closed under the read (kernel-rules: fd-reuse), nor
     // what it brings be written.
     this.#carryIsCold = true;
     this.#prefix += prefix;
@@ -121,7 +122,7 @@ export class SendfileEngine implements CarryingEngine {
     this.#inStream = bytes;
     const before = this.#prefix + prefix;
     this.#prefix = '';
-    this.#turn.write(withPrefix(before, buffer.subarray(0, bytes)), (error) => {
+    this.#slot.write(withPrefix(before, buffer.subarray(0, bytes)), (error) => {
       this.#inStream = 0;
       if (error) resume(error, 0);
       else resume(null, bytes);
@@ -131,7 +132,7 @@ export class SendfileEngine implements CarryingEngine {
   /** The range is cold: another thread waits for the disk, on a duplicate that outlives the socket if it must. */
   offload(count: number, resume: Resume): void {
     if (this.#carryIsCold) return this.#readCarry(count, resume);
-    const socket = this.#turn.descriptor();
+    const socket = this.#slot.descriptor();
     if (socket < 0) return resume(new SyscallError(EBADF, 'sendfile'), 0);
     let duplicate: OwnedDescriptor;
     try {
@@ -163,23 +164,23 @@ export class SendfileEngine implements CarryingEngine {
   }
 
   successor(errno: number): CarryingEngine | undefined {
-    if (!REFUSALS.has(errno)) return undefined;
-    const { code } = new SyscallError(errno, 'sendfile');
-    return new CopyEngine(this.#turn, this.#fd, this.#position, `sendfile was refused by the kernel (${code})`);
+    const refusal = refusalOf(SENDFILE_REFUSALS, errno, this.#slot.descriptor(), this.#fd);
+    if (refusal === undefined) return undefined;
+    return new SlotCopyEngine(this.#slot, this.#fd, this.#position, describeRefusal('sendfile', refusal));
   }
 
   #advance(bytes: number): void {
     this.#position += bytes;
-    this.#turn.moved(bytes);
+    this.#slot.moved(bytes);
   }
 }
 
-/** Node's own way, within the same turn: read on the thread pool, write by the stream. */
-export class CopyEngine implements CarryingEngine {
+/** Node's own way, within the same slot: read on the thread pool, write by the stream. */
+export class SlotCopyEngine implements CarryingEngine {
   readonly method = 'copy';
   readonly syscall = 'read';
   readonly reason: string;
-  readonly #turn: WriteSlot;
+  readonly #slot: WriteSlot;
   readonly #fd: number;
   #position: number;
   #buffer: Buffer | undefined;
@@ -189,8 +190,8 @@ export class CopyEngine implements CarryingEngine {
   #prefix = '';
   inStream = 0;
 
-  constructor(turn: WriteSlot, fd: number, position: number, reason: string) {
-    this.#turn = turn;
+  constructor(slot: WriteSlot, fd: number, position: number, reason: string) {
+    this.#slot = slot;
     this.#fd = fd;
     this.#position = position;
     this.reason = reason;
@@ -225,7 +226,7 @@ export class CopyEngine implements CarryingEngine {
     this.inStream = chunk.length;
     const before = this.#prefix + prefix;
     this.#prefix = '';
-    this.#turn.write(withPrefix(before, chunk), (error) => {
+    this.#slot.write(withPrefix(before, chunk), (error) => {
       this.inStream = 0;
       if (error) resume(error, 0);
       else resume(null, chunk.length);

@@ -5,19 +5,21 @@
  * than they are. Where it crosses over is measured by `npm run bench -- --scenario small` (see the README).
  */
 import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
+import { uninterrupted } from '@zerocopy/core-syscalls/native';
+import { countColdPages } from './cold-pages.js';
 import { livesInMemory } from './source.js';
 
 /** Up to this many bytes, inclusive, a file is copied into the write of its headers. */
 export const SMALL_FILE_SIZE: number = 64 * 1024;
 /** Buffers kept for the next ones: 2 MiB. */
 const POOL_MAX = 32;
-const { EINTR, EOPNOTSUPP, RWF_NOWAIT } = constants;
+const { EAGAIN, EOPNOTSUPP, RWF_NOWAIT } = constants;
 
 const pool: syscalls.Iovec[] = [];
 
 export interface SmallRead {
   readonly bytes: Buffer;
-  /** When nobody reads `bytes` any more. Not calling it costs an allocation later, no more. */
+  /** To be called when `bytes` is not read any more. Not calling it only costs an allocation later. */
   recycle(): void;
 }
 
@@ -32,11 +34,10 @@ export function readSmall(fd: number, position: number, length: number): SmallRe
   const recycle = (): void => {
     if (buffer.length === SMALL_FILE_SIZE && pool.length < POOL_MAX) pool.push(iovec);
   };
-  let result: number;
-  do result = syscalls.preadv2(fd, iovec, position, RWF_NOWAIT);
-  while (result === -EINTR);
+  let result = uninterrupted(() => syscalls.preadv2(fd, iovec, position, RWF_NOWAIT));
   if (result === -EOPNOTSUPP && livesInMemory(fd)) result = syscalls.pread(fd, buffer, length, position);
   if (result === length) return { bytes: buffer.subarray(0, length), recycle };
+  if (result >= 0 || result === -EAGAIN) countColdPages(fd);
   recycle();
   return undefined;
 }

@@ -23,6 +23,7 @@ export {
   transferError,
 } from './errors.js';
 export { MethodRecord } from './method-record.js';
+export { replacedMethod } from './node-originals.js';
 export { type OffThreadCall, runOffThread } from './off-thread.js';
 export {
   invalidArgument,
@@ -47,6 +48,7 @@ export { otherReader, PipeWatch } from './pipe-watch.js';
 export { PipedDestination } from './piped-destination.js';
 export { activeTransfers, pieceSize, quantumSize } from './quantum.js';
 export { type ReadCallback, readRetrying } from './read-retrying.js';
+export { describeRefusal, type Refusal, refusalOf } from './refusals.js';
 export {
   type SlotDestination,
   type SlotEngine,
@@ -58,14 +60,17 @@ export {
   type BodyFraming,
   bodyFraming,
   countsItsBody,
+  hasOnRead,
   isAwaitingSocket,
   isEndedByPipeline,
   isPausedByHttp,
+  isStandardOutput,
   isWritePatched,
   pipesOf,
   withoutBodyListener,
 } from './socket-internals.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
+export { addSharedListener, removeSharedListener, type SharedEvent } from './stream-listeners.js';
 export {
   clearImmediate,
   clearInterval,

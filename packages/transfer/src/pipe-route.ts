@@ -12,6 +12,7 @@
  * `begin` runs foreign code (diagnostics subscribers), which may leave or close the route, or destroy the source: whoever
  * implements it looks at `moving` again before anything is used that such code may have closed.
  */
+import { AsyncResource } from 'node:async_hooks';
 import type { Readable } from 'node:stream';
 import type { MethodRecord } from './method-record.js';
 import { otherReader, PipeWatch } from './pipe-watch.js';
@@ -23,6 +24,8 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   protected readonly source: Source;
   protected readonly destination: NodeJS.WritableStream;
   protected readonly record: MethodRecord;
+  /** The context of the caller of `pipe`, in which Node's reading would go on: calls of the kernel end in any. */
+  readonly #resource = new AsyncResource('ZEROCOPY_PIPE');
   #state: 'waiting' | 'moving' | 'lost' | 'over' = 'waiting';
   #leaving = false;
   #watch: PipeWatch | undefined;
@@ -75,7 +78,7 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   read(): boolean {
     if (this.#state !== 'waiting') return this.#state !== 'over'; // only by hand: Node does not ask twice
     if (this.source.readableLength > 0) return false; // what Node has read comes first; then the route is asked again
-    const refused = otherReader(this.source, this.destination) ?? this.begin();
+    const refused = otherReader(this.source, this.destination) ?? this.#resource.runInAsyncScope(this.begin, this);
     if (refused !== undefined) this.leave(refused);
     return refused === undefined || this.source.destroyed;
   }
@@ -148,8 +151,10 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
     }
     const then = this.#afterwards;
     this.#afterwards = undefined;
-    if (!this.source.destroyed) this.source.push(chunk);
-    then?.();
+    this.#resource.runInAsyncScope(() => {
+      if (!this.source.destroyed) this.source.push(chunk);
+      then?.();
+    });
   }
 
   #over(): void {

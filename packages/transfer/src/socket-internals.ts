@@ -6,6 +6,7 @@ import type { OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { nodeHttp } from '@zerocopy/core-syscalls/descriptors';
+import { replacedMethod } from './node-originals.js';
 
 interface Handle {
   reading?: boolean;
@@ -42,6 +43,24 @@ export function stopReading(socket: Socket): void {
 /** Whether libuv reads this socket into user space right now. */
 export function isReading(socket: Socket): boolean {
   return handleOf(socket)?.reading === true;
+}
+
+let onReadCallback: symbol | undefined;
+
+/**
+ * Whether what the socket brings goes to a callback of its own (the option `onread` of net.Socket and net.connect), and
+ * never through the stream. The callback is kept under a symbol that every net.Socket has from its birth.
+ */
+export function hasOnRead(socket: Socket): boolean {
+  onReadCallback ??= Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'kBufferCb');
+  if (onReadCallback === undefined) return false;
+  return typeof (socket as unknown as Record<symbol, unknown>)[onReadCallback] === 'function';
+}
+
+/** Whether it is the standard output or error of this process, which no pipe and no transfer ends or destroys. */
+export function isStandardOutput(stream: unknown): boolean {
+  // Not by comparison with process.stdout: that would open it where nobody has asked for it.
+  return (stream as { _isStdio?: unknown } | null | undefined)?._isStdio === true;
 }
 
 /** Whether it keeps the event loop alive while it is read: not after unref(). */
@@ -113,11 +132,12 @@ export function bodyFraming(message: OutgoingMessage): BodyFraming {
   return internals.chunkedEncoding === true ? { kind: 'chunked' } : { kind: 'until-close' };
 }
 
-/** Whether somebody put their own code between the message and its socket (compression middleware, for instance). */
+/** What the bytes of a body pass through on their way to the socket. `end` is called on any path, whoever has replaced it. */
+const MESSAGE_METHODS = ['write', '_send', '_writeRaw'] as const;
+
+/** Whether code that is not Node's stands between the message and its socket (compression middleware, a tracer). */
 export function isWritePatched(message: OutgoingMessage): boolean {
-  const plain = nodeHttp().OutgoingMessage.prototype as unknown as Record<string, unknown>;
-  const own = message as unknown as Record<string, unknown>;
-  return ['write', '_send', '_writeRaw'].some((name) => own[name] !== plain[name]);
+  return replacedMethod(message, MESSAGE_METHODS) !== undefined;
 }
 
 /** Whether Node itself would count the bytes written and refuse a mismatch. */

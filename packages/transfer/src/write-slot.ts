@@ -16,6 +16,8 @@ import { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
+import { replacedMethod } from './node-originals.js';
+import { addSharedListener, removeSharedListener } from './stream-listeners.js';
 import { nextTick } from './timers.js';
 
 type WriteCallback = (error?: Error | null) => void;
@@ -53,7 +55,7 @@ export interface SlotRequest {
 // Registered, so that two copies of this package in one process know each other's slots and queues: what is kept under them
 // must not change its shape without a new number.
 const kSlot: unique symbol = Symbol.for('zerocopy.slot.1');
-const kQueue: unique symbol = Symbol.for('zerocopy.writeQueue.1');
+const kQueue: unique symbol = Symbol.for('zerocopy.writeQueue.2');
 
 interface Token extends Uint8Array {
   [kSlot]?: Slot;
@@ -77,9 +79,12 @@ interface WriteQueue {
   moved: number;
   /** TCP_CORK is on: bytes before a token are held back to leave in common segments with what the token sends. */
   corked: boolean;
-  /** Node's own. */
-  readonly write: WritableInternals['_write'];
-  readonly writev: NonNullable<WritableInternals['_writev']> | undefined;
+  /** What the socket had. */
+  readonly _write: WritableInternals['_write'];
+  readonly _writev: NonNullable<WritableInternals['_writev']> | undefined;
+  /** What was put in front of it, by whichever copy of this module. */
+  readonly frontWrite: WritableInternals['_write'];
+  readonly frontWritev: NonNullable<WritableInternals['_writev']> | undefined;
   /** Turns requested or held. One 'close' listener serves them all, however many responses are pipelined. */
   readonly slots: Set<Slot>;
 }
@@ -90,13 +95,22 @@ interface InstrumentedSocket extends Socket {
 
 const tokenOf = (chunk: unknown): Token[typeof kSlot] => (chunk as Token | null)?.[kSlot];
 
-/** Whether this socket's queue is Node's own, or already ours: nobody else's code would see, or miss, our bytes. */
+/** What a chunk passes through from write() to libuv. */
+const STREAM_METHODS = ['write', '_writeGeneric'] as const;
+const QUEUE_METHODS = ['write', '_write', '_writev', '_writeGeneric'] as const;
+const KEPT_METHODS = ['_write', '_writev'] as const;
+
+/** Whether this socket's queue is Node's own, or already ours: no other code would see, or miss, our bytes. */
 export function hasPlainQueue(socket: Socket): boolean {
-  if (Object.hasOwn(socket, 'write')) return false;
-  if ((socket as InstrumentedSocket)[kQueue] !== undefined) return true;
+  const queue = (socket as InstrumentedSocket)[kQueue];
+  if (queue === undefined) return replacedMethod(socket, QUEUE_METHODS) === undefined;
   const own = socket as unknown as WritableInternals;
-  const plain = Socket.prototype as unknown as WritableInternals;
-  return own._write === plain._write && own._writev === plain._writev;
+  return (
+    own._write === queue.frontWrite &&
+    (own._writev ?? undefined) === queue.frontWritev &&
+    replacedMethod(socket, STREAM_METHODS) === undefined &&
+    replacedMethod(queue, KEPT_METHODS) === undefined
+  );
 }
 
 /** Whoever puts it on takes it off again, however the slot ends (kernel-rules: tcp-cork-left-on). */
@@ -119,13 +133,13 @@ function writeInSlot(
 ): void {
   const queue = this[kQueue] as WriteQueue;
   const slot = tokenOf(chunk);
-  if (slot === undefined) queue.write.call(this as unknown as WritableInternals, chunk, encoding, callback);
+  if (slot === undefined) queue._write.call(this as unknown as WritableInternals, chunk, encoding, callback);
   else slot.begin(this, callback);
 }
 
 function writeManyInSlot(this: InstrumentedSocket, chunks: QueuedWrites, callback: WriteCallback): void {
   const queue = this[kQueue] as WriteQueue;
-  const writev = queue.writev as NonNullable<WriteQueue['writev']>;
+  const writev = queue._writev as NonNullable<WriteQueue['_writev']>;
   const token = chunks.findIndex(({ chunk }) => tokenOf(chunk) !== undefined);
   if (token < 0) {
     writev.call(this as unknown as WritableInternals, chunks, callback);
@@ -177,14 +191,16 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
   const queue: WriteQueue = {
     moved: 0,
     corked: false,
-    write: internals._write,
-    writev: internals._writev ?? undefined,
+    _write: internals._write,
+    _writev: internals._writev ?? undefined,
+    frontWrite: writeInSlot as WritableInternals['_write'],
+    frontWritev: internals._writev ? (writeManyInSlot as NonNullable<WritableInternals['_writev']>) : undefined,
     slots: new Set(),
   };
   socket[kQueue] = queue;
   socket.on('close', tellSlotsOfClose);
-  internals._write = writeInSlot as WritableInternals['_write'];
-  if (internals._writev) internals._writev = writeManyInSlot as NonNullable<WritableInternals['_writev']>;
+  internals._write = queue.frontWrite;
+  if (queue.frontWritev !== undefined) internals._writev = queue.frontWritev;
   Object.defineProperty(socket, 'bytesWritten', bytesWritten);
   return queue;
 }
@@ -209,7 +225,7 @@ class Slot implements WriteSlot, SlotRequest {
 
   request(): void {
     this.#queue.slots.add(this);
-    if (this.#destination !== (this.#socket as unknown)) this.#destination.on('close', this.onClose);
+    if (this.#destination !== (this.#socket as unknown)) addSharedListener(this.#destination, 'close', this.onClose);
     const token: Token = Buffer.alloc(0);
     token[kSlot] = this;
     writeToken(this.#destination, token, (error) => {
@@ -242,7 +258,7 @@ class Slot implements WriteSlot, SlotRequest {
   write(chunk: Uint8Array, callback: WriteCallback): void {
     this.#writing = true;
     const socket = this.#socket as unknown as WritableInternals;
-    this.#queue.write.call(socket, chunk, 'buffer' as BufferEncoding, (error) => {
+    this.#queue._write.call(socket, chunk, 'buffer' as BufferEncoding, (error) => {
       this.#writing = false;
       if (this.#afterWrite !== undefined) this.#afterWrite();
       else callback(this.#reason(error));
@@ -294,7 +310,7 @@ class Slot implements WriteSlot, SlotRequest {
 
   #leave(): void {
     this.#state = 'over';
-    this.#destination.off('close', this.onClose);
+    removeSharedListener(this.#destination, 'close', this.onClose);
     this.#queue.slots.delete(this);
   }
 }

@@ -1,5 +1,5 @@
 /** Descriptors: finding the one under a stream, and owning a duplicate. */
-import { openSync } from 'node:fs';
+import { close as closeFile, openSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { constants } from '../constants.js';
 import { SyscallError } from '../errors.js';
@@ -7,6 +7,7 @@ import { dup3 } from '../syscalls/dup3.js';
 import { fcntl } from '../syscalls/fcntl.js';
 import { close } from '../syscalls/file.js';
 import { closeQuietly } from './close-quietly.js';
+import { closesAtOnce } from './closes-at-once.js';
 import { isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from './stream-descriptor.js';
 
 const isDescriptor = (value: unknown): value is number =>
@@ -102,11 +103,15 @@ export class OwnedDescriptor {
     return this.#fd;
   }
 
-  /** Whatever close(2) says: the number is free then. */
+  /**
+   * Whatever close(2) says: the number is the caller's no longer. Where it might wait for a server or a disk
+   * (kernel-rules: open-may-wait), it is made on the thread pool.
+   */
   close(): void {
     const fd = this.release();
     if (fd < 0) return;
-    if (!this.#accounted) close(fd);
+    if ((this.#accounted || isMainThread) && !closesAtOnce(fd)) closeFile(fd, () => {});
+    else if (!this.#accounted) close(fd);
     else closeQuietly(fd);
   }
 

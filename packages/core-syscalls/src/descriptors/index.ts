@@ -1,6 +1,8 @@
-/** For this project's own packages: the descriptors under streams. Not covered by semantic versioning. */
+/** For this project's own packages: the descriptors under streams, and what is known of the files behind them. Not covered by semantic versioning. */
 export { closeQuietly } from './close-quietly.js';
+export { closesAtOnce } from './closes-at-once.js';
 export { descriptorOf, OwnedDescriptor } from './descriptor.js';
+export { type FileFacts, factsOf, isPollable, isRegularFile } from './file-facts.js';
 export {
   type Filesystem,
   type FilesystemKind,
@@ -9,6 +11,7 @@ export {
   isLocalFilesystem,
   mappingPageSize,
 } from './filesystem.js';
+export { nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
 export {
   isEncrypted,
   isOutgoingMessage,

@@ -58,4 +58,4 @@ export { pread, preadv2, pwrite, pwritev2, read, readv, write, writev } from './
 export { sendfile, sendfileAsync } from './sendfile.js';
 export { getsockopt, recv, send, setsockopt, setsockoptBytes, socket, socketpair } from './socket.js';
 export { splice, spliceAsync, tee, vmsplice } from './splice.js';
-export { readStatx, STATX_SIZE, type Statx, statmount, statx } from './statx.js';
+export { fileIdentity, readStatx, STATX_SIZE, type Statx, statmount, statx } from './statx.js';

@@ -35,12 +35,16 @@ export function statmount(request: Pointer, result: Pointer, size: number): numb
 export interface Statx {
   /** Which fields the filesystem filled in. */
   readonly mask: number;
+  /** STATX_ATTR_* flags, those of the first 32 bits. */
+  readonly attributes: number;
   /** Names the file has; 0: closing it frees its blocks. */
   readonly nlink: number;
   readonly mode: number;
   readonly size: number;
   /** In units of 512 bytes. */
   readonly blocks: number;
+  /** When the content was last modified: milliseconds since 1970, with fractions. */
+  readonly modifiedMs: number;
   /** Alignment of memory for O_DIRECT, in bytes; 0: not supported. Meaningful if `mask` has STATX_DIOALIGN. */
   readonly dioMemAlign: number;
   /** Alignment of offsets and lengths for O_DIRECT, in bytes; 0: not supported. */
@@ -48,15 +52,25 @@ export interface Statx {
 }
 
 const uint64 = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * 2 ** 32;
+const seconds = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) + buffer.readInt32LE(at + 4) * 2 ** 32;
 
+/** The fields of a struct statx that {@link statx} has filled in. */
 export function readStatx(buffer: Buffer): Statx {
   return {
     mask: buffer.readUInt32LE(0),
+    attributes: buffer.readUInt32LE(8),
     nlink: buffer.readUInt32LE(16),
     mode: buffer.readUInt16LE(28),
     size: uint64(buffer, 40),
     blocks: uint64(buffer, 48),
+    modifiedMs: seconds(buffer, 112) * 1e3 + buffer.readUInt32LE(120) / 1e6,
     dioMemAlign: buffer.readUInt32LE(152),
     dioOffsetAlign: buffer.readUInt32LE(156),
   };
+}
+
+/** Device and inode of a struct statx, as one text: the same for two descriptors if, and only if, they are the same file. */
+export function fileIdentity(buffer: Buffer): string {
+  const [major, minor] = [buffer.readUInt32LE(136), buffer.readUInt32LE(140)];
+  return `${major}:${minor}:${buffer.readBigUInt64LE(32)}`;
 }

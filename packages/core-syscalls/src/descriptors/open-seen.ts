@@ -1,0 +1,50 @@
+/**
+ * Opening a file that is known before it is opened. Opening a FIFO wakes a writer that waits for its reader
+ * (kernel-rules: fifo-open), opening a device may rewind a tape, and opening a file of a FUSE or NFS mount asks its server
+ * (kernel-rules: open-may-wait). O_PATH finds a file without opening it; /proc opens just that one, whatever its name leads
+ * to by then.
+ */
+import { constants } from '../constants.js';
+import { close } from '../syscalls/file.js';
+import { openat2 } from '../syscalls/openat2.js';
+import { type FileFacts, factsOf, isRegularFile } from './file-facts.js';
+import { isLocalFilesystem } from './filesystem.js';
+
+const { AT_FDCWD, EAGAIN, O_CLOEXEC, O_PATH, RESOLVE_CACHED } = constants;
+
+/** The name by which this process reaches what one of its own descriptors refers to; also a descriptor of O_PATH. */
+export const nameOfDescriptor = (fd: number): string => `/proc/self/fd/${fd}`;
+
+/** A file that has been opened, and what it was when it was looked at. */
+export interface OpenedFile {
+  readonly fd: number;
+  readonly facts: FileFacts;
+}
+
+/**
+ * Opens a regular file on a local filesystem whose names are all in the kernel's memory: without waiting for a disk or a
+ * server, and without touching anything else, be it a FIFO, a device or a file of another filesystem.
+ *
+ * @param flags of open(2), without O_CREAT and O_TRUNC.
+ * @param directory an open directory that `path` starts from; default: the current one.
+ * @param resolve RESOLVE_* flags for the look-up, besides RESOLVE_CACHED.
+ * @returns the file; or a negative errno, after which it is to be opened on the thread pool: EAGAIN for all that is not
+ * known to be such a file, and where there is no /proc.
+ */
+export function openLocalCached(
+  path: string,
+  flags: number,
+  directory: number = AT_FDCWD,
+  resolve: number = 0,
+): OpenedFile | number {
+  const seen = openat2(directory, path, O_PATH | O_CLOEXEC, 0, resolve | RESOLVE_CACHED);
+  if (seen < 0) return seen;
+  try {
+    const facts = factsOf(seen);
+    if (!isRegularFile(facts) || !isLocalFilesystem(facts.filesystem)) return -EAGAIN;
+    const fd = openat2(AT_FDCWD, nameOfDescriptor(seen), flags | O_CLOEXEC, 0, 0);
+    return fd < 0 ? fd : { fd, facts };
+  } finally {
+    close(seen); // nothing was opened: there is nothing to flush
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * What the drop-in promises where Node's own reading moves the bytes: a message gets no more than it has announced, a file that
+ * gets shorter on its way is not taken for whole, and the transfer is published like any other.
+ */
+import type { EndKind } from '@zerocopy/core-syscalls';
+import {
+  closedEarly,
+  endedEarly,
+  isSocket,
+  isStandardOutput,
+  type MethodRecord,
+  pipesOf,
+  type TransferError,
+  type TransferResult,
+  TransferScope,
+  transferError,
+} from '@zerocopy/transfer';
+import type { FileReader } from './file-route.js';
+import { bytesLeft, isMessage, reserve } from './message-body.js';
+import { inspectSource } from './source.js';
+
+/** Whether the end of `stream` is the end of a connection, or of a message on one. */
+const isConnection = (stream: unknown): boolean => isSocket(stream) || isMessage(stream);
+
+function kindOf(stream: unknown): EndKind | undefined {
+  if (stream === undefined) return undefined;
+  if (isMessage(stream)) return 'http';
+  if (isStandardOutput(stream)) return 'stdio';
+  return isSocket(stream) ? 'socket' : 'stream';
+}
+
+export class CopiedRead {
+  readonly #source: FileReader;
+  readonly #record: MethodRecord;
+  readonly #scope: TransferScope;
+  /** At the start: a destination that fails has been unpiped by the time that the source hears of it. */
+  readonly #destination: NodeJS.WritableStream | undefined;
+  readonly #startedAt = performance.now();
+  /** What had been moved before, by whatever way. */
+  readonly #before: number;
+  /** The count of bytes at which the file had its end, or the range; undefined where that is not promised. */
+  readonly #expected: number | undefined;
+
+  /** Publishes the start: foreign code, after which the state of the source is to be looked at again. */
+  constructor(source: FileReader, record: MethodRecord) {
+    this.#source = source;
+    this.#record = record;
+    this.#before = source.bytesRead - source.readableLength;
+    const destination = pipesOf(source)?.[0];
+    this.#destination = destination;
+    this.#expected = isConnection(destination) ? this.#endOfFile() : undefined;
+    const length = this.#expected === undefined ? undefined : this.#expected - this.#before;
+    this.#scope = new TransferScope({
+      length,
+      source: 'file',
+      destination: kindOf(destination),
+      detail: { source: source.path },
+    });
+    this.#scope.start();
+  }
+
+  /** Bytes that may be read next: those that the message it is piped into has still room for. */
+  room(): number {
+    let room = Number.POSITIVE_INFINITY;
+    for (const destination of pipesOf(this.#source) ?? []) room = Math.min(room, bytesLeft(destination));
+    return room;
+  }
+
+  /** Has been read, and goes to all that it is piped into. */
+  took(bytes: number): void {
+    for (const destination of pipesOf(this.#source) ?? []) if (isMessage(destination)) reserve(destination, bytes);
+  }
+
+  /** What the end of the file, when it has been read, says of it; undefined: it is a proper one. */
+  shortfall(): TransferError | undefined {
+    const { bytesRead } = this.#source;
+    if (this.#expected === undefined || bytesRead >= this.#expected || this.room() === 0) return undefined;
+    if (!isConnection(pipesOf(this.#source)?.[0])) return undefined;
+    return endedEarly(bytesRead - this.#before, this.#expected - this.#before);
+  }
+
+  /** It is over: publishes how. Idempotent. */
+  end(error: Error | null): void {
+    const result = this.#result();
+    if (this.#source.readableEnded && error === null) this.#scope.succeed(result);
+    else this.#scope.fail(this.#reasonOf(error, result.bytes), result);
+  }
+
+  /** The rest goes another way. */
+  leave(): void {
+    this.#scope.succeed(this.#result(), 0, 'it was piped anew');
+  }
+
+  #result(): TransferResult {
+    const { bytesRead, readableLength, readableEnded } = this.#source;
+    const result: TransferResult = {
+      bytes: bytesRead - (readableEnded ? 0 : readableLength) - this.#before,
+      method: 'copy',
+      syscalls: 0,
+      durationMs: performance.now() - this.#startedAt,
+    };
+    const reason = this.#record.fallbackReason;
+    if (reason !== undefined) result.fallbackReason = reason;
+    return result;
+  }
+
+  /** A peer that goes away destroys the source by way of `pipeline`. */
+  #reasonOf(error: Error | null, bytes: number): TransferError {
+    const destination = this.#destination;
+    const { destroyed, errored } = (destination ?? {}) as { destroyed?: boolean; errored?: Error | null };
+    if (destroyed === true && isConnection(destination)) {
+      return errored ? transferError(errored, bytes) : closedEarly('destination', bytes);
+    }
+    return error === null ? closedEarly('source', bytes) : transferError(error, bytes);
+  }
+
+  #endOfFile(): number | undefined {
+    const { fd, pos, end, bytesRead } = this.#source;
+    if (typeof fd !== 'number' || pos === undefined) return undefined;
+    const facts = inspectSource(fd);
+    return facts.sendable ? bytesRead + Math.max(0, Math.min(facts.size, end + 1) - pos) : undefined;
+  }
+}

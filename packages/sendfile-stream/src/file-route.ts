@@ -1,0 +1,266 @@
+/**
+ * The route of a file beneath a pipe (see PipeRoute): sent by the kernel into a socket, an HTTP message or a redirected standard
+ * output; or, if it is small and warm, in one write with the headers of the message. It can be attached to any fs.ReadStream;
+ * what only our own drop-in does is an option.
+ */
+import type { Readable } from 'node:stream';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import {
+  isEndedByPipeline,
+  type MethodRecord,
+  OwnedDescriptor,
+  PipeRoute,
+  type SlotOutcome,
+  type SlotTransfer,
+} from '@zerocopy/transfer';
+import { resetWhenClosed } from './connection-reset.js';
+import { type FileDestination, resolveDestination, type SocketDestination } from './destination.js';
+import { createFileSend, type SendTarget, smallReason } from './file-send.js';
+import { announcePlan, planSend, type SendPlan } from './send-plan.js';
+import { readSmall, type SmallRead } from './small-file.js';
+import { inspectSource } from './source.js';
+
+/** What an fs.ReadStream has, and its types do not all tell. */
+export interface FileReader extends Readable {
+  readonly fd: number | null;
+  readonly path: string | Buffer;
+  /** Where the next read starts, in bytes; undefined: at the descriptor's own position. */
+  pos: number | undefined;
+  /** The last byte, inclusive; Infinity: the file's. */
+  readonly end: number;
+  bytesRead: number;
+}
+
+/** What is particular to the one who lays the route. */
+export interface FileRouteOptions {
+  readonly record: MethodRecord;
+  /** Sets the Content-Length of a message whose whole body the file is. */
+  readonly announces: boolean;
+  /** Whether the pipe ends the destination. */
+  readonly ends: boolean;
+  /** The descriptor may be closed, or moved, by others; else the source has opened it by itself. */
+  readonly lent: boolean;
+  /** Up to this many bytes a warm file goes with the headers of an HTTP message; 0: never. */
+  readonly smallFileSize: number;
+  /** With fewer bytes to send than this, the file is left to Node. Default 1. */
+  readonly minBytes?: number;
+  /** At the end of what the file had at its start: true to look whether it has grown, as Node's reading would; else it ends. */
+  readonly followsGrowth?: boolean;
+  /** After every pause of the transfer, and at its end. */
+  readonly onProgress?: ((bytes: number, total: number) => void) | undefined;
+  /**
+   * The file ended early, or failed, on its way. {@link FileRoute.settle} is to be called once that has been told. Without
+   * it Node reads on from the byte that has been reached, and finds out for itself.
+   */
+  readonly onFailure?: ((error: Error) => void) | undefined;
+}
+
+export class FileRoute extends PipeRoute<FileReader> {
+  readonly #options: FileRouteOptions;
+  #send: SlotTransfer | undefined;
+  #cancelWait: (() => void) | undefined;
+  #settle: (() => void) | undefined;
+  /** Something has been sent: then nothing more to send is the end. */
+  #sent = false;
+
+  constructor(source: FileReader, destination: NodeJS.WritableStream, options: FileRouteOptions) {
+    super(source, destination, options.record);
+    this.#options = options;
+  }
+
+  /** Ends the sending with `error`, at the byte it has reached. */
+  fail(error: Error): void {
+    this.#send?.fail(error);
+  }
+
+  /** After a failure: destroys the connection, so that what it has got is not taken for the whole. Idempotent. */
+  settle(): void {
+    const settle = this.#settle;
+    this.#settle = undefined;
+    settle?.();
+  }
+
+  protected override stop(): void {
+    if (this.#send !== undefined) return this.#send.stop('the pipe was left');
+    this.#cancelWait?.();
+    this.handBack();
+  }
+
+  protected override cancel(): void {
+    const send = this.#send;
+    if (send === undefined) return this.stop();
+    const { errored } = this.source;
+    // A peer that goes away destroys the source by way of `pipeline`: what has happened to the connection is the reason.
+    if (isGone(this.destination)) send.lost(errorOf(this.destination), 'destination');
+    else if (errored !== null && !send.ended) send.fail(errored);
+    else send.stop('the stream was destroyed');
+  }
+
+  protected override begin(): string | undefined {
+    const resolved = resolveDestination(this.destination);
+    if ('refused' in resolved) return resolved.refused;
+    if ('pending' in resolved) return this.#await(resolved.pending);
+    const fd = this.source.fd as number;
+    // A descriptor that was lent may be closed, and its number used again, at any moment (kernel-rules: fd-reuse).
+    const own = this.#options.lent ? OwnedDescriptor.tryDuplicate(fd) : undefined;
+    if (own === null) return 'the descriptor cannot be duplicated';
+    const refused = this.#sendFrom(own?.fd ?? fd, resolved, own);
+    if (refused !== undefined) own?.close();
+    return refused;
+  }
+
+  /** A client's request has no connection yet. */
+  #await(message: NodeJS.EventEmitter): undefined {
+    const onSocket = (): void => {
+      this.#cancelWait = undefined;
+      this.askAgain();
+    };
+    message.once('socket', onSocket);
+    this.#cancelWait = () => {
+      this.#cancelWait = undefined;
+      message.off('socket', onSocket);
+    };
+    this.hold();
+  }
+
+  /** @param own what is to be closed at the end of the sending, if one begins. */
+  #sendFrom(
+    fd: number,
+    resolved: SocketDestination | FileDestination,
+    own: OwnedDescriptor | undefined,
+  ): string | undefined {
+    const { source, destination } = this;
+    const { announces, ends, smallFileSize, minBytes = 1 } = this.#options;
+    const plan = this.#plan(fd, resolved);
+    if (plan.length === 0 && this.#sent) {
+      own?.close();
+      this.end();
+      return undefined;
+    }
+    if (plan.refused !== undefined) return plan.refused;
+    if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
+    if (announces) announcePlan(destination, { ...plan, ends: ends || isEndedByPipeline(source) });
+    const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
+    const out = 'file' in resolved ? OwnedDescriptor.tryDuplicate(resolved.file) : undefined;
+    if (out === null) return 'the destination cannot be duplicated';
+    const target: SendTarget = 'file' in resolved ? { out: out as OwnedDescriptor, kind: 'stdio' } : resolved;
+    this.#sent = true;
+    if (small === undefined) this.record.goes('sendfile');
+    else this.record.goes('copy', smallReason(smallFileSize));
+    this.#start(fd, plan, target, small, () => {
+      own?.close();
+      out?.close();
+    });
+    return undefined;
+  }
+
+  #plan(fd: number, resolved: SocketDestination | FileDestination): SendPlan {
+    const { source, destination } = this;
+    const facts = inspectSource(fd);
+    // A file that the source has opened is at its start: from here on the position is counted, not the kernel's.
+    if (facts.sendable && !this.#options.lent) source.pos ??= source.bytesRead;
+    const position = source.pos ?? syscalls.lseek(fd, 0, constants.SEEK_CUR);
+    return planSend({
+      facts,
+      position: position < 0 ? null : position,
+      last: source.pos === undefined ? position + source.end - source.bytesRead : source.end,
+      stream: destination,
+      resolved,
+      ends: this.#options.ends,
+      smallFileSize: this.#options.smallFileSize,
+    });
+  }
+
+  #start(fd: number, plan: SendPlan, target: SendTarget, small: SmallRead | undefined, close: () => void): void {
+    const { source } = this;
+    const { onProgress, smallFileSize } = this.#options;
+    const { length } = plan;
+    const position = plan.position as number;
+    let told = 0;
+    this.#send = createFileSend({
+      file: { fd, hold: () => {}, release: () => {} },
+      name: source.path,
+      plan,
+      target,
+      small,
+      smallFileSize,
+      onMoved: (bytes) => this.#advance(bytes),
+      onProgress:
+        onProgress === undefined
+          ? undefined
+          : (bytes) => {
+              if (bytes > told) onProgress(bytes, length);
+              told = bytes;
+            },
+      onEnd: (outcome, begun) => {
+        // A descriptor that was given without a start is read from, and moves, its own position, as by fs.read.
+        const { bytes } = outcome.result;
+        if (source.pos === undefined && bytes > 0) syscalls.lseek(fd, position + bytes, constants.SEEK_SET);
+        close();
+        this.#onSendEnd(outcome, begun);
+      },
+    });
+    this.hold();
+    this.#send.start();
+  }
+
+  /** Counts bytes that were not read by Node as if they were. */
+  #advance(bytes: number): void {
+    this.source.bytesRead += bytes;
+    if (this.source.pos !== undefined) this.source.pos += bytes;
+  }
+
+  #onSendEnd(outcome: SlotOutcome, begun: boolean): void {
+    const send = this.#send as SlotTransfer;
+    this.#send = undefined;
+    if (!this.left) this.record.goes(outcome.result.method, outcome.result.fallbackReason);
+    switch (outcome.kind) {
+      case 'completed':
+        if (this.#options.followsGrowth && !this.left) this.askAgain();
+        else this.end();
+        break;
+      case 'dropped':
+        this.end();
+        break;
+      case 'stopped':
+        this.handBack();
+        break;
+      case 'failed':
+        this.#onFailure(send, outcome, begun);
+        break;
+    }
+  }
+
+  #onFailure(send: SlotTransfer, outcome: SlotOutcome & { readonly kind: 'failed' }, begun: boolean): void {
+    const { destination } = this;
+    const { onFailure } = this.#options;
+    if (outcome.side === 'destination') return this.lose();
+    // A chunk that has begun cannot be completed by anyone else.
+    const inChunk = (send.boundary ?? 0) > outcome.result.bytes;
+    if ((onFailure === undefined || this.source.destroyed || !begun) && !inChunk) {
+      send.settle('keep');
+    } else {
+      resetWhenClosed(destination);
+      this.#settle = () => send.settle('destroy');
+    }
+    if (!this.source.destroyed) onFailure?.(cause(outcome.error));
+    this.handBack();
+    if (onFailure === undefined) this.settle();
+  }
+}
+
+/** The file's own error, where there is one, as Node's stream would report it. */
+function cause(error: Error): Error {
+  return error.cause instanceof Error ? error.cause : error;
+}
+
+const isGone = (destination: NodeJS.WritableStream): boolean => {
+  const { destroyed, socket } = destination as { destroyed?: boolean; socket?: { destroyed?: boolean } | null };
+  return destroyed === true || socket?.destroyed === true;
+};
+
+/** Why it is gone; null: nothing says why. */
+const errorOf = (destination: NodeJS.WritableStream): Error | null => {
+  const { errored, socket } = destination as { errored?: Error | null; socket?: { errored?: Error | null } | null };
+  return socket?.errored ?? errored ?? null;
+};

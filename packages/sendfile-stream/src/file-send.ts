@@ -1,0 +1,145 @@
+/** A file, or a range of it, on its way: which engine sends it into what, all of them in the one machine of a transfer. */
+import type { OutgoingMessage } from 'node:http';
+import type { Writable } from 'node:stream';
+import type { EndKind } from '@zerocopy/core-syscalls';
+import {
+  bodyFraming,
+  isOutgoingMessage,
+  isSocket,
+  isStandardOutput,
+  type SlotEngine,
+  type SlotOutcome,
+  SlotTransfer,
+  TransferError,
+  type WriteSlot,
+} from '@zerocopy/transfer';
+import { ChunkedEngine, Chunks } from './chunked-engine.js';
+import type { SocketDestination } from './destination.js';
+import { FileCopyEngine, FileSendfileEngine, type InFile, type OutFile } from './file-engine.js';
+import { isMessage, isOvercommitted, reserve } from './message-body.js';
+import type { SendPlan } from './send-plan.js';
+import { SendfileEngine } from './sendfile-engine.js';
+import type { SmallRead } from './small-file.js';
+import { SmallFileEngine, StreamCopyEngine } from './stream-engine.js';
+
+/** Where it goes. */
+export type SendTarget =
+  /** By the kernel, in a slot of the socket's write queue. */
+  | SocketDestination
+  /** Into a file: by the kernel, or copied where the plan says so. `kind` is told to subscribers. */
+  | { readonly out: OutFile; readonly kind: EndKind }
+  /** By the stream's own write. */
+  | { readonly writable: Writable };
+
+export interface FileSendOptions {
+  readonly file: InFile;
+  /** Told to subscribers. */
+  readonly name: string | number | Buffer;
+  readonly plan: SendPlan;
+  readonly target: SendTarget;
+  /** What has been read of a small file; `target` is its message. It is all of the plan. */
+  readonly small?: SmallRead | undefined;
+  readonly smallFileSize?: number;
+  /** Whether a small file ends its message by itself. */
+  readonly endsMessage?: boolean;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
+  readonly onMoved?: ((bytes: number) => void) | undefined;
+  /** @param begun whether its engine had been made: from then on the destination may have got bytes, or headers. */
+  readonly onEnd: (outcome: SlotOutcome, begun: boolean) => void;
+}
+
+/** A transfer to be started, of `options.plan` to `options.target`. */
+export function createFileSend(options: FileSendOptions): SlotTransfer {
+  const { plan, target, signal, onProgress, onMoved, onEnd } = options;
+  const { small } = options;
+  const stream = streamOf(target);
+  const message = isMessage(stream);
+  let engine: SlotEngine | undefined;
+  if (message && Number.isFinite(plan.length)) reserve(stream, plan.length);
+  const reason = small === undefined ? plan.refused : smallReason(options.smallFileSize);
+  return new SlotTransfer({
+    destination: 'socket' in target && small === undefined ? target : undefined,
+    written: 'writable' in target ? target.writable : small === undefined ? undefined : (stream as OutgoingMessage),
+    length: plan.length,
+    promised: plan.promised ? plan.length : undefined,
+    method: reason === undefined ? 'sendfile' : 'copy',
+    fallbackReason: reason,
+    signal,
+    onProgress:
+      onProgress === undefined || ('socket' in target && small === undefined)
+        ? onProgress
+        : progressOfCopy(onProgress, plan),
+    onMoved,
+    about: { source: 'file', destination: kindOf(target), detail: { source: options.name } },
+    engine: (slot) => {
+      if (message) checkBody(stream, plan.length);
+      engine = engineFor(slot, options, reason);
+      return engine;
+    },
+    onEnd: (outcome) => {
+      if (engine instanceof StreamCopyEngine || engine instanceof SmallFileEngine) engine.leave();
+      const unsent = plan.length - outcome.result.bytes;
+      if (message && unsent > 0 && Number.isFinite(unsent)) reserve(stream, -unsent);
+      onEnd(outcome, engine !== undefined);
+    },
+  });
+}
+
+/** A wait of a stream's own comes before the first byte; and of a file without a size nobody knows the total. */
+function progressOfCopy(
+  onProgress: (bytes: number, total?: number) => void,
+  { promised, length }: SendPlan,
+): (bytes: number) => void {
+  return (bytes) => {
+    if (bytes > 0) onProgress(bytes, promised ? length : undefined);
+  };
+}
+
+function engineFor(slot: WriteSlot | undefined, options: FileSendOptions, reason: string | undefined): SlotEngine {
+  const { file, plan, target, small } = options;
+  const { position } = plan;
+  if (small !== undefined) {
+    const { stream } = target as SocketDestination;
+    return new SmallFileEngine(stream as OutgoingMessage, small, options.endsMessage === true, reason as string);
+  }
+  if ('writable' in target) {
+    return new StreamCopyEngine(target.writable, file, position, reason ?? 'the file cannot be sent by the kernel');
+  }
+  if ('out' in target) {
+    return reason === undefined
+      ? new FileSendfileEngine(target.out, file, position as number)
+      : new FileCopyEngine(target.out, file, position, reason);
+  }
+  const sendfile = new SendfileEngine(slot as WriteSlot, file.fd, position as number);
+  const chunked = isOutgoingMessage(target.stream) && bodyFraming(target.stream).kind === 'chunked';
+  return chunked ? new ChunkedEngine(sendfile, new Chunks()) : sendfile;
+}
+
+/**
+ * Its headers may have been written by others since the plan was made: by a subscriber of the start, by the writes before.
+ * @throws {TransferError} if there is no room left for what is to be sent.
+ */
+function checkBody(stream: unknown, length: number): void {
+  if (!isOvercommitted(stream, length)) return;
+  throw new TransferError(`the Content-Length was set to fewer than the ${length} bytes to be sent`, {
+    code: 'ERR_HTTP_CONTENT_LENGTH_MISMATCH',
+    bytes: 0,
+  });
+}
+
+/** Why a small file is copied. */
+export function smallReason(smallFileSize = 0): string {
+  return `the file is small: up to ${smallFileSize} bytes are cheaper to copy with the headers`;
+}
+
+const streamOf = (target: SendTarget): unknown =>
+  'socket' in target ? target.stream : 'writable' in target ? target.writable : undefined;
+
+function kindOf(target: SendTarget): EndKind {
+  if ('out' in target) return target.kind;
+  const stream = streamOf(target);
+  if (isMessage(stream)) return 'http';
+  if (isStandardOutput(stream)) return 'stdio';
+  return isSocket(stream) ? 'socket' : 'stream';
+}

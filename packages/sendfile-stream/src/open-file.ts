@@ -1,0 +1,125 @@
+/** A file that is open, with what has been asked of it once, for as long as any transfer uses it. */
+import nodeFs from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { libcStatus } from '@zerocopy/core-syscalls';
+import type { FileFacts } from '@zerocopy/core-syscalls/descriptors';
+import { isFileHandle, OwnedDescriptor, transferError } from '@zerocopy/transfer';
+import { closeAtOnce, openAtOnce } from './cached-open.js';
+import { inspectSource, type SourceFacts } from './source.js';
+
+const closeOffThread = promisify(nodeFs.close);
+
+/** What {@link OpenFile} is made of, besides the descriptor. */
+export interface OpenFileOptions {
+  /** Told to subscribers of `zerocopy:transfer`, and in errors. */
+  readonly path?: string | undefined;
+  /** Closes the descriptor, once, after the last reference has been released. Default: fs.close. */
+  readonly close?: ((fd: number) => Promise<void> | void) | undefined;
+  /** @internal What was asked of it when it was opened. */
+  readonly facts?: FileFacts | undefined;
+}
+
+/**
+ * An open file, counted by reference: it is closed when everyone who holds it has released it. The one who makes it has the
+ * first reference. What the kernel must know of the file is asked once, when it is made, and not again for each transfer:
+ * whoever keeps it for longer has to see to it that it is still the file that is meant.
+ */
+export class OpenFile {
+  /** The descriptor; valid until the last reference has been released. */
+  readonly fd: number;
+  /** Bytes, when it was made; 0 for files without a size of their own (procfs, FIFOs, devices). */
+  readonly size: number;
+  /** As given; undefined for a descriptor or FileHandle. */
+  readonly path: string | undefined;
+  /** @internal */
+  readonly facts: SourceFacts;
+  readonly #close: (fd: number) => Promise<void> | void;
+  #references = 1;
+
+  /**
+   * Takes `fd` over: it is closed with the last reference.
+   * @param fd open for reading.
+   */
+  constructor(fd: number, { path, close = closeOffThread, facts }: OpenFileOptions = {}) {
+    this.fd = fd;
+    this.path = path;
+    this.#close = close;
+    this.facts = inspectSource(fd, facts);
+    this.size = this.facts.sendable ? this.facts.size : 0;
+  }
+
+  /** Opens `path` for reading. Rejects with the error of fs.open. */
+  static async open(path: string | Buffer | URL): Promise<OpenFile> {
+    return OpenFile.openCached(path) ?? openByNode(path);
+  }
+
+  /** Opens `path` if that can be done at once, without waiting for a disk or a server; undefined if not, or if it fails. */
+  static openCached(path: string | Buffer | URL): OpenFile | undefined {
+    const file = openAtOnce(path);
+    if (file === undefined) return undefined;
+    const { fd, facts } = file;
+    return new OpenFile(fd, {
+      path: nameOf(path),
+      close: () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)),
+      facts,
+    });
+  }
+
+  /** One more reference. @throws {Error} ERR_INVALID_STATE if the last one has been released already. */
+  hold(): void {
+    if (this.#references === 0) {
+      const error = new Error(`the open file${this.path === undefined ? '' : ` '${this.path}'`} has been released`);
+      throw Object.assign(error, { code: 'ERR_INVALID_STATE' });
+    }
+    this.#references++;
+  }
+
+  /** One reference less. @returns a promise of the close, if this was the last one and the close takes time. */
+  release(): Promise<void> | undefined {
+    if (this.#references === 0 || --this.#references > 0) return undefined;
+    return this.#close(this.fd) ?? undefined;
+  }
+}
+
+/** What `sendFile` takes for a file. */
+export type FileSource = string | Buffer | URL | FileHandle | number | OpenFile;
+
+/** A path as text, for people. */
+export function nameOf(path: string | Uint8Array | URL): string {
+  return path instanceof Uint8Array ? Buffer.from(path).toString() : String(path);
+}
+
+async function openByNode(path: string | Buffer | URL): Promise<OpenFile> {
+  const handle = await open(path);
+  return new OpenFile(handle.fd, { path: nameOf(path), close: () => handle.close() });
+}
+
+/**
+ * A reference to the file that `source` names, to be released: opened, or, of a descriptor, a duplicate, since the caller may
+ * close theirs, and its number be used again, in the same tick (kernel-rules: fd-reuse).
+ */
+export function openSource(source: FileSource): OpenFile | Promise<OpenFile> {
+  if (source instanceof OpenFile) {
+    source.hold();
+    return source;
+  }
+  if (typeof source === 'number') return duplicateOf(source);
+  if (isFileHandle(source)) return duplicateOf(source.fd);
+  return OpenFile.openCached(source) ?? openByNode(source);
+}
+
+function duplicateOf(fd: number): OpenFile {
+  if (!libcStatus().available) return new OpenFile(fd, { close: () => {} });
+  const own = duplicate(fd);
+  return new OpenFile(own.fd, { close: () => own.close() });
+}
+
+/** @throws {TransferError} as the system call has failed, for instance EBADF. */
+export function duplicate(fd: number): OwnedDescriptor {
+  try {
+    return OwnedDescriptor.duplicate(fd);
+  } catch (error) {
+    throw transferError(error, 0);
+  }
+}

@@ -1,0 +1,8 @@
+/**
+ * For this project's own packages: the route of a file beneath a pipe, to be attached to any fs.ReadStream. Not covered by
+ * semantic versioning.
+ */
+
+export { resolveDestination } from './destination.js';
+export { type FileReader, FileRoute, type FileRouteOptions } from './file-route.js';
+export { SMALL_FILE_SIZE } from './small-file.js';

@@ -1,0 +1,182 @@
+/** The engines that write by a stream's own `write`, without a slot: of any Writable, and of a small file with its headers. */
+import type { OutgoingMessage } from 'node:http';
+import type { Writable } from 'node:stream';
+import {
+  addSharedListener,
+  type Resume,
+  readRetrying,
+  removeSharedListener,
+  type Side,
+  type SlotEngine,
+  SOURCE_ENDED,
+  TransferError,
+  WOULD_BLOCK,
+  whileUncorked,
+} from '@zerocopy/transfer';
+import type { InFile } from './file-engine.js';
+import type { SmallRead } from './small-file.js';
+
+const COPY_SIZE = 64 * 1024;
+
+const endedByAnother = (): TransferError =>
+  new TransferError('the destination was ended before the file had been sent', {
+    code: 'ERR_STREAM_WRITE_AFTER_END',
+    bytes: 0,
+  });
+
+/**
+ * Node's own way: a piece is read on the thread pool, and written by the stream, which is asked for no more until it has room.
+ * Every wait ends at once when the transfer does, a read that is under way included: that of a FIFO may never end.
+ */
+export class StreamCopyEngine implements SlotEngine {
+  readonly method = 'copy';
+  readonly syscall = 'read';
+  readonly reason: string;
+  failed: Side | undefined;
+  /** Of the chunk that the stream has taken, and not asked for more since. */
+  inStream = 0;
+  readonly #stream: Writable;
+  readonly #file: InFile;
+  #position: number | null;
+  /** The wait that is under way. */
+  #resume: Resume | undefined;
+  /** It is for a read, and not for room in the stream. */
+  #reading = false;
+
+  /** @param position of the first byte; null: the descriptor's own. {@link leave} is to be called at the end. */
+  constructor(stream: Writable, file: InFile, position: number | null, reason: string) {
+    this.#stream = stream;
+    this.#file = file;
+    this.#position = position;
+    this.reason = reason;
+    addSharedListener(stream, 'drain', this.#onDrain);
+    addSharedListener(stream, 'finish', this.#onFinish);
+    addSharedListener(stream, 'error', this.#onError);
+  }
+
+  /** Listens to the stream no more. */
+  leave(): void {
+    this.#resume = undefined;
+    removeSharedListener(this.#stream, 'drain', this.#onDrain);
+    removeSharedListener(this.#stream, 'finish', this.#onFinish);
+    removeSharedListener(this.#stream, 'error', this.#onError);
+  }
+
+  attempt(): number {
+    return WOULD_BLOCK;
+  }
+
+  wait(count: number, resume: Resume): void {
+    this.#resume = resume;
+    if (this.#stream.errored) this.#fail(this.#stream.errored, 'destination');
+    else if (this.#stream.writableEnded) this.#fail(endedByAnother(), 'destination');
+    else if (!this.#stream.writableNeedDrain) this.#read(Math.min(count, COPY_SIZE));
+  }
+
+  #read(count: number): void {
+    const buffer = Buffer.allocUnsafe(count);
+    this.#reading = true;
+    this.#file.hold();
+    readRetrying(this.#file.fd, buffer, count, this.#position, (error, bytes) => {
+      this.#file.release();
+      this.#reading = false;
+      if (this.#resume === undefined) return; // nobody waits for it any more
+      if (error) this.#fail(error, 'source');
+      else if (bytes === 0) this.#end(SOURCE_ENDED);
+      else this.#write(buffer.subarray(0, bytes));
+    });
+  }
+
+  #write(chunk: Buffer): void {
+    if (this.#stream.writableEnded) return this.#fail(endedByAnother(), 'destination');
+    if (this.#position !== null) this.#position += chunk.length;
+    this.inStream = chunk.length;
+    let hasRoom: boolean;
+    try {
+      hasRoom = this.#stream.write(chunk);
+    } catch (error) {
+      this.inStream = 0;
+      return this.#fail(error as Error, 'destination');
+    }
+    if (hasRoom) this.#onDrain();
+  }
+
+  readonly #onDrain = (): void => {
+    if (this.#reading) return;
+    const { inStream } = this;
+    this.inStream = 0;
+    this.#end(inStream);
+  };
+
+  readonly #onFinish = (): void => this.#fail(endedByAnother(), 'destination');
+
+  readonly #onError = (error: Error): void => this.#fail(error, 'destination');
+
+  #fail(error: Error, side: Side): void {
+    if (this.#resume === undefined) return;
+    this.failed = side;
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume(error, 0);
+  }
+
+  #end(bytes: number): void {
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume?.(null, bytes);
+  }
+}
+
+/** A small file that has been read, in one write with the headers of its message, or in its end. */
+export class SmallFileEngine implements SlotEngine {
+  readonly method = 'copy';
+  readonly syscall = 'write';
+  readonly reason: string;
+  inStream = 0;
+  readonly #message: OutgoingMessage;
+  readonly #file: SmallRead;
+  readonly #ends: boolean;
+  #resume: Resume | undefined;
+
+  /** {@link leave} is to be called at the end. */
+  constructor(message: OutgoingMessage, file: SmallRead, ends: boolean, reason: string) {
+    this.#message = message;
+    this.#file = file;
+    this.#ends = ends;
+    this.reason = reason;
+  }
+
+  /** Listens to the message no more. */
+  leave(): void {
+    this.#resume = undefined;
+    removeSharedListener(this.#message, 'finish', this.#onFinish);
+  }
+
+  attempt(): number {
+    return WOULD_BLOCK;
+  }
+
+  wait(_count: number, resume: Resume): void {
+    const { bytes } = this.#file;
+    this.inStream = bytes.length;
+    this.#resume = resume;
+    if (!this.#ends) {
+      this.#message.write(bytes, this.#onWritten);
+      return;
+    }
+    // 'finish', and not the callback of end(), which is a method that others replace and whose arguments they drop.
+    addSharedListener(this.#message, 'finish', this.#onFinish);
+    whileUncorked(this.#message, () => this.#message.end(bytes));
+  }
+
+  readonly #onFinish = (): void => this.#onWritten();
+
+  readonly #onWritten = (error?: Error | null): void => {
+    this.inStream = 0;
+    if (!error) this.#file.recycle();
+    const resume = this.#resume;
+    this.#resume = undefined;
+    if (error) resume?.(error, 0);
+    else resume?.(null, this.#file.bytes.length);
+  };
+}

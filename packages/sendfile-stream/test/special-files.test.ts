@@ -1,0 +1,113 @@
+/**
+ * What is not a regular file is looked at without opening it (kernel-rules: fifo-open): the only one who opens it is Node, as
+ * by fs.createReadStream, and once.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, symlinkSync } from 'node:fs';
+import net from 'node:net';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { constants } from '@zerocopy/core-syscalls';
+import { wrapBindings } from '@zerocopy/core-syscalls/native';
+import type { createSendfileStream as Create, sendFile as Send } from '@zerocopy/sendfile-stream';
+import type test from 'ava';
+import { collect, kernelTest, pattern, temporaryDirectory, withSockets, writeFile } from './harness.js';
+
+interface Opening {
+  readonly path: string;
+  readonly flags: number;
+}
+
+/** Every openat2(2) of this process. */
+const openings: Opening[] = [];
+wrapBindings((native, prototype) => {
+  if (!prototype.includes('void *how')) return native;
+  const call = (...args: Parameters<typeof native>): number => {
+    const [, , path, how] = args as unknown as [number, number, string, Uint32Array];
+    openings.push({ path, flags: how[0] ?? 0 });
+    return native(...args);
+  };
+  return Object.assign(call, { async: native.async });
+});
+const { createSendfileStream, sendFile } = (await import('@zerocopy/sendfile-stream')) as {
+  createSendfileStream: typeof Create;
+  sendFile: typeof Send;
+};
+
+const directory = temporaryDirectory();
+const message = 'what was written by a process that had waited for a reader';
+
+/** A FIFO, and a process that waits in open(2) until there is a reader; it fails if nobody reads what it writes. */
+async function fifoWithWriter(name: string): Promise<{ path: string; exit: Promise<number | null> }> {
+  const path = join(directory, name);
+  execFileSync('mkfifo', [path]);
+  const writer = spawn('sh', ['-c', `printf '%s' "$2" > "$1"`, 'sh', path, message], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const exit = once(writer, 'exit').then(([code]) => code as number | null);
+  await once(writer, 'spawn');
+  await new Promise((resolve) => setTimeout(resolve, 40)); // it is in open(2) by then, and if not it waits a little longer
+  return { path, exit };
+}
+
+const ways: Readonly<Record<string, (server: net.Socket, path: string) => Promise<unknown>>> = {
+  sendFile: (server, path) => sendFile(server, path),
+  createSendfileStream: (server, path) => pipeline(createSendfileStream(path), server, { end: false }),
+};
+
+const serial = kernelTest.serial as typeof test;
+
+for (const [way, send] of Object.entries(ways)) {
+  serial(`${way}: a writer that waits in open(2) for a FIFO's reader loses nothing, ten times`, async (t) => {
+    for (let n = 0; n < 10; n++) {
+      const { path, exit } = await fifoWithWriter(`${way}-${n}`);
+      await withSockets('tcp', async (server, client) => {
+        const received = collect(client);
+        await send(server, path);
+        server.end();
+        t.is((await received).toString(), message);
+      });
+      t.is(await exit, 0);
+    }
+  });
+}
+
+const opensByName = (path: string): Opening[] => openings.filter((opening) => opening.path === path);
+
+serial('a device, a directory, a FIFO, a socket and links to them are only looked at', async (t) => {
+  const folder = join(directory, 'folder');
+  mkdirSync(folder);
+  const socket = join(directory, 'socket');
+  const listener = net.createServer().listen(socket);
+  await once(listener, 'listening');
+  const linked = join(directory, 'linked');
+  symlinkSync('/dev/null', linked);
+  for (const path of ['/dev/null', folder, socket, linked]) {
+    openings.length = 0;
+    await withSockets('tcp', async (server, client) => {
+      client.on('error', () => {}); // a failed transfer resets the connection
+      await sendFile(server, path).catch(() => {});
+    });
+    t.is(opensByName(path).length, 1);
+    t.true(openings.every(({ flags }) => (flags & constants.O_PATH) !== 0));
+  }
+  listener.close();
+});
+
+serial('a regular file is opened as the one that was looked at', async (t) => {
+  const path = writeFile(join(directory, 'regular'), pattern(1000));
+  openings.length = 0;
+  await withSockets('tcp', async (server, client) => {
+    await sendFile(server, path);
+    server.end();
+    t.is((await collect(client)).length, 1000);
+  });
+  const [seen, opened] = openings;
+  t.deepEqual(
+    openings.map(({ path: name }) => name.replace(/\d+$/, 'N')),
+    [path, '/proc/self/fd/N'],
+  );
+  t.is((seen?.flags ?? 0) & constants.O_PATH, constants.O_PATH);
+  t.is((opened?.flags ?? 0) & constants.O_PATH, 0);
+});
