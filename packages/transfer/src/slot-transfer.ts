@@ -1,8 +1,12 @@
 /**
- * One transfer into the write slot of a socket or HTTP message, or into a file, which needs no slot.
+ * One transfer into the write slot of a socket or HTTP message, into the slots of several at once, or into a file or an
+ * ordinary stream, which need no slot.
  *
- *   new ──start──► starting ──► queued ──slot begins──► moving ──► ended ──settle──► settled
- *                     └────────────┴── dropped / lost / stopped ────► ended
+ *   new ──start──► starting ──► queued ──slots begin──► preparing ──► moving ──► ended ──settle──► settled
+ *                     └────────────┴───────────┴── dropped / lost / stopped ──► ended
+ *
+ * Several slots are asked for in one turn of the event loop, with no code of others in between. So of two transfers that
+ * want the same ones, whichever asks first is first in every queue, and neither can hold what the other waits for.
  *
  * `onEnd` is called exactly once. By then the slot is over where the bytes are whole or the transfer was stopped; after a
  * failure that is not the destination's it is still held, so that nothing that waits behind it is taken for the rest:
@@ -25,6 +29,11 @@ export interface SlotEngine extends TransferEngine {
   readonly boundary?: number;
   /** What has to follow the last byte within the slot: the end of the last HTTP chunk. */
   readonly closing?: string;
+  /**
+   * One of several destinations is gone: the engine goes on with the others, or fails.
+   * @param index in the order of `destination`. @param error what its stream says of it; null: nothing.
+   */
+  lostSlot?(index: number, error: Error | null): void;
 }
 
 /** A stream with a write slot: the stream that is written to, and the socket that its bytes go out on. */
@@ -53,21 +62,28 @@ export type SlotOutcome =
     };
 
 export interface SlotTransferOptions {
-  /** Undefined: a file, into which the engine writes by itself. */
-  readonly destination: SlotDestination | undefined;
+  /** Several: the engine moves every byte to each. Undefined, or none: the engine writes by itself, to a file or a stream. */
+  readonly destination: SlotDestination | readonly SlotDestination[] | undefined;
   /** A socket that bytes come from: when it closes, the source has failed. */
   readonly source?: Socket | undefined;
+  /** A stream that the engine writes to without a slot: when it closes, the destination has failed. */
+  readonly written?: Writable | OutgoingMessage | undefined;
   /**
    * Makes the engine, when the slot has come, so that a source is not taken from Node for longer than need be.
    * What it throws is a failure of the source.
+   * @param slot the first of `slots`. @param slots in the order of `destination`; undefined: lost while others were waited for.
    */
-  readonly engine: (slot: WriteSlot | undefined) => SlotEngine;
+  readonly engine: (slot: WriteSlot | undefined, slots: readonly (WriteSlot | undefined)[]) => SlotEngine;
   /** Bytes to move, at most; Infinity: to the end of the source. */
   readonly length: number;
   /** Bytes that the destination has been promised: fewer are an error. */
   readonly promised?: number | undefined;
+  /** That error. Default: ERR_FILE_TRUNCATED, since most sources are files. */
+  readonly endedEarly?: ((bytes: number, promised: number) => TransferError) | undefined;
   /** The method that is told until the engine is made. */
   readonly method: TransferMethod;
+  /** Why that is 'copy'. */
+  readonly fallbackReason?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
   readonly onMoved?: ((bytes: number) => void) | undefined;
@@ -75,51 +91,59 @@ export interface SlotTransferOptions {
   readonly about?: Omit<TransferAbout, 'length'> | undefined;
 }
 
+const NONE: readonly SlotDestination[] = [];
+
+function severalOf(destination: SlotTransferOptions['destination']): readonly SlotDestination[] {
+  if (destination === undefined) return NONE;
+  return Array.isArray(destination) ? destination : [destination as SlotDestination];
+}
+
 export class SlotTransfer {
   readonly #options: SlotTransferOptions;
+  readonly #destinations: readonly SlotDestination[];
   readonly #scope: TransferScope;
-  #state: 'new' | 'starting' | 'queued' | 'moving' | 'ended' = 'new';
-  #request: SlotRequest | undefined;
-  #slot: WriteSlot | undefined;
+  #state: 'new' | 'starting' | 'queued' | 'preparing' | 'moving' | 'ended' = 'new';
+  readonly #requests: SlotRequest[] = [];
+  readonly #slots: (WriteSlot | undefined)[] = [];
+  /** Slots that have neither come nor been lost. */
+  #awaited = 0;
   #engine: SlotEngine | undefined;
   #transfer: Transfer | undefined;
   #stopped: string | undefined;
+  /** The source has ended before all that was promised of it had come. */
+  #short = false;
   /** The end that is gone, and what its stream says of it. */
   #lost: { readonly side: Side; readonly error: Error | null } | undefined;
-  /** What has ended it in the state 'starting', or before: it is told when that state is left. */
+  /** What has ended it in a state that cannot be left at once: it is told when that state is left. */
   #early: SlotOutcome | undefined;
 
   /** To be made in the async context of the caller, in which `onProgress` and `onEnd` run. */
   constructor(options: SlotTransferOptions) {
     this.#options = options;
+    this.#destinations = severalOf(options.destination);
     const length = Number.isFinite(options.length) ? options.length : undefined;
     this.#scope = new TransferScope({ ...options.about, length });
   }
 
-  /** Asks for the slot. It may come, and all of it be over, before this returns. */
+  /** Asks for the slots. They may come, and all of it be over, before this returns. */
   start(): void {
     if (this.#state !== 'new') return;
     this.#state = 'starting';
-    const { destination, source, signal } = this.#options;
+    const { source, written, signal } = this.#options;
     this.#scope.start(); // foreign code: it may have ended this, or destroyed one of the ends
+    const socket = this.#single?.socket;
     if (this.#early === undefined && signal?.aborted) this.#endEarly(abortError(signal, 0), undefined);
-    else if (this.#early === undefined && destination?.socket.destroyed) this.#onSlotLost(destination.socket.errored);
+    else if (this.#early === undefined && socket?.destroyed) this.lost(socket.errored, 'destination');
+    else if (this.#early === undefined && written?.destroyed) this.lost(written.errored ?? null, 'destination');
     else if (this.#early === undefined && source?.destroyed) this.lost(source.errored, 'source');
     if (this.#early !== undefined) return this.#end(this.#early);
     this.#state = 'queued';
     source?.on('close', this.#onSourceClose);
+    written?.on('close', this.#onWrittenClose);
     signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (destination === undefined) this.#begin();
-    else {
-      this.#request = requestWriteSlot(destination.stream, destination.socket, {
-        begin: (slot) => {
-          this.#slot = slot;
-          this.#begin();
-        },
-        dropped: () => this.#end({ kind: 'dropped', result: this.#nothing() }),
-        lost: (error) => this.#onSlotLost(error),
-      });
-    }
+    this.#awaited = this.#destinations.length;
+    if (this.#awaited === 0) this.#begin();
+    for (let index = 0; index < this.#destinations.length && this.#state === 'queued'; index++) this.#ask(index);
   }
 
   /** Waiting for its slot. */
@@ -157,9 +181,11 @@ export class SlotTransfer {
 
   /** Ends it at the current byte, as 'failed' with `error`, of neither side. */
   fail(error: Error): void {
-    const { destination, source } = this.#options;
+    const { source, written } = this.#options;
+    const socket = this.#single?.socket;
     // What has been destroyed is the reason for whatever else happens to it.
-    if (destination?.socket.destroyed) this.lost(destination.socket.errored, 'destination');
+    if (socket?.destroyed) this.lost(socket.errored, 'destination');
+    else if (written?.destroyed) this.lost(written.errored ?? null, 'destination');
     else if (source?.destroyed) this.lost(source.errored, 'source');
     else if (this.#transfer !== undefined) this.#transfer.stop(error);
     else this.#endEarly(error, undefined);
@@ -178,40 +204,73 @@ export class SlotTransfer {
    * that what has arrived cannot be taken for whole. Idempotent.
    */
   settle(connection: 'keep' | 'destroy', error?: Error): void {
-    const slot = this.#slot;
-    this.#slot = undefined;
-    if (connection === 'keep') slot?.end();
-    else {
-      slot?.abandon();
-      this.#options.destination?.socket.destroy(error);
+    for (const slot of this.#slots.splice(0)) {
+      if (connection === 'keep') slot?.end();
+      else slot?.abandon();
     }
+    if (connection === 'destroy') for (const { socket } of this.#destinations) socket.destroy(error);
+  }
+
+  /** The destination, where there is but one. */
+  get #single(): SlotDestination | undefined {
+    return this.#destinations.length === 1 ? this.#destinations[0] : undefined;
+  }
+
+  #ask(index: number): void {
+    const { stream, socket } = this.#destinations[index] as SlotDestination;
+    const request = requestWriteSlot(stream, socket, {
+      begin: (slot) => {
+        this.#slots[index] = slot;
+        this.#awaited--;
+        this.#begin();
+      },
+      dropped: () => {
+        if (this.#destinations.length === 1) this.#end({ kind: 'dropped', result: this.#nothing() });
+        else this.#onSlotLost(index, null);
+      },
+      lost: (error) => this.#onSlotLost(index, error),
+    });
+    this.#requests.push(request);
+  }
+
+  /** With others left, they go on without it. */
+  #onSlotLost(index: number, error: Error | null): void {
+    if (this.#destinations.length === 1) return this.lost(error, 'destination');
+    const waiting = this.#slots[index] === undefined;
+    this.#slots[index] = undefined;
+    if (this.#state === 'moving') this.#engine?.lostSlot?.(index, error);
+    if (!waiting || this.#state !== 'queued') return;
+    this.#awaited--;
+    if (this.#awaited === 0 && this.#slots.every((slot) => slot === undefined)) this.lost(error, 'destination');
+    else this.#begin();
   }
 
   #begin(): void {
-    const { engine, length, signal, onProgress, onMoved } = this.#options;
-    if (this.#early !== undefined || this.#state === 'ended') {
+    if (this.#awaited > 0) return;
+    if (this.#early !== undefined || this.#state !== 'queued') {
       this.settle('keep');
       return;
     }
-    signal?.removeEventListener('abort', this.#onAbort); // the transfer listens to it from now on
-    this.#state = 'starting'; // taking a source runs foreign code ('data' listeners), which may end this
-    let made: SlotEngine | undefined;
+    const { engine, length, signal, onProgress, onMoved } = this.#options;
+    this.#state = 'preparing';
     try {
-      made = engine(this.#slot);
-      this.#engine = made;
+      this.#engine = engine(this.#slots[0], this.#slots);
     } catch (error) {
       this.#endEarly(error, 'source');
     }
+    // The engine takes its source, whose listeners are foreign code.
     if (this.#early !== undefined) return this.#end(this.#early);
+    signal?.removeEventListener('abort', this.#onAbort); // the transfer listens to it from now on
     this.#state = 'moving';
     this.#transfer = new Transfer({
-      engine: made as SlotEngine,
+      engine: this.#engine as SlotEngine,
       length,
       signal,
       onProgress,
       onMoved,
       scope: this.#scope,
       explain: (error) => this.#explain(error),
+      check: (result) => this.#check(result),
       onEnd: (error, result) => this.#onTransferEnd(error, result),
     });
     this.#transfer.start();
@@ -223,9 +282,7 @@ export class SlotTransfer {
 
   readonly #onSourceClose = (): void => this.lost(this.#options.source?.errored ?? null, 'source');
 
-  #onSlotLost(error: Error | null): void {
-    this.lost(error, 'destination');
-  }
+  readonly #onWrittenClose = (): void => this.lost(this.#options.written?.errored ?? null, 'destination');
 
   #lossError(bytes: number): TransferError {
     const { side, error } = this.#lost as { side: Side; error: Error | null };
@@ -234,31 +291,36 @@ export class SlotTransfer {
 
   /** A call may meet a closed descriptor before the stream's own event says that, and why, it was closed. */
   #explain(error: TransferError): TransferError {
-    const { destination, source } = this.#options;
+    const { source, written } = this.#options;
+    const destination = this.#single?.socket ?? written;
     if (isConnectionCode(error.code) && this.#lost === undefined) {
       const side = this.#engine?.failed;
-      if (side !== 'source' && destination?.socket.destroyed) {
-        this.#lost = { side: 'destination', error: destination.socket.errored };
+      if (side !== 'source' && destination?.destroyed) {
+        this.#lost = { side: 'destination', error: destination.errored ?? null };
       } else if (side !== 'destination' && source?.destroyed) this.#lost = { side: 'source', error: source.errored };
     }
     if (this.#lost !== undefined) return this.#lossError(error.bytes);
     return error;
   }
 
+  /** Before an end is published: whether it comes too early. */
+  #check({ bytes }: TransferResult): TransferError | undefined {
+    const { promised, endedEarly: tooFew = endedEarly } = this.#options;
+    if (promised === undefined || bytes >= promised || this.#stopped !== undefined) return undefined;
+    this.#short = true;
+    return tooFew(bytes, promised);
+  }
+
   #onTransferEnd(error: TransferError | null, result: TransferResult): void {
-    const { promised } = this.#options;
-    if (error !== null) return this.#end({ kind: 'failed', side: this.#sideOf(error), error, result });
-    if (this.#stopped === undefined && promised !== undefined && result.bytes < promised) {
-      const early = endedEarly(result.bytes, promised);
-      return this.#end({ kind: 'failed', side: 'source', error: early, result });
-    }
-    this.#end({ kind: this.#stopped === undefined ? 'completed' : 'stopped', result });
+    if (error !== null) this.#end({ kind: 'failed', side: this.#sideOf(error), error, result });
+    else this.#end({ kind: this.#stopped === undefined ? 'completed' : 'stopped', result });
   }
 
   #sideOf(error: TransferError): Side | undefined {
     if (this.#lost !== undefined) return this.#lost.side;
+    if (this.#short) return 'source';
     if (this.#engine?.failed !== undefined) return this.#engine.failed;
-    return this.#options.destination !== undefined && isConnectionCode(error.code) ? 'destination' : undefined;
+    return this.#single !== undefined && isConnectionCode(error.code) ? 'destination' : undefined;
   }
 
   #endEarly(error: unknown, side: Side | undefined): void {
@@ -268,40 +330,43 @@ export class SlotTransfer {
       error === undefined
         ? { kind: 'stopped', result }
         : { kind: 'failed', side, error: transferError(error, 0), result };
-    if (this.#state === 'starting' || this.#state === 'new') this.#early = outcome;
-    if (this.#state !== 'starting') this.#end(outcome);
+    if (this.#state !== 'queued') this.#early = outcome;
+    if (this.#state !== 'starting' && this.#state !== 'preparing') this.#end(outcome);
   }
 
   #end(outcome: SlotOutcome): void {
     if (this.#state === 'ended') return;
     const moved = this.#transfer !== undefined;
     this.#state = 'ended';
-    const { source, signal, onEnd } = this.#options;
+    const { source, written, signal, onEnd } = this.#options;
     source?.off('close', this.#onSourceClose);
+    written?.off('close', this.#onWrittenClose);
     signal?.removeEventListener('abort', this.#onAbort);
     if (!moved) {
-      this.#request?.cancel();
+      for (const request of this.#requests) request.cancel();
       if (outcome.kind === 'failed') this.#scope.fail(outcome.error, outcome.result);
       else this.#scope.succeed(outcome.result, 0, this.#stopped);
     }
-    if (outcome.kind === 'completed' || outcome.kind === 'stopped') this.#endSlot();
-    else if (outcome.kind === 'failed' && outcome.side === 'destination') {
+    if (outcome.kind === 'completed' || outcome.kind === 'stopped') this.#endSlots();
+    else if (outcome.kind === 'failed' && outcome.side === 'destination' && this.#single !== undefined) {
       const { cause } = outcome.error;
-      this.#slot?.end(cause instanceof Error ? cause : outcome.error);
-      this.#slot = undefined;
+      this.#slots.pop()?.end(cause instanceof Error ? cause : outcome.error);
     }
     this.#scope.run(onEnd, outcome);
   }
 
-  #endSlot(): void {
-    const slot = this.#slot;
-    this.#slot = undefined;
+  #endSlots(): void {
     const closing = this.#engine?.closing ?? '';
-    if (closing === '') slot?.end();
-    else slot?.write(Buffer.from(closing, 'latin1'), (error) => slot.end(error));
+    for (const slot of this.#slots.splice(0)) {
+      if (closing === '') slot?.end();
+      else slot?.write(Buffer.from(closing, 'latin1'), (error) => slot.end(error));
+    }
   }
 
   #nothing(): TransferResult {
-    return { bytes: 0, method: this.#options.method, syscalls: 0, durationMs: 0 };
+    const { method, fallbackReason } = this.#options;
+    const result: TransferResult = { bytes: 0, method, syscalls: 0, durationMs: 0 };
+    if (fallbackReason !== undefined) result.fallbackReason = fallbackReason;
+    return result;
   }
 }

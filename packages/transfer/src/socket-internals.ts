@@ -44,6 +44,24 @@ export function isReading(socket: Socket): boolean {
   return handleOf(socket)?.reading === true;
 }
 
+let onReadCallback: symbol | undefined;
+
+/**
+ * Whether what the socket brings goes to a callback of its own (the option `onread` of net.Socket and net.connect), and
+ * never through the stream. The callback is kept under a symbol that every net.Socket has from its birth.
+ */
+export function hasOnRead(socket: Socket): boolean {
+  onReadCallback ??= Object.getOwnPropertySymbols(socket).find(({ description }) => description === 'kBufferCb');
+  if (onReadCallback === undefined) return false;
+  return typeof (socket as unknown as Record<symbol, unknown>)[onReadCallback] === 'function';
+}
+
+/** Whether it is the standard output or error of this process, which no pipe and no transfer ends or destroys. */
+export function isStandardOutput(stream: unknown): boolean {
+  // Not by comparison with process.stdout: that would open it where nobody has asked for it.
+  return (stream as { _isStdio?: unknown } | null | undefined)?._isStdio === true;
+}
+
 /** Whether it keeps the event loop alive while it is read: not after unref(). */
 export function isReferenced(socket: Socket): boolean {
   return handleOf(socket)?.hasRef?.() !== false;

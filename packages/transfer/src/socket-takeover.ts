@@ -5,7 +5,7 @@
  */
 import type { Socket } from 'node:net';
 import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
-import { hasSeenEnd, isReading, isReferenced, stopReading } from './socket-internals.js';
+import { hasOnRead, hasSeenEnd, isReading, isReferenced, stopReading } from './socket-internals.js';
 
 export interface TakenSocket {
   /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */
@@ -51,10 +51,10 @@ function countReads(socket: Socket): { moved: number } {
  * Stops Node reading `socket`, in one synchronous turn, so that no byte can arrive in between.
  *
  * @returns the taken socket; or null where there is no plain descriptor (TLS, not connected, closed) or somebody else
- * has replaced `_read`: then nothing has been changed.
+ * has replaced `_read` or has the bytes called back (`onread`): then nothing has been changed.
  */
 export function takeSocketForReading(socket: Socket): TakenSocket | null {
-  if (socketDescriptor(socket) < 0 || Object.hasOwn(socket, '_read')) return null;
+  if (socketDescriptor(socket) < 0 || Object.hasOwn(socket, '_read') || hasOnRead(socket)) return null;
   const wasFlowing = socket.readableFlowing;
   const internals = socket as unknown as ReadInternals;
   internals._read = () => {}; // read() below must not start libuv's loop again

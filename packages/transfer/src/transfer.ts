@@ -83,6 +83,8 @@ export interface TransferOptions {
   readonly about?: Omit<TransferAbout, 'length'> | undefined;
   /** Says what a failure really was, before it is published: a call may meet a closed descriptor before the stream tells why. */
   readonly explain?: ((error: TransferError) => TransferError) | undefined;
+  /** Why what looks like a proper end is none, before it is published: fewer bytes than had been promised. */
+  readonly check?: ((result: TransferResult) => TransferError | undefined) | undefined;
 }
 
 const { EAGAIN, EINTR, MAX_RW_COUNT } = constants;
@@ -296,12 +298,13 @@ export class Transfer {
       durationMs: performance.now() - this.#startedAt,
     };
     if (this.#engine.reason !== undefined) result.fallbackReason = this.#engine.reason;
-    if (error === null) {
+    const failed = error ?? this.#options.check?.(result) ?? null;
+    if (failed === null) {
       const handedBack = this.#bytes < (this.#total ?? 0) || this.#ending !== undefined ? this.#handedBack : undefined;
       this.#scope.succeed(result, this.#offThread, handedBack);
       this.#scope.run(onEnd, null, result);
     } else {
-      const failure = transferError(error, this.#bytes);
+      const failure = transferError(failed, this.#bytes);
       const told = this.#options.explain?.(failure) ?? failure;
       this.#scope.fail(told, result, this.#offThread);
       this.#scope.run(onEnd, told, result);

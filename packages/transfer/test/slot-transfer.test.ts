@@ -1,7 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
-import { libcStatus, TRANSFER_CHANNEL, type TransferTrace } from '@zerocopy/core-syscalls';
+import { libcStatus, TRANSFER_CHANNEL, TransferError, type TransferTrace } from '@zerocopy/core-syscalls';
 import {
   type Resume,
   type SlotEngine,
@@ -260,4 +260,103 @@ onLinux('ended by foreign code while its engine is made: nothing moves, and the 
   t.is(outcomes.length, 1);
   server.end('after');
   t.is(await received(client), 'after');
+});
+
+onLinux('fewer bytes than promised are published as a failure, with what the owner says of it', async (t) => {
+  const { server } = await pair(t);
+  const published: TransferTrace[] = [];
+  const failures = channel(`tracing:${TRANSFER_CHANNEL}:error`);
+  const listener = (trace: unknown): void => void published.push(trace as TransferTrace);
+  failures.subscribe(listener);
+  t.teardown(() => failures.unsubscribe(listener));
+  const { transfer, finish } = started(server, 'half', {
+    promised: 8,
+    endedEarly: (bytes, promised) => new TransferError(`${bytes} of ${promised}`, { code: 'ECONNRESET', bytes }),
+  });
+  transfer.start();
+  const outcome = await finish();
+  t.like(outcome, { kind: 'failed', side: 'source', error: { message: '4 of 8', bytes: 4 } });
+  t.like(published, [{ bytes: 4, error: { message: '4 of 8' } }]);
+  transfer.settle('keep');
+});
+
+/** Hands the same text to each of its slots at once. */
+function toSeveral(
+  sockets: readonly Socket[],
+  text: string,
+): { transfer: SlotTransfer; ended: Promise<SlotOutcome>; lost: number[] } {
+  const lost: number[] = [];
+  let transfer: SlotTransfer | undefined;
+  const ended = new Promise<SlotOutcome>((resolve) => {
+    transfer = new SlotTransfer({
+      destination: sockets.map((socket) => ({ stream: socket, socket })),
+      engine: (_slot, slots) => {
+        let sent = false;
+        return {
+          method: 'copy',
+          syscall: 'write',
+          attempt: () => (sent ? 0 : WOULD_BLOCK),
+          wait(_count, resume) {
+            sent = true;
+            let left = slots.filter((slot) => slot !== undefined).length;
+            for (const slot of slots) {
+              slot?.write(Buffer.from(text), () => {
+                if (--left === 0) setImmediate(() => resume(null, text.length));
+              });
+            }
+          },
+          lostSlot: (index) => void lost.push(index),
+        };
+      },
+      length: Number.POSITIVE_INFINITY,
+      method: 'copy',
+      onEnd: resolve,
+    });
+  });
+  return { transfer: transfer as unknown as SlotTransfer, ended, lost };
+}
+
+onLinux('slots of several at once: crossed, the one that asked first goes first in every queue', async (t) => {
+  const [one, two] = [await pair(t), await pair(t)];
+  const first = toSeveral([one.server, two.server], 'first ');
+  const second = toSeveral([two.server, one.server], 'second ');
+  first.transfer.start();
+  second.transfer.start();
+  t.true(second.transfer.queued);
+  for (const { server } of [one, two]) server.end('end');
+  t.like(await Promise.all([first.ended, second.ended]), [{ kind: 'completed' }, { kind: 'completed' }]);
+  for (const { client } of [one, two]) t.is(await received(client), 'first second end');
+});
+
+onLinux(
+  'slots of several at once: one that is lost while another is waited for is no failure of the rest',
+  async (t) => {
+    const [one, two] = [await pair(t), await pair(t)];
+    const blocking = started(two.server, 'blocking');
+    blocking.transfer.start();
+    const { transfer, ended } = toSeveral([one.server, two.server], ' both');
+    transfer.start();
+    t.true(transfer.queued);
+    one.server.destroy();
+    await once(one.server, 'close');
+    two.server.end();
+    await blocking.finish();
+    t.like(await ended, { kind: 'completed', result: { bytes: 5 } });
+    t.is(await received(two.client), 'blocking both');
+  },
+);
+
+onLinux('slots of several at once: stopped while it waits, it holds none of them', async (t) => {
+  const [one, two] = [await pair(t), await pair(t)];
+  const blocking = started(two.server, 'blocking');
+  blocking.transfer.start();
+  const { transfer, ended } = toSeveral([one.server, two.server], ' both');
+  transfer.start();
+  transfer.stop('a test');
+  t.like(await ended, { kind: 'stopped' });
+  one.server.end('free');
+  t.is(await received(one.client), 'free');
+  two.server.end();
+  await blocking.finish();
+  t.is(await received(two.client), 'blocking');
 });

@@ -7,7 +7,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { PassThrough, Transform } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { check, constants, descriptorOf, libcStatus, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
-import { requestWriteSlot, takeSocketForReading, type WriteSlot } from '@zerocopy/transfer';
+import { hasOnRead, requestWriteSlot, takeSocketForReading, type WriteSlot } from '@zerocopy/transfer';
 import test from 'ava';
 
 const status = libcStatus();
@@ -294,4 +294,30 @@ onLinux('thousands of turns leave no descriptor and no listener behind', async (
   for (const event of ['close', 'error', 'connect', 'drain']) t.true(pair.server.listenerCount(event) <= 2, event);
   await pair.close();
   t.notThrows(() => writeFileSync('/dev/null', ''));
+});
+
+onLinux('a socket that has its bytes called back (onread) is not taken: they would be divided', async (t) => {
+  const listener = createServer((accepted) => accepted.on('error', () => {}).end('for the callback'));
+  listener.listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const { port } = listener.address() as { port: number };
+  for (const buffer of [Buffer.alloc(64), (): Buffer => Buffer.alloc(64)]) {
+    let got = '';
+    const callback = (bytes: number, chunk: Uint8Array): boolean => {
+      got += Buffer.from(chunk.subarray(0, bytes)).toString();
+      return true;
+    };
+    const socket = connect({ port, host: '127.0.0.1', onread: { buffer, callback } });
+    await once(socket, 'connect');
+    t.true(hasOnRead(socket));
+    t.is(takeSocketForReading(socket), null);
+    await once(socket.resume(), 'end');
+    t.is(got, 'for the callback');
+    socket.destroy();
+  }
+  const plain = connect({ port, host: '127.0.0.1' });
+  await once(plain, 'connect');
+  t.false(hasOnRead(plain));
+  plain.destroy();
+  listener.close();
 });
