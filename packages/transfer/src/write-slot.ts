@@ -188,6 +188,11 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
   return queue;
 }
 
+/** What libuv says of a write under way when its socket is closed. */
+function cancelled(): NodeJS.ErrnoException {
+  return Object.assign(new Error('write ECANCELED'), { code: 'ECANCELED', syscall: 'write' });
+}
+
 class Slot implements WriteSlot, SlotRequest {
   readonly #destination: Writable | OutgoingMessage;
   readonly #socket: Socket;
@@ -244,7 +249,8 @@ class Slot implements WriteSlot, SlotRequest {
     this.#queue.write.call(socket, chunk, 'buffer' as BufferEncoding, (error) => {
       this.#writing = false;
       if (this.#afterWrite !== undefined) this.#afterWrite();
-      else callback(this.#reason(error));
+      // Node 20 calls back without an error what the closing of its socket has cancelled.
+      else callback(this.#reason(error ?? (this.#socket.destroyed ? cancelled() : null)));
     });
   }
 

@@ -321,3 +321,21 @@ onLinux('a socket that has its bytes called back (onread) is not taken: they wou
   plain.destroy();
   listener.close();
 });
+
+onLinux('a write of a slot that its socket’s closing cancels is no success, on any Node', async (t) => {
+  const { server, client, close } = await socketPair();
+  client.on('error', () => {});
+  server.on('error', () => {});
+  const failed = await new Promise<Error | null | undefined>((resolve) => {
+    requestWriteSlot(server, server, {
+      begin(slot) {
+        slot.write(Buffer.alloc(64 * 1024 * 1024), resolve);
+        setImmediate(() => server.destroy());
+      },
+      dropped: () => t.fail(),
+      lost: () => {},
+    });
+  });
+  t.is((failed as NodeJS.ErrnoException).code, 'ECANCELED');
+  await close();
+});
