@@ -1,7 +1,7 @@
 /** Streams that the kernel cannot take, in the shape of those it can: bytes go by their own reading and writing. */
 import { WriteStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { closedEarly, TransferError } from '@zerocopy/transfer';
+import { closedEarly, isOutgoingMessage, isSocket, socketOfMessage, TransferError } from '@zerocopy/transfer';
 import type { KernelDestination, WrittenCallback } from './destination.js';
 import type { ReadableCallback } from './read-watcher.js';
 import type { KernelSource } from './source.js';
@@ -76,6 +76,12 @@ const dividedCharacter = (encoding: string | null): TransferError =>
     bytes: 0,
   });
 
+/** Node 20 calls back without an error what the closing of its socket has cancelled. */
+function isCutOff(stream: Writable): boolean {
+  const socket = isOutgoingMessage(stream) ? socketOfMessage(stream) : isSocket(stream) ? stream : null;
+  return socket?.destroyed === true;
+}
+
 export class StreamDestination implements KernelDestination {
   readonly mayBlock = false;
   readonly #stream: Writable;
@@ -109,6 +115,7 @@ export class StreamDestination implements KernelDestination {
     }
     stream.write(chunk, (error) => {
       if (this.#pending !== callback) return;
+      if (!error && isCutOff(stream)) return this.#failure();
       this.#pending = undefined;
       callback(error ?? null, error ? this.#part() : chunk.length);
     });
