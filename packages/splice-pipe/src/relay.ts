@@ -46,7 +46,7 @@ export interface RelayOutcome {
   readonly ended: boolean;
 }
 
-type Inherited = 'length' | 'promised' | 'endedEarly' | 'signal' | 'onProgress' | 'onMoved' | 'about';
+type Inherited = 'length' | 'promised' | 'endedEarly' | 'signal' | 'onProgress' | 'onMoved' | 'onCrowded' | 'about';
 
 export interface RelayOptions extends Pick<SlotTransferOptions, Inherited> {
   /** Made when the slot has come, so that the source is not taken from Node for longer than need be. */
@@ -78,7 +78,7 @@ export class Relay {
 
   constructor(options: RelayOptions) {
     this.#options = options;
-    const { copied, length, promised, endedEarly, signal, onProgress, onMoved, about } = options;
+    const { copied, length, promised, endedEarly, signal, onProgress, onMoved, onCrowded, about } = options;
     this.#transfer = new SlotTransfer({
       destination: slotOf(options.destination),
       source: options.socket,
@@ -92,6 +92,7 @@ export class Relay {
       signal,
       onProgress,
       onMoved,
+      onCrowded,
       about,
       onEnd: (outcome) => this.#onEnd(outcome),
     });

@@ -71,6 +71,8 @@ export interface SocketSourceOptions {
   readonly resume?: () => boolean;
   /** What its descriptor is, where that has been asked already. */
   readonly facts?: DescriptorFacts;
+  /** Called once, in words how, when other code touches the socket: it is to be given back; see takeSocketForReading. */
+  readonly onTouched?: (how: string) => void;
 }
 
 /** A connected socket or pipe, no longer read by Node until it is given back. */
@@ -86,10 +88,10 @@ export class SocketSource implements KernelSource {
   #watcher: ReadWatcher | undefined;
 
   /** To be called when {@link refusalOfSource} has no objection, or a 'data' listener is there to get the head. */
-  constructor(socket: Socket, { resume, facts }: SocketSourceOptions = {}) {
+  constructor(socket: Socket, { resume, facts, onTouched }: SocketSourceOptions = {}) {
     const flowed = socket.readableFlowing === true;
     this.#resume = resume ?? (() => flowed);
-    const taken = takeSocketForReading(socket);
+    const taken = takeSocketForReading(socket, onTouched);
     if (taken === null) throw new Error('the socket cannot be taken over');
     this.#socket = socket;
     this.#taken = taken;

@@ -74,6 +74,8 @@ export interface SlotTransferOptions {
    * @param slot the first of `slots`. @param slots in the order of `destination`.
    */
   readonly engine: (slot: WriteSlot | undefined, slots: readonly WriteSlot[]) => SlotEngine;
+  /** Other code uses the destination while the slot is requested or held; see SlotHandlers.crowded. */
+  readonly onCrowded?: (() => void) | undefined;
   /** Bytes to move, at most; Infinity: to the end of the source. */
   readonly length: number;
   /** Bytes that the destination has been promised: fewer are an error. */
@@ -219,6 +221,7 @@ export class SlotTransfer {
 
   #ask(index: number): void {
     const { stream, socket } = this.#destinations[index] as SlotDestination;
+    const { onCrowded } = this.#options;
     const request = requestWriteSlot(stream, socket, {
       begin: (slot) => {
         this.#slots[index] = slot;
@@ -230,6 +233,7 @@ export class SlotTransfer {
         else this.lost(null, 'destination');
       },
       lost: (error) => this.#onSlotLost(index, error),
+      ...(onCrowded && { crowded: onCrowded }),
     });
     this.#requests.push(request);
   }

@@ -43,6 +43,11 @@ export interface SlotHandlers {
   dropped(): void;
   /** The destination closed, or failed, before the slot was over. */
   lost(error: Error | null): void;
+  /**
+   * Other code writes to the socket, ends or corks it, while the slot is requested or held: what it wants comes after the
+   * slot. For a slot that may be held for as long as a connection lasts, so that its owner gives it up. Called often.
+   */
+  crowded?(): void;
 }
 
 export interface SlotRequest {
@@ -82,6 +87,8 @@ interface WriteQueue {
   readonly writev: NonNullable<WritableInternals['_writev']> | undefined;
   /** Turns requested or held. One 'close' listener serves them all, however many responses are pipelined. */
   readonly slots: Set<Slot>;
+  /** Of `slots`, those whose owners want to know when other code uses the socket. */
+  watchful: number;
 }
 
 interface InstrumentedSocket extends Socket {
@@ -90,9 +97,11 @@ interface InstrumentedSocket extends Socket {
 
 const tokenOf = (chunk: unknown): Token[typeof kSlot] => (chunk as Token | null)?.[kSlot];
 
+const kOwn: unique symbol = Symbol.for('zerocopy.ownMethod.1');
+
 /** Whether this socket's queue is Node's own, or already ours: nobody else's code would see, or miss, our bytes. */
 export function hasPlainQueue(socket: Socket): boolean {
-  if (Object.hasOwn(socket, 'write')) return false;
+  if (Object.hasOwn(socket, 'write') && !(kOwn in socket.write)) return false;
   if ((socket as InstrumentedSocket)[kQueue] !== undefined) return true;
   const own = socket as unknown as WritableInternals;
   const plain = Socket.prototype as unknown as WritableInternals;
@@ -165,6 +174,27 @@ const bytesWritten: PropertyDescriptor = {
   },
 };
 
+/** The methods by which other code makes a slot crowded. They are put in front of the socket's own while one is watchful. */
+const crowding = (['write', 'end', 'cork'] as const).map((name) => {
+  const method = function (this: InstrumentedSocket, ...args: unknown[]): unknown {
+    for (const slot of [...(this[kQueue] as WriteQueue).slots]) slot.onCrowded();
+    const own = Reflect.get(Object.getPrototypeOf(this) as object, name, this) as (...all: unknown[]) => unknown;
+    return Reflect.apply(own, this, args);
+  };
+  return [name, Object.assign(method, { [kOwn]: true })] as const;
+});
+
+/** Counts watchful slots, and sees to it that they are told. */
+function watch(socket: InstrumentedSocket, queue: WriteQueue, change: 1 | -1): void {
+  queue.watchful += change;
+  const [on, off] = [change === 1 && queue.watchful === 1, change === -1 && queue.watchful === 0];
+  for (const [name, method] of crowding) {
+    if (on && !Object.hasOwn(socket, name)) {
+      Object.defineProperty(socket, name, { configurable: true, writable: true, value: method });
+    } else if (off && socket[name] === (method as unknown)) Reflect.deleteProperty(socket, name);
+  }
+}
+
 function tellSlotsOfClose(this: InstrumentedSocket): void {
   for (const slot of [...(this[kQueue] as WriteQueue).slots]) slot.onClose();
 }
@@ -178,6 +208,7 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
     corked: false,
     write: internals._write,
     writev: internals._writev ?? undefined,
+    watchful: 0,
     slots: new Set(),
   };
   socket[kQueue] = queue;
@@ -202,6 +233,7 @@ class Slot implements WriteSlot, SlotRequest {
   /** Of the write that the slot has taken the place of. */
   #done: WriteCallback | undefined;
   #writing = false;
+  #watching = false;
   #afterWrite: (() => void) | undefined;
 
   constructor(destination: Writable | OutgoingMessage, socket: Socket, handlers: SlotHandlers) {
@@ -222,6 +254,14 @@ class Slot implements WriteSlot, SlotRequest {
       if (error) this.#handlers.lost(this.#reason(error) ?? null);
       else this.#handlers.dropped();
     });
+    // Not before: the token is no crowd.
+    if (this.#handlers.crowded === undefined || (this.#state as string) === 'over') return;
+    this.#watching = true;
+    watch(this.#socket, this.#queue, 1);
+  }
+
+  onCrowded(): void {
+    if (this.#watching) this.#handlers.crowded?.();
   }
 
   cancel(): void {
@@ -299,6 +339,10 @@ class Slot implements WriteSlot, SlotRequest {
 
   #leave(): void {
     this.#state = 'over';
+    if (this.#watching) {
+      this.#watching = false;
+      watch(this.#socket, this.#queue, -1);
+    }
     this.#destination.off('close', this.onClose);
     this.#queue.slots.delete(this);
   }
