@@ -43,7 +43,8 @@ interface End {
 export interface SourceEnd extends End {
   /** Bytes it is bound to bring: fewer are a failure of its own. */
   readonly promised?: number | undefined;
-  take(): KernelSource;
+  /** @param onTouched called once, in words how, when other code touches what is taken: it is to be given back. */
+  take(onTouched?: (how: string) => void): KernelSource;
   stream(): Readable;
 }
 

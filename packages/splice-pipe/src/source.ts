@@ -91,7 +91,7 @@ export class SocketSource implements KernelSource {
   constructor(socket: Socket, { resume, facts, onTouched }: SocketSourceOptions = {}) {
     const flowed = socket.readableFlowing === true;
     this.#resume = resume ?? (() => flowed);
-    const taken = takeSocketForReading(socket, onTouched);
+    const taken = takeSocketForReading(socket, { onTouched });
     if (taken === null) throw new Error('the socket cannot be taken over');
     this.#socket = socket;
     this.#taken = taken;

@@ -85,7 +85,7 @@ export async function splice(
     if (refused !== undefined && options.fallback === 'never') {
       throw new KernelPathUnavailableError('the kernel cannot move these bytes', refused);
     }
-    return await run(from, to, length, refused, options);
+    return await run(from, to, { length, copied: refused }, options);
   } finally {
     from?.dispose();
     to?.dispose();
@@ -145,8 +145,9 @@ function endsOf(
   from: SourceEnd,
   to: DestinationEnd,
   copied: string | undefined,
+  onTouched: (how: string) => void,
 ): Pick<RelayOptions, 'source' | 'destination' | 'socket' | 'written' | 'copied'> {
-  if (copied === undefined) return { source: from.take, destination: to.target, socket: from.socket };
+  if (copied === undefined) return { source: () => from.take(onTouched), destination: to.target, socket: from.socket };
   const written = to.stream();
   const stream = from.stream();
   return {
@@ -157,35 +158,60 @@ function endsOf(
   };
 }
 
+/** What is to be moved: `before` has been, by a transfer that other code has put an end to. */
+interface Task {
+  readonly length: number;
+  readonly copied: string | undefined;
+  readonly before?: TransferResult;
+}
+
 function run(
   from: SourceEnd,
   to: DestinationEnd,
-  length: number,
-  copied: string | undefined,
-  { signal, onProgress }: SpliceOptions,
+  { length, copied, before }: Task,
+  options: SpliceOptions,
 ): Promise<TransferResult> {
-  const promised = Number.isSafeInteger(from.promised) ? (from.promised as number) : undefined;
+  const { signal, onProgress } = options;
+  const done = before?.bytes ?? 0;
+  const promised = Number.isSafeInteger(from.promised) ? (from.promised as number) - done : undefined;
   const most = Math.min(length, to.room ?? length, (copied === undefined ? promised : undefined) ?? length);
+  let touched: string | undefined;
   return new Promise((resolve, reject) => {
     const relay = new Relay({
-      ...endsOf(from, to, copied),
+      ...endsOf(from, to, copied, (how) => {
+        touched = `the connection was given back: ${how}`;
+        relay.stop(null, touched);
+      }),
       eager: true,
       length: most,
       promised: promised === undefined ? undefined : Math.min(promised, most),
       endedEarly: (bytes) => closedEarly('source', bytes),
       signal,
-      onProgress,
+      onProgress: onProgress && ((bytes, total) => onProgress(done + bytes, total && done + total)),
       onMoved: to.moved,
       about: { source: from.kind, destination: to.kind },
       onEnd(outcome) {
         settle(relay, outcome, copied === undefined ? from.socket : undefined);
-        const { error, result } = outcome;
-        if (error === null) resolve(result);
-        else reject(error);
+        const { error, result, ended } = outcome;
+        if (error !== null) reject(done === 0 ? error : transferError(error.cause ?? error, done + error.bytes));
+        else if (touched !== undefined && !ended && result.bytes < most) {
+          // Node has it back, and brings the rest.
+          if (options.fallback === 'never') reject(new KernelPathUnavailableError('the kernel cannot go on', touched));
+          else resolve(run(from, to, { length: length - result.bytes, copied: touched, before: result }, options));
+        } else resolve(before === undefined ? result : sum(before, result));
       },
     });
     relay.start();
   });
+}
+
+function sum(before: TransferResult, result: TransferResult): TransferResult {
+  return {
+    ...result,
+    bytes: before.bytes + result.bytes,
+    syscalls: before.syscalls + result.syscalls,
+    durationMs: before.durationMs + result.durationMs,
+  };
 }
 
 /** What a failure does to the two streams: the one that failed fails as after a call of Node's own; the other stays. */

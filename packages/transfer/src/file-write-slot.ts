@@ -38,8 +38,8 @@ export interface FileSlotHandlers {
   refused(reason: string): void;
   /** The stream is being destroyed. A held slot has still to be ended. */
   lost(error: Error | null): void;
-  /** Other code writes to the stream, ends or corks it: what it wants comes after the slot. Called often. */
-  crowded(): void;
+  /** Other code calls this method of the stream: what it wants comes after the slot. Called often. */
+  crowded(how: 'write' | 'end' | 'cork'): void;
 }
 
 type WriteCallback = (error?: Error | null) => void;
@@ -86,7 +86,7 @@ export class FileSlotRequest implements FileWriteSlot {
       if (this.#isOver) break;
       const own = stream[name] as (...args: unknown[]) => unknown;
       this.#put(name, (...args: unknown[]) => {
-        this.#handlers.crowded();
+        this.#handlers.crowded(name);
         return Reflect.apply(own, stream, args);
       });
     }

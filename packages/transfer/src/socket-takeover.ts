@@ -47,15 +47,21 @@ function countReads(socket: Socket): { moved: number } {
   return counter;
 }
 
+export interface TakeOptions {
+  /**
+   * Called once, in words how, when other code wants the socket's bytes, or none, while it is taken: it is read, resumed or
+   * paused, or gets a 'data' or 'readable' listener. Then it is to be given back.
+   */
+  readonly onTouched?: ((how: string) => void) | undefined;
+}
+
 /**
  * Stops Node reading `socket`, in one synchronous turn, so that no byte can arrive in between.
  *
- * @param onTouched called once, in words how, when other code wants the socket's bytes, or none, while it is taken: it is
- * read, resumed or paused, or gets a 'data' or 'readable' listener. Then it is to be given back.
  * @returns the taken socket; or null where there is no plain descriptor (TLS, not connected, closed) or somebody else
  * has replaced `_read` or has the bytes called back (`onread`): then nothing has been changed.
  */
-export function takeSocketForReading(socket: Socket, onTouched?: (how: string) => void): TakenSocket | null {
+export function takeSocketForReading(socket: Socket, { onTouched }: TakeOptions = {}): TakenSocket | null {
   if (socketDescriptor(socket) < 0 || Object.hasOwn(socket, '_read') || hasOnRead(socket)) return null;
   const wasFlowing = socket.readableFlowing;
   const internals = socket as unknown as ReadInternals;
