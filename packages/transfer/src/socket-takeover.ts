@@ -88,9 +88,14 @@ export function takeSocketForReading(socket: Socket, { onTouched }: TakeOptions 
   const onNewListener = (event: string | symbol): void => {
     if (event === 'data' || event === 'readable') touch(`a '${event}' listener was added to it`);
   };
+  const onResume = (): void => {
+    stopReading(socket); // node:http's own listener has just begun to read
+    pausedMeanwhile = false;
+    touch('it was resumed');
+  };
   if (onTouched !== undefined) {
-    internals._read = () => touch('it was read or resumed');
-    socket.on('newListener', onNewListener);
+    internals._read = () => touch('it was read');
+    socket.on('newListener', onNewListener).on('resume', onResume);
     if (!Object.hasOwn(socket, 'pause')) {
       replaced.push('pause');
       // It is paused already, so that no event would tell.
@@ -124,14 +129,20 @@ export function takeSocketForReading(socket: Socket, { onTouched }: TakeOptions 
     giveBack({ unread, resume = wasFlowing !== false } = {}) {
       if (given) return;
       given = true;
-      socket.off('newListener', onNewListener);
+      socket.off('newListener', onNewListener).off('resume', onResume);
       for (const own of replaced) Reflect.deleteProperty(socket, own);
       if (socket.destroyed) return;
       if (unread !== undefined && unread.length > 0) socket.unshift(unread);
       if (resume && !pausedMeanwhile) socket.resume();
       // Nobody had decided yet whether it flows; pause() has, and a 'data' listener would wait for ever.
       else if (wasFlowing === null) (socket as { readableFlowing: boolean | null }).readableFlowing = null;
-      if (pausedMeanwhile) return; // Node reads again when it is resumed
+      if (pausedMeanwhile) {
+        // Resumed, the stream may believe that a read is under way, and not ask.
+        socket.once('resume', () => {
+          if (!isReading(socket) && !socket.destroyed && !socket.readableEnded) internals._read(0);
+        });
+        return;
+      }
       // resume() and read(0) do nothing if the stream believes a read is under way; start libuv's loop then.
       if (!isReading(socket) && !socket.readableEnded) socket.read(0);
       if (!isReading(socket) && !socket.destroyed && !socket.readableEnded) internals._read(0);
