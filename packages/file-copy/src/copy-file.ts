@@ -1,7 +1,7 @@
 /** A file copied by name: what fs.copyFile does, with the event loop told how far it is, and able to stop it. */
 import { close, fchmod, ftruncate } from 'node:fs';
 import { promisify } from 'node:util';
-import { SyscallError, type TransferResult } from '@zerocopy/core-syscalls';
+import { type EndKind, SyscallError, type TransferResult } from '@zerocopy/core-syscalls';
 import { filesystemOf } from '@zerocopy/core-syscalls/descriptors';
 import {
   abortError,
@@ -223,7 +223,11 @@ class Copy {
                 if (bytes > 0 || total === undefined) onProgress(bytes, total);
               },
         onEnd: (error, result) => void end(error, result),
-        detail: { source: this.#from.kind, destination: this.#to.kind, ...this.#plan.context },
+        about: {
+          source: endKind(this.#from.kind),
+          destination: endKind(this.#to.kind),
+          detail: { source: this.#from.kind, destination: this.#to.kind, ...this.#plan.context },
+        },
       }).start();
     });
   }
@@ -258,3 +262,6 @@ class SameFile implements TransferEngine {
     throw new Error('there is nothing to wait for');
   }
 }
+
+/** What is published of an end: a FIFO is a pipe, a device a stream like any other. */
+const endKind = (kind: string): EndKind => (kind === 'file' ? 'file' : kind === 'fifo' ? 'pipe' : 'stream');

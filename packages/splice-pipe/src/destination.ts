@@ -1,9 +1,9 @@
-/** Where spliced bytes go: a socket or pipe, in its turn of Node's write queue, or a file. */
+/** Where spliced bytes go: a socket or pipe, in its slot of Node's write queue, or a file. */
 import { write } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { hasPlainQueue, isEncrypted, runOffThread, socketDescriptor, type WriteSlot } from '@zerocopy/transfer';
-import { isNonblocking, kindOf } from './descriptor-kind.js';
+import { type DescriptorFacts, factsOf } from './descriptor-kind.js';
 
 const { SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
 
@@ -23,48 +23,53 @@ export interface KernelDestination {
   send(chunk: Uint8Array, callback: WrittenCallback): void;
   /** Counts bytes that splice(2) has put there. */
   moved(bytes: number): void;
+  /** Takes no further notice of the stream behind it, where there is one. */
+  release?(): void;
 }
 
-/** Why `socket` cannot be spliced to, or undefined. A socket that is still connecting is looked at again later. */
-export function refusalOfDestination(socket: Socket): string | undefined {
+/**
+ * Why `socket` cannot be spliced to, or undefined. A socket that is still connecting is looked at again later.
+ * @param facts of its descriptor, where they have been asked for already.
+ */
+export function refusalOfDestination(socket: Socket, facts?: DescriptorFacts): string | undefined {
   if (isEncrypted(socket)) return 'the destination is encrypted (TLS)';
   if (socket.destroyed || socket.writableEnded) return 'the destination has ended';
   if (!hasPlainQueue(socket)) return "the destination's write methods have been replaced";
   const fd = socketDescriptor(socket);
   if (fd < 0) return 'the destination has no descriptor';
-  const kind = kindOf(fd);
+  const { kind, nonblocking } = facts ?? factsOf(fd);
   if (typeof kind === 'object') return kind.refused;
-  if (!isNonblocking(fd)) return 'the destination is in blocking mode';
+  if (!nonblocking) return 'the destination is in blocking mode';
   return undefined;
 }
 
 export class SocketDestination implements KernelDestination {
   readonly mayBlock = false;
-  readonly #turn: WriteSlot;
+  readonly #slot: WriteSlot;
 
-  constructor(turn: WriteSlot) {
-    this.#turn = turn;
+  constructor(slot: WriteSlot) {
+    this.#slot = slot;
   }
 
   descriptor(): number {
-    return this.#turn.descriptor();
+    return this.#slot.descriptor();
   }
 
   write(chunk: Uint8Array, callback: WrittenCallback): void {
-    this.#turn.write(chunk, (error) => callback(error ?? null, error ? 0 : chunk.length));
+    this.#slot.write(chunk, (error) => callback(error ?? null, error ? 0 : chunk.length));
   }
 
   /** By the kernel as far as it takes it at once; only the rest is copied and left to Node. */
   send(chunk: Uint8Array, callback: WrittenCallback): void {
-    const fd = this.#turn.descriptor();
+    const fd = this.#slot.descriptor();
     const sent = fd < 0 ? 0 : Math.max(0, syscalls.write(fd, chunk, chunk.length)); // Node's own write tells the error
-    if (sent > 0) this.#turn.moved(sent);
+    if (sent > 0) this.#slot.moved(sent);
     if (sent === chunk.length) callback(null, sent);
     else this.write(Buffer.from(chunk.subarray(sent)), (error, bytes) => callback(error, sent + bytes));
   }
 
   moved(bytes: number): void {
-    this.#turn.moved(bytes);
+    this.#slot.moved(bytes);
   }
 }
 

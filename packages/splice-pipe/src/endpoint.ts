@@ -1,21 +1,39 @@
 /** The two ends of a splice, as callers name them: what the kernel can take, and the plain stream where it cannot. */
 import nodeFs, { createReadStream, createWriteStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import type { IncomingMessage, OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable, Writable } from 'node:stream';
-import { descriptorOf, feature, libcStatus } from '@zerocopy/core-syscalls';
-import { isSocket, OwnedDescriptor, socketOver, transferError } from '@zerocopy/transfer';
-import { isAppending, kindOf } from './descriptor-kind.js';
+import { descriptorOf, type EndKind, feature, libcStatus } from '@zerocopy/core-syscalls';
+import {
+  hasOnRead,
+  invalidArgument,
+  isFileHandle,
+  isOutgoingMessage,
+  isSocket,
+  isStandardOutput,
+  OwnedDescriptor,
+  type SlotDestination,
+  setImmediate,
+  socketOver,
+  transferError,
+} from '@zerocopy/transfer';
+import { type DescriptorFacts, factsOf } from './descriptor-kind.js';
 import { FileDestination, type KernelDestination, refusalOfDestination } from './destination.js';
-import { invalidArgument } from './options.js';
+import { lend } from './lent-descriptor.js';
+import { countBody, refusalOfMessage, roomIn, slotOfMessage } from './message-destination.js';
 import { FileSource, type KernelSource, refusalOfSource, SocketSource } from './source.js';
 
-export type SpliceSource = Readable | FileHandle | number;
-export type SpliceDestination = Writable | FileHandle | number;
+/** What bytes are spliced from: a net.Socket, an HTTP/1 message that is received, a FileHandle, a descriptor, a Readable. */
+export type SpliceSource = Readable | IncomingMessage | FileHandle | number;
+/** What bytes are spliced to: a net.Socket, an HTTP/1 message that is sent, a FileHandle, a descriptor, a Writable. */
+export type SpliceDestination = Writable | OutgoingMessage | FileHandle | number;
 
 interface End {
   /** Why the kernel cannot take it, or undefined. */
   readonly refused: string | undefined;
+  /** What is published of it. */
+  readonly kind?: EndKind | undefined;
   /** Set if it is, or has been wrapped into, a socket. */
   readonly socket: Socket | undefined;
   /** Closes what has been made here; never the caller's own. */
@@ -25,20 +43,19 @@ interface End {
 export interface SourceEnd extends End {
   /** Bytes it is bound to bring: fewer are a failure of its own. */
   readonly promised?: number | undefined;
-  take(): KernelSource;
+  /** @param onTouched called once, in words how, when other code touches what is taken: it is to be given back. */
+  take(onTouched?: (how: string) => void): KernelSource;
   stream(): Readable;
 }
 
 export interface DestinationEnd extends End {
-  readonly target: Socket | KernelDestination;
+  readonly target: Socket | SlotDestination | KernelDestination;
+  /** Bytes it has room for: those of a Content-Length. Default: any number. */
+  readonly room?: number | undefined;
+  /** Counts bytes that have gone to it, by whichever way. */
+  moved?(bytes: number): void;
   stream(): Writable;
 }
-
-const isFileHandle = (thing: unknown): thing is FileHandle =>
-  typeof thing === 'object' &&
-  thing !== null &&
-  typeof (thing as FileHandle).fd === 'number' &&
-  'readableWebStream' in thing;
 
 /** Known by a number, of which only a duplicate can be relied upon after this turn. */
 export const isDescriptor = (thing: unknown): thing is FileHandle | number =>
@@ -48,13 +65,19 @@ const ignore = (): void => {};
 
 /**
  * While a promise reports what fails, no stream of `ends` throws for want of an 'error' listener.
- * @returns ends that; but not for a destroyed stream: its event may be still to come.
+ * @returns ends that; but not at once: the event of what has failed may be still to come, and a destroyed stream may
+ * have one at any time. Standard output is never destroyed for good, and tells its failure a tick after the call.
  */
 export function holdErrors(ends: readonly unknown[]): () => void {
   const streams = ends.filter((end): end is Readable | Writable => typeof (end as Readable | null)?.on === 'function');
   for (const stream of streams) stream.on('error', ignore);
   return () => {
-    for (const stream of streams) if (!stream.destroyed) stream.off('error', ignore);
+    const failing = streams.filter((stream) => stream.errored || isStandardOutput(stream));
+    for (const stream of streams) if (!stream.destroyed && !failing.includes(stream)) stream.off('error', ignore);
+    if (failing.length === 0) return;
+    setImmediate(() => {
+      for (const stream of failing) if (!stream.destroyed) stream.off('error', ignore);
+    });
   };
 }
 
@@ -76,16 +99,35 @@ function duplicate(fd: number): OwnedDescriptor | undefined {
   }
 }
 
+const NO_CALLS: DescriptorFacts = { kind: { refused: 'no system calls here' }, nonblocking: false, appending: false };
+
+/** What is published of a descriptor. */
+function endKindOf({ kind }: DescriptorFacts): EndKind {
+  if (kind === 'stream') return 'socket';
+  return typeof kind === 'string' ? kind : 'stream';
+}
+
 /** libuv's stream over a duplicate: it brings the waiting. Destroyed in the end, never ended: the connection is shared. */
-function wrap(own: OwnedDescriptor, options: { readable: boolean; writable: boolean }): Socket {
+function wrap(
+  own: OwnedDescriptor,
+  options: { readable: boolean; writable: boolean },
+): { readonly socket: Socket; dispose(): void } {
+  const giveBack = lend(own.fd);
   let socket: Socket;
   try {
     socket = socketOver(own, { allowHalfOpen: true, ...options });
   } catch (error) {
+    giveBack();
     throw transferError(error, 0); // a kind that libuv does not open
   }
   socket.on('error', ignore); // reported by the transfer
-  return socket;
+  return {
+    socket,
+    dispose() {
+      giveBack();
+      socket.destroy();
+    },
+  };
 }
 
 /** For the `fs` option of Node's file streams, which close their descriptor when destroyed, whatever autoClose says. */
@@ -113,6 +155,7 @@ export function openSource(source: unknown, length: number): SourceEnd {
     return {
       refused: unavailable() ?? `the source is not a socket but a ${typeName(source)}`,
       socket: undefined,
+      kind: 'stream',
       take: () => {
         throw new Error('not a socket');
       },
@@ -120,8 +163,13 @@ export function openSource(source: unknown, length: number): SourceEnd {
       dispose: () => {},
     };
   }
+  if (hasOnRead(source)) {
+    const expected = "a socket without the option 'onread': its callback gets the bytes, and nobody else can have them";
+    throw invalidArgument('source', expected, source);
+  }
   return {
     refused: unavailable() ?? refusalOfSource(source),
+    kind: 'socket',
     socket: source,
     take: () => new SocketSource(source),
     stream: () => source,
@@ -132,27 +180,30 @@ export function openSource(source: unknown, length: number): SourceEnd {
 function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
   if (fd === null) throw invalidArgument('source', 'an open descriptor', fd);
   const own = duplicate(fd);
-  const kind = own === undefined ? { refused: 'no system calls here' } : kindOf(own.fd);
+  const facts = own === undefined ? NO_CALLS : factsOf(own.fd);
+  const { kind } = facts;
   if (own !== undefined && (kind === 'stream' || kind === 'pipe')) {
-    const socket = wrap(own, { readable: true, writable: false });
-    const refused = unavailable() ?? refusalOfSource(socket);
+    const { socket, dispose } = wrap(own, { readable: true, writable: false });
+    const refused = unavailable() ?? refusalOfSource(socket, 0, { ...facts, nonblocking: true });
     // Now: what this stream would have read by the time the transfer begins could never be given back.
-    const taken = refused === undefined ? new SocketSource(socket, { resume: () => false }) : undefined;
+    const taken = refused === undefined ? new SocketSource(socket, { facts, resume: () => false }) : undefined;
     return {
       refused,
+      kind: endKindOf(facts),
       socket,
       take: () => taken as SocketSource,
       stream() {
         taken?.giveBack(taken.head, taken.ended); // the other end refuses
         return socket;
       },
-      dispose: () => socket.destroy(),
+      dispose,
     };
   }
   let stream: Readable | undefined;
   const end = Number.isFinite(length) && length > 0 ? { end: length - 1 } : {};
   return {
     refused: unavailable() ?? (kind === 'file' ? undefined : `of the source: ${(kind as { refused: string }).refused}`),
+    kind: endKindOf(facts),
     socket: undefined,
     take: () => new FileSource((own as OwnedDescriptor).moved(), length),
     stream: () => {
@@ -173,6 +224,7 @@ export function openDestination(destination: unknown): DestinationEnd {
   if (!(destination instanceof Writable || isSocket(destination) || isWritable(destination))) {
     throw invalidArgument('destination', 'a Writable, FileHandle or descriptor', destination);
   }
+  if (isOutgoingMessage(destination)) return openMessage(destination);
   const socket = isSocket(destination) ? destination : undefined;
   const refused =
     socket === undefined
@@ -180,6 +232,7 @@ export function openDestination(destination: unknown): DestinationEnd {
       : refusalOfDestination(socket);
   return {
     refused: unavailable() ?? refused,
+    kind: isStandardOutput(destination) ? 'stdio' : socket === undefined ? 'stream' : 'socket',
     socket,
     target: socket as Socket,
     stream: () => destination,
@@ -187,29 +240,46 @@ export function openDestination(destination: unknown): DestinationEnd {
   };
 }
 
-/** http.OutgoingMessage and other streams that are no instances of Writable. */
+function openMessage(message: OutgoingMessage): DestinationEnd {
+  const refused = unavailable() ?? refusalOfMessage(message);
+  return {
+    refused,
+    kind: 'http',
+    socket: undefined,
+    target: slotOfMessage(message),
+    room: roomIn(message),
+    moved: (bytes) => countBody(message, bytes),
+    stream: () => message as unknown as Writable,
+    dispose: () => {},
+  };
+}
+
+/** Streams that are no instances of Writable. */
 const isWritable = (thing: unknown): thing is Writable =>
   typeof thing === 'object' && thing !== null && typeof (thing as Writable).write === 'function';
 
 function openDestinationDescriptor(fd: number | null): DestinationEnd {
   if (fd === null) throw invalidArgument('destination', 'an open descriptor', fd);
   const own = duplicate(fd);
-  const kind = own === undefined ? { refused: 'no system calls here' } : kindOf(own.fd);
+  const facts = own === undefined ? NO_CALLS : factsOf(own.fd);
+  const { kind } = facts;
   if (own !== undefined && (kind === 'stream' || kind === 'pipe')) {
-    const socket = wrap(own, { readable: false, writable: true });
+    const { socket, dispose } = wrap(own, { readable: false, writable: true });
     return {
-      refused: unavailable() ?? refusalOfDestination(socket),
+      refused: unavailable() ?? refusalOfDestination(socket, { ...facts, nonblocking: true }),
+      kind: endKindOf(facts),
       socket,
       target: socket,
       stream: () => socket,
-      dispose: () => socket.destroy(),
+      dispose,
     };
   }
   let stream: Writable | undefined;
-  const appending = own !== undefined && kind === 'file' && isAppending(own.fd);
+  const appending = kind === 'file' && facts.appending;
   const refused = typeof kind === 'object' ? `of the destination: ${kind.refused}` : undefined;
   return {
     refused: unavailable() ?? (appending ? 'the destination is open for appending' : refused),
+    kind: endKindOf(facts),
     socket: undefined,
     target: new FileDestination(own?.fd ?? -1, undefined),
     stream: () => {

@@ -1,24 +1,18 @@
 /**
  * One direction whose source is a pipe itself: spliced directly, without a second pipe.
  *
- * EAGAIN may speak of either end here; how many bytes the pipe holds (FIONREAD) decides which (rule 14).
+ * EAGAIN may speak of either end here; how many bytes the pipe holds (FIONREAD) decides which (kernel-rules: pipe-slots).
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import {
-  NOT_RESIDENT,
-  OwnedDescriptor,
-  type Resume,
-  SOURCE_ENDED,
-  type TransferEngine,
-  WOULD_BLOCK,
-} from '@zerocopy/transfer';
+import { NOT_RESIDENT, OwnedDescriptor, type Resume, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
+import { readOn } from './read-watcher.js';
+import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
 import {
   CARRY_SIZE,
   COPY_SIZE,
   FILE_PIECE,
-  type Side,
   SPLICE_FLAGS,
   SPLICE_REFUSALS,
   type SpliceEngineOptions,
@@ -27,7 +21,7 @@ import {
 const { EAGAIN, EBADF, EINTR, FIONREAD } = constants;
 const held = new Int32Array(1);
 
-export class PipeEngine implements TransferEngine {
+export class PipeEngine implements RelayEngine {
   readonly syscall = 'splice';
   reason: string | undefined;
   calls = 0;
@@ -75,12 +69,25 @@ export class PipeEngine implements TransferEngine {
       this.#moved(result);
       return result;
     }
-    if (result === 0) {
-      this.#ended = true;
-      return 0;
-    }
+    if (result === 0) return this.#atZero(from, count);
     if (result === -EAGAIN) return this.#block(this.#heldIn(from) > 0 ? 'destination' : 'source', result);
     return this.#notSpliced(result);
+  }
+
+  /** splice(2) has answered 0: what a read brings, or its end, is believed (kernel-rules: urgent-mark). */
+  #atZero(fd: number, count: number): number {
+    this.calls++;
+    const buffer = this.#scratch();
+    const result = readOn(fd, buffer.subarray(0, Math.min(count, CARRY_SIZE)));
+    if (result > 0) {
+      this.#source.took(result);
+      this.#head = Buffer.from(buffer.subarray(0, result));
+      return this.#block('head', this.#destination.mayBlock ? NOT_RESIDENT : WOULD_BLOCK);
+    }
+    if (result === 0) this.#ended = true;
+    else if (result === -EAGAIN) return this.#block('source', result);
+    else this.failed = 'source';
+    return result;
   }
 
   wait(count: number, resume: Resume): void {
@@ -110,7 +117,7 @@ export class PipeEngine implements TransferEngine {
       return;
     }
     this.calls++;
-    let own: OwnedDescriptor; // the stream may be closed, and its number used again, while the call runs (rule 40)
+    let own: OwnedDescriptor; // the stream may be closed, and its number used again, while the call runs (kernel-rules: fd-reuse)
     try {
       own = OwnedDescriptor.duplicate(this.#source.descriptor());
     } catch (error) {
@@ -124,8 +131,10 @@ export class PipeEngine implements TransferEngine {
         this.#moved(result);
         resume(null, result);
       } else if (result === 0) {
-        this.#ended = true;
-        resume(null, SOURCE_ENDED);
+        const end = this.#atZero(this.#source.descriptor(), count);
+        if (this.#ended) resume(null, SOURCE_ENDED);
+        else if (this.failed === undefined) resume(null, 0);
+        else resume(new SyscallError(end, 'read'), 0);
       } else {
         const answer = result === -EAGAIN ? result : this.#notSpliced(result);
         if (answer === -EAGAIN || answer === -EINTR || answer === WOULD_BLOCK) resume(null, 0);
@@ -165,13 +174,18 @@ export class PipeEngine implements TransferEngine {
     return result;
   }
 
-  #carry(size: number, resume: Resume): void {
+  #scratch(): Buffer {
     this.#buffer ??= Buffer.allocUnsafeSlow(CARRY_SIZE);
+    return this.#buffer;
+  }
+
+  #carry(size: number, resume: Resume): void {
+    const buffer = this.#scratch();
     this.calls++;
-    const read = syscalls.read(this.#source.descriptor(), this.#buffer, size);
+    const read = syscalls.read(this.#source.descriptor(), buffer, size);
     if (read > 0) {
       this.#source.took(read);
-      this.#write(this.#buffer.subarray(0, read), resume);
+      this.#write(buffer.subarray(0, read), resume);
     } else if (read === 0 || read === -EAGAIN || read === -EINTR)
       resume(null, 0); // somebody else reads it as well
     else {

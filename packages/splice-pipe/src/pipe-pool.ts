@@ -1,12 +1,12 @@
 /**
- * Pipes, the buffers of splice(2): bounded, used again only when empty (rule 19), closed when nobody needs them.
+ * Pipes, the buffers of splice(2): bounded, used again only when empty (kernel-rules: dirty-pipe), closed when nobody needs them.
  *
  *   (made) ──► in use ──empty──► idle ──► in use …
  *                 └──dirty──► closed ◄──a second without use──┘
  */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { systemLimits } from '@zerocopy/core-syscalls/native';
-import { OwnedDescriptor, pieceSize } from '@zerocopy/transfer';
+import { clearInterval, OwnedDescriptor, pieceSize, setInterval } from '@zerocopy/transfer';
 
 const KiB = 1024;
 /** What a pipe holds unless more is asked for: sixteen pages. */
@@ -27,7 +27,7 @@ const { EINTR, F_GETPIPE_SZ, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK } = constants;
 export interface Pipe {
   readonly readFd: number;
   readonly writeFd: number;
-  /** Bytes, if every page is full. Slots fill, not bytes: small segments use it up sooner (rule 14). */
+  /** Bytes, if every page is full. Slots fill, not bytes: small segments use it up sooner (kernel-rules: pipe-slots). */
   readonly capacity: number;
   /** Bytes in it, kept up to date by whoever uses it. */
   held: number;
@@ -41,7 +41,7 @@ export interface PipePoolStats {
   readonly idle: number;
   /** Pipes made since the process started, on this thread. */
   readonly created: number;
-  /** Of those in use or idle, the ones the kernel gave less than 64 KiB, because the user has too many (rule 20). */
+  /** Of those in use or idle, the ones the kernel gave less than 64 KiB, because the user has too many (kernel-rules: pipe-quota). */
   readonly small: number;
   /** Bytes that all of them together may hold. */
   readonly capacity: number;

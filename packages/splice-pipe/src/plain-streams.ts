@@ -1,10 +1,9 @@
 /** Streams that the kernel cannot take, in the shape of those it can: bytes go by their own reading and writing. */
 import { WriteStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { TransferError } from '@zerocopy/core-syscalls';
+import { closedEarly, isOutgoingMessage, isSocket, socketOfMessage, TransferError } from '@zerocopy/transfer';
 import type { KernelDestination, WrittenCallback } from './destination.js';
 import type { ReadableCallback } from './read-watcher.js';
-import { closed } from './relay.js';
 import type { KernelSource } from './source.js';
 
 export class StreamSource implements KernelSource {
@@ -40,7 +39,7 @@ export class StreamSource implements KernelSource {
       } else callback(null, bytes.subarray(0, size));
     } else if (stream.readableEnded) callback(null, null);
     // One that is not to close its file is not destroyed by what fails.
-    else if (stream.destroyed || stream.errored) callback(stream.errored ?? closed('source'), null);
+    else if (stream.destroyed || stream.errored) callback(stream.errored ?? closedEarly('source', 0), null);
     else this.#wakeUp = () => this.onReadable(size, callback);
   }
 
@@ -77,6 +76,12 @@ const dividedCharacter = (encoding: string | null): TransferError =>
     bytes: 0,
   });
 
+/** Node 20 calls back without an error what the closing of its socket has cancelled. */
+function isCutOff(stream: Writable): boolean {
+  const socket = isOutgoingMessage(stream) ? socketOfMessage(stream) : isSocket(stream) ? stream : null;
+  return socket?.destroyed === true;
+}
+
 export class StreamDestination implements KernelDestination {
   readonly mayBlock = false;
   readonly #stream: Writable;
@@ -90,7 +95,7 @@ export class StreamDestination implements KernelDestination {
     this.#failure = () => {
       const callback = this.#pending;
       this.#pending = undefined;
-      callback?.(this.#stream.errored ?? closed('destination'), this.#part());
+      callback?.(this.#stream.errored ?? closedEarly('destination', 0), this.#part());
     };
     stream.on('close', this.#failure);
   }
@@ -110,6 +115,7 @@ export class StreamDestination implements KernelDestination {
     }
     stream.write(chunk, (error) => {
       if (this.#pending !== callback) return;
+      if (!error && isCutOff(stream)) return this.#failure();
       this.#pending = undefined;
       callback(error ?? null, error ? this.#part() : chunk.length);
     });

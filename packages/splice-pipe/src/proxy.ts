@@ -1,24 +1,40 @@
 /**
  * Two connections joined in both directions.
  *
- *   open ──one direction ends──► half-closed ──the other ends──► closed (resolves)
- *     └──failure, time-out, abort──┴──► failed: both sockets destroyed (rejects)
+ *   connecting ──both connected──► open ──one direction ends──► half-closed ──the other ends──► closed (resolves)
+ *       └──────────────────failure, time-out, abort──┴───────────────┴──► failed: both destroyed (rejects)
  *
- * A half-close is forwarded when the direction's pipe has been drained, not before (rule 18). Both sockets stay taken
- * until both directions have ended, so that Node does not end one whose peer has only half-closed.
+ * While one side is connecting, Node reads the other into its own buffer, and so learns when that is gone. Then both are
+ * taken, until both directions have ended, so that Node does not end one whose peer has only half-closed. A half-close is
+ * forwarded when the direction's pipe has been drained, not before (kernel-rules: half-close).
  */
 import type { Socket } from 'node:net';
 import { constants, libcStatus, syscalls, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, isEncrypted, isSocket, readOptions, socketDescriptor, Transfer } from '@zerocopy/transfer';
+import {
+  abortError,
+  clearTimeout,
+  closedEarly,
+  hasOnRead,
+  invalidArgument,
+  isSocket,
+  isStandardOutput,
+  readOptions,
+  type Side,
+  setTimeout,
+  socketDescriptor,
+  timeoutOf,
+  transferError,
+  validateChoice,
+  validateFunction,
+  validateSignal,
+} from '@zerocopy/transfer';
+import { type DescriptorFacts, factsOf } from './descriptor-kind.js';
 import { refusalOfDestination } from './destination.js';
 import { unavailable } from './endpoint.js';
-import { invalidArgument, timeoutOf, validateChoice, validateFunction, validateSignal } from './options.js';
+import { StreamDestination, StreamSource } from './plain-streams.js';
 import { proxyHeader } from './proxy-protocol.js';
-import { closed, Relay, type RelayOutcome } from './relay.js';
+import { Relay, type RelayOptions, type RelayOutcome } from './relay.js';
 import { refusalOfSource, SocketSource } from './source.js';
-import { connected } from './splice.js';
-import type { Side } from './splice-engine.js';
-import { StreamCopyEngine } from './stream-copy.js';
 
 export interface ProxyOptions {
   /** Milliseconds without a byte in either direction, after which both are destroyed. Default 0: no limit. */
@@ -59,14 +75,11 @@ const DEFAULT_HALF_CLOSE_TIMEOUT = 60_000;
 
 const OPTIONS = ['idleTimeout', 'halfCloseTimeout', 'signal', 'head', 'proxyProtocol', 'onProgress'] as const;
 
-/** One direction, whichever way its bytes go. */
-interface Direction {
-  start(): void;
-  stop(error: Error | null): void;
-  lost(error: Error, side: Side): void;
-  /** Lets later writes to the destination go on: it may be ended now. */
-  endTurn(): void;
-  release(): void;
+function validateSocket(socket: unknown, name: string): void {
+  if (!isSocket(socket)) throw invalidArgument(name, 'a net.Socket', socket);
+  if (hasOnRead(socket)) {
+    throw invalidArgument(name, "a socket without the option 'onread', whose callback gets its bytes", socket);
+  }
 }
 
 /**
@@ -78,23 +91,15 @@ interface Direction {
  */
 export async function proxy(a: Socket, b: Socket, given: ProxyOptions = {}): Promise<ProxyResult> {
   const options = readOptions<ProxyOptions>(given, OPTIONS);
-  if (!isSocket(a)) throw invalidArgument('a', 'a net.Socket', a);
-  if (!isSocket(b)) throw invalidArgument('b', 'a net.Socket', b);
+  validateSocket(a, 'a');
+  validateSocket(b, 'b');
   validateSignal(options.signal);
   validateFunction(options.onProgress, 'onProgress');
   if (options.head !== undefined && !(options.head instanceof Uint8Array)) {
     throw invalidArgument('options.head', 'a Buffer', options.head);
   }
   if (options.proxyProtocol !== undefined) validateChoice(options.proxyProtocol, 'proxyProtocol', ['v1', 'v2']);
-  const session = new ProxySession(a, b, options);
-  if (a.connecting || b.connecting) {
-    try {
-      await Promise.all([connected(a, options.signal), connected(b, options.signal)]);
-    } catch (error) {
-      throw session.failBeforeStart(error as TransferError);
-    }
-  }
-  return session.run();
+  return new ProxySession(a, b, options).run();
 }
 
 class ProxySession {
@@ -104,9 +109,7 @@ class ProxySession {
   readonly #idleTimeout: number;
   readonly #halfCloseTimeout: number;
   readonly #results: [TransferResult | undefined, TransferResult | undefined] = [undefined, undefined];
-  #refused: string | undefined;
-  #sources: readonly [SocketSource | undefined, SocketSource | undefined] = [undefined, undefined];
-  #directions: Direction[] = [];
+  #directions: readonly Relay[] = [];
   #bytes: [number, number] = [0, 0];
   #timer: NodeJS.Timeout | undefined;
   #failure: TransferError | undefined;
@@ -123,59 +126,69 @@ class ProxySession {
     const halfClosed = timeoutOf(options.halfCloseTimeout, 'halfCloseTimeout', DEFAULT_HALF_CLOSE_TIMEOUT);
     // The shorter of the two; 0 is none.
     this.#halfCloseTimeout = Math.min(halfClosed || Number.POSITIVE_INFINITY, this.#idleTimeout || halfClosed);
-    // For as long as the two are ours, their errors are reported by the promise.
-    for (const socket of [a, b]) {
-      socket.on('error', this.#onSocketError);
-      socket.allowHalfOpen = true; // where Node reads, it must not answer an end before the other direction's
-    }
-    // Taken at once: if Node saw a client's early half-close while the upstream is still connecting, it would end it.
-    this.#refused = unavailable() ?? refusalOfPair(a, b);
-    if (this.#refused === undefined) {
-      this.#sources = [this.#take(a), this.#take(b)];
-    }
-  }
-
-  #take(socket: Socket): SocketSource | undefined {
-    if (socket.connecting || this.#refused !== undefined) return undefined;
-    this.#refused ??= refusalOfSource(socket);
-    return this.#refused === undefined ? new SocketSource(socket, { resume: () => true }) : undefined;
   }
 
   run(): Promise<ProxyResult> {
     return new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
-      this.#start();
+      this.#begin();
     });
   }
 
-  failBeforeStart(error: TransferError): ProxyError {
-    this.#a.destroy();
-    this.#b.destroy();
-    return new ProxyError(error, { forward: nothing(), backward: nothing() });
+  #begin(): void {
+    const { signal } = this.#options;
+    for (const socket of [this.#a, this.#b]) {
+      socket.on('error', ignore); // for as long as the two are ours, their errors are reported by the promise
+      socket.allowHalfOpen = true; // where Node reads, it must not answer an end before the other direction's
+    }
+    if (signal?.aborted) return this.#fail(abortError(signal, 0));
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#setTimer(this.#idleTimeout, 'ERR_IDLE_TIMEOUT');
+    if (this.#a.connecting || this.#b.connecting) this.#waitForConnections();
+    else this.#join();
   }
 
-  #start(): void {
-    const { signal, proxyProtocol, head } = this.#options;
-    if (signal?.aborted) {
-      this.#results[0] = this.#results[1] = nothing();
-      this.#fail(abortError(signal, 0));
-      return;
+  #waitForConnections(): void {
+    for (const socket of [this.#a, this.#b]) {
+      socket.on('close', this.#onClose);
+      if (socket.connecting) socket.on('connect', this.#onConnect);
+      else {
+        socket.pause();
+        socket.read(0);
+      }
     }
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
-    this.#a.on('close', this.#onAClose);
-    this.#b.on('close', this.#onBClose);
-    if (proxyProtocol !== undefined) this.#b.write(proxyHeader(proxyProtocol, this.#a));
-    this.#refused ??= refusalOfDestination(this.#a) ?? refusalOfDestination(this.#b);
-    const forward = this.#sources[0] ?? this.#take(this.#a);
-    const backward = this.#sources[1] ?? this.#take(this.#b);
-    if (this.#refused !== undefined)
-      for (const source of [forward, backward]) source?.giveBack(source.head, source.ended);
+    // One that is closed already has no event any more.
+    for (const socket of [this.#a, this.#b]) if (socket.destroyed) this.#onClosed(socket);
+  }
+
+  readonly #onConnect = (): void => {
+    if (this.#a.connecting || this.#b.connecting || this.#over) return;
+    this.#leaveConnecting();
+    this.#join();
+  };
+
+  #leaveConnecting(): void {
+    for (const socket of [this.#a, this.#b]) socket.off('close', this.#onClose).off('connect', this.#onConnect);
+  }
+
+  #join(): void {
+    const { proxyProtocol, head } = this.#options;
+    const [a, b] = [this.#a, this.#b];
+    const facts = [factsOfSocket(a), factsOfSocket(b)] as const;
+    const refused =
+      unavailable() ??
+      refusalOfDestination(a, facts[0]) ??
+      refusalOfDestination(b, facts[1]) ??
+      refusalOfSource(a, 0, facts[0]) ??
+      refusalOfSource(b, 0, facts[1]);
+    if (proxyProtocol !== undefined) b.write(proxyHeader(proxyProtocol, a));
+    // Both before either begins: what Node were still to read of one, it would answer for.
+    const sources = refused === undefined ? ([take(a, facts[0]), take(b, facts[1])] as const) : undefined;
     this.#directions = [
-      this.#direction(0, this.#a, this.#b, head, forward),
-      this.#direction(1, this.#b, this.#a, undefined, backward),
+      this.#direction(0, a, b, head, sources?.[0], refused),
+      this.#direction(1, b, a, undefined, sources?.[1], refused),
     ];
-    this.#setTimer(this.#idleTimeout, 'ERR_IDLE_TIMEOUT');
     for (const direction of this.#directions) {
       if (this.#failure === undefined) direction.start();
     }
@@ -188,26 +201,25 @@ class ProxySession {
     to: Socket,
     head: Buffer | undefined,
     source: SocketSource | undefined,
-  ): Direction {
+    refused: string | undefined,
+  ): Relay {
     const { onProgress } = this.#options;
-    const options = {
+    const ends: Pick<RelayOptions, 'source' | 'destination' | 'socket' | 'written' | 'copied'> =
+      source === undefined
+        ? { source: () => new StreamSource(from), destination: new StreamDestination(to), written: to, copied: refused }
+        : { source: () => source, destination: to, socket: from };
+    return new Relay({
+      ...ends,
+      head,
+      eager: false,
       length: Number.POSITIVE_INFINITY,
-      onMoved: (bytes: number): void => {
+      about: ABOUT,
+      onMoved: (bytes) => {
         this.#bytes[index] += bytes;
         this.#timer?.refresh();
       },
-      onProgress: onProgress === undefined ? undefined : (): void => onProgress(this.#bytes[0], this.#bytes[1]),
-      onEnd: (outcome: RelayOutcome): void => this.#onDirectionEnd(index, from, to, outcome),
-    };
-    if (source === undefined || this.#refused !== undefined) {
-      return copyDirection(from, to, this.#refused ?? 'the socket could not be taken over', head, options);
-    }
-    return new Relay({
-      source: () => source,
-      destination: to,
-      head,
-      eager: false,
-      ...options,
+      onProgress: onProgress === undefined ? undefined : () => onProgress(this.#bytes[0], this.#bytes[1]),
+      onEnd: (outcome) => this.#onDirectionEnd(index, from, to, outcome),
     });
   }
 
@@ -218,15 +230,14 @@ class ProxySession {
       if (this.#failure === undefined) {
         this.#failedSocket = failed === 'source' ? from : failed === 'destination' ? to : undefined;
       }
-      this.#fail(error);
+      this.#fail(failed === undefined ? error : asReset(error));
       return;
     }
     if (this.#failure !== undefined) {
       this.#fail(this.#failure);
       return;
     }
-    this.#directions[index]?.endTurn();
-    if (!to.writableEnded) to.end();
+    if (!to.writableEnded && !isStandardOutput(to)) to.end();
     if (this.#results[1 - index] === undefined) this.#setTimer(this.#halfCloseTimeout, 'ERR_HALF_CLOSE_TIMEOUT');
     else this.#finish();
   }
@@ -242,8 +253,8 @@ class ProxySession {
     const first = this.#failure === undefined;
     this.#failure ??= error;
     if (first) for (const direction of this.#directions) direction.lost(error, 'source');
-    const [forward, backward] = this.#results;
-    if (forward === undefined || backward === undefined) return; // the last direction to end calls again
+    const begun = this.#directions.length > 0;
+    if (begun && this.#results.includes(undefined)) return; // the last direction to end calls again
     if (this.#over) return;
     this.#over = true;
     const failure = this.#failure;
@@ -252,7 +263,8 @@ class ProxySession {
     for (const socket of [this.#a, this.#b]) {
       if (socket.destroyed) continue;
       if (socket === this.#failedSocket) socket.destroy(cause);
-      else reset(socket);
+      else if (begun) reset(socket);
+      else socket.destroy();
     }
     for (const direction of this.#directions) direction.release();
     this.#reject(new ProxyError(failure, this.#counts()));
@@ -266,8 +278,7 @@ class ProxySession {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    this.#a.off('close', this.#onAClose);
-    this.#b.off('close', this.#onBClose);
+    this.#leaveConnecting();
   }
 
   #setTimer(milliseconds: number, code: string): void {
@@ -281,34 +292,40 @@ class ProxySession {
     }, milliseconds);
   }
 
-  readonly #onSocketError = (): void => {};
-
   readonly #onAbort = (): void => {
     this.#fail(abortError(this.#options.signal as AbortSignal, 0));
   };
 
-  readonly #onAClose = (): void => this.#onClose(this.#a);
-  readonly #onBClose = (): void => this.#onClose(this.#b);
+  readonly #onClose = (): void => {
+    for (const socket of [this.#a, this.#b]) if (socket.destroyed) this.#onClosed(socket);
+  };
 
-  /** A socket has been destroyed, by its owner or its own failure. */
-  #onClose(socket: Socket): void {
+  /** A socket is gone while the other was connecting. */
+  #onClosed(socket: Socket): void {
+    const side: Side = socket === this.#a ? 'source' : 'destination';
     this.#failedSocket ??= socket;
-    const error = closed(socket === this.#a ? 'source' : 'destination');
-    const { errored } = socket;
-    if (!errored) return this.#fail(error);
-    const code = (errored as NodeJS.ErrnoException).code ?? error.code;
-    this.#fail(new TransferError(errored.message, { code, bytes: 0, cause: errored }));
+    this.#fail(socket.errored === null ? closedEarly(side, 0) : asReset(transferError(socket.errored, 0)));
   }
 }
 
-/** What can be said of two sockets even while they are connecting. */
-function refusalOfPair(a: Socket, b: Socket): string | undefined {
-  for (const socket of [a, b]) {
-    const refused = socket.connecting && !isEncrypted(socket) ? undefined : refusalOfDestination(socket);
-    if (refused !== undefined) return refused;
-  }
-  return undefined;
+/** A socket that its owner has destroyed with an error without a code is a reset all the same. */
+function asReset(error: TransferError): TransferError {
+  const { code, message, bytes, cause } = error;
+  return code === 'ERR_TRANSFER_FAILED' ? new TransferError(message, { code: 'ECONNRESET', bytes, cause }) : error;
 }
+
+const ABOUT: RelayOptions['about'] = { source: 'socket', destination: 'socket' };
+
+const ignore = (): void => {};
+
+/** What the socket is, asked once; undefined where it has no descriptor: then that is the reason, and nothing is asked. */
+function factsOfSocket(socket: Socket): DescriptorFacts | undefined {
+  const fd = libcStatus().available ? socketDescriptor(socket) : -1;
+  return fd < 0 ? undefined : factsOf(fd);
+}
+
+const take = (socket: Socket, facts: DescriptorFacts | undefined): SocketSource =>
+  new SocketSource(socket, { resume: () => true, ...(facts && { facts }) });
 
 const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0, durationMs: 0 });
 
@@ -323,37 +340,4 @@ function reset(socket: Socket): void {
   const fd = socketDescriptor(socket);
   if (fd >= 0 && libcStatus().available) syscalls.setsockoptBytes(fd, SOL_SOCKET, SO_LINGER, LINGER);
   socket.destroy();
-}
-
-interface CopyOptions {
-  readonly length: number;
-  readonly onMoved: (bytes: number) => void;
-  readonly onProgress: (() => void) | undefined;
-  readonly onEnd: (outcome: RelayOutcome) => void;
-}
-
-/** By Node's streams, where one of the two is no plain socket. */
-function copyDirection(
-  from: Socket,
-  to: Socket,
-  refused: string,
-  head: Buffer | undefined,
-  { onEnd, ...options }: CopyOptions,
-): Direction {
-  const engine = new StreamCopyEngine(from, to, refused, head);
-  const transfer = new Transfer({
-    ...options,
-    engine,
-    onEnd(error, result) {
-      engine.close();
-      onEnd({ error, result, failed: engine.failed, ended: engine.ended });
-    },
-  });
-  return {
-    start: () => transfer.start(),
-    stop: (error) => transfer.stop(error),
-    lost: (error) => transfer.lost(error),
-    endTurn: () => {},
-    release: () => {},
-  };
 }

@@ -9,7 +9,7 @@
  */
 import type { OnReadOpts, Socket, SocketConstructorOpts } from 'node:net';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { OwnedDescriptor, socketOver } from '@zerocopy/transfer';
+import { nextTick, OwnedDescriptor, setImmediate, socketOver } from '@zerocopy/transfer';
 
 /** The most one wake-up brings, in bytes. */
 export const WATCH_SIZE_MAX: number = 64 * 1024;
@@ -22,7 +22,8 @@ let shared: Uint8Array | undefined;
 
 const { EAGAIN, EINTR } = constants;
 
-function readOn(fd: number, buffer: Uint8Array): number {
+/** read(2), again after EINTR: bytes read, 0 at the end, or a negative errno. */
+export function readOn(fd: number, buffer: Uint8Array): number {
   let result: number;
   do result = syscalls.read(fd, buffer, buffer.length);
   while (result === -EINTR);
@@ -65,7 +66,7 @@ export class ReadWatcher {
   wait(size: number, callback: ReadableCallback): void {
     this.#size = Math.min(size, WATCH_SIZE_MAX);
     this.#callback = callback;
-    if (this.#over !== undefined) process.nextTick(() => this.#afterEnd());
+    if (this.#over !== undefined) nextTick(() => this.#afterEnd());
     else if (!this.#inCallback) this.#socket.resume();
   }
 

@@ -1,29 +1,43 @@
 /**
- * One direction from a source to a destination: a transfer, with what belongs around it.
+ * One direction from a source to a destination: a {@link SlotTransfer}, and the source that it has taken.
  *
- *   new ──► waiting for its turn ──► moving ──► ended      (exactly one call of `onEnd`)
- *
- * The source is taken, and the turn held, until `release`: a proxy keeps both until the other direction has ended.
+ * The source is kept until `release`, also after the end: a proxy keeps both sockets until the other direction has ended.
  */
+import type { OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
 import type { TransferResult } from '@zerocopy/core-syscalls';
 import {
+  closedEarly,
   isSocket,
-  requestWriteSlot,
-  type SlotRequest,
-  Transfer,
-  TransferError,
-  type TransferOptions,
-  transferError,
+  type Side,
+  type SlotDestination,
+  type SlotEngine,
+  type SlotOutcome,
+  SlotTransfer,
+  type SlotTransferOptions,
+  type TransferError,
   type WriteSlot,
 } from '@zerocopy/transfer';
 import { type KernelDestination, SocketDestination } from './destination.js';
 import { PipeEngine } from './pipe-engine.js';
 import type { KernelSource } from './source.js';
-import { type Side, SpliceEngine } from './splice-engine.js';
+import { SpliceEngine } from './splice-engine.js';
+import { StreamCopyEngine } from './stream-copy.js';
+
+/** What moves the bytes of one direction. */
+export interface RelayEngine extends SlotEngine {
+  failed?: Side | undefined;
+  /** Whether the source has been read to its end. */
+  readonly ended: boolean;
+  /** Once closed: bytes that were read from the source, and neither delivered nor to be had again. */
+  readonly missing: number;
+  /** Lets go of what it holds. @returns what had been read from the source and has not been delivered. */
+  close(): Buffer;
+}
 
 export interface RelayOutcome {
-  /** Null: the source has ended, or all of `length` has arrived. */
+  /** Null: the source has ended, all of `length` has arrived, or it was stopped. */
   readonly error: TransferError | null;
   readonly result: TransferResult;
   /** Which side failed; undefined if neither did (stopped, aborted, a callback threw). */
@@ -32,141 +46,115 @@ export interface RelayOutcome {
   readonly ended: boolean;
 }
 
-export interface RelayOptions {
-  /** Made when the turn has come, so that the source is not taken from Node for longer than need be. */
+type Inherited = 'length' | 'promised' | 'endedEarly' | 'signal' | 'onProgress' | 'onMoved' | 'onCrowded' | 'about';
+
+export interface RelayOptions extends Pick<SlotTransferOptions, Inherited> {
+  /** Made when the slot has come, so that the source is not taken from Node for longer than need be. */
   readonly source: () => KernelSource;
-  /** A socket, whose turn is waited for, or a file. */
-  readonly destination: Socket | KernelDestination;
+  /** A socket, or an HTTP message on one, whose slot is waited for; or what is written to without. */
+  readonly destination: Socket | SlotDestination | KernelDestination;
+  /** The socket that is read below Node: when it closes, the source has failed. */
+  readonly socket?: Socket | undefined;
+  /** The stream behind a destination without a slot: when it closes, the destination has failed. */
+  readonly written?: Writable | OutgoingMessage | undefined;
+  /** Why everything is copied by the streams' own reading and writing; undefined: the kernel moves it. */
+  readonly copied?: string | undefined;
   readonly head?: Buffer | undefined;
+  /** Whether to begin by splicing, instead of waiting for what flows to show that it is worth while. */
   readonly eager: boolean;
-  readonly length: number;
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
-  readonly onMoved?: ((bytes: number) => void) | undefined;
   readonly onEnd: (outcome: RelayOutcome) => void;
-  readonly about?: TransferOptions['about'];
 }
 
-const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0, durationMs: 0 });
+function slotOf(destination: RelayOptions['destination']): SlotDestination | undefined {
+  if (isSocket(destination)) return { stream: destination, socket: destination };
+  return 'socket' in destination ? destination : undefined;
+}
 
 export class Relay {
   readonly #options: RelayOptions;
-  #request: SlotRequest | undefined;
-  #turn: WriteSlot | undefined;
+  readonly #transfer: SlotTransfer;
   #source: KernelSource | undefined;
-  #engine: SpliceEngine | PipeEngine | undefined;
-  #transfer: Transfer | undefined;
-  #ended = false;
-  #sourceEnded = false;
-  #lost: Error | undefined;
+  #engine: RelayEngine | undefined;
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    const { copied, length, promised, endedEarly, signal, onProgress, onMoved, onCrowded, about } = options;
+    this.#transfer = new SlotTransfer({
+      destination: slotOf(options.destination),
+      source: options.socket,
+      written: options.written,
+      engine: (slot) => this.#open(slot),
+      method: copied === undefined ? 'splice' : 'copy',
+      fallbackReason: copied,
+      length,
+      promised,
+      endedEarly,
+      signal,
+      onProgress,
+      onMoved,
+      onCrowded,
+      about,
+      onEnd: (outcome) => this.#onEnd(outcome),
+    });
   }
 
   /** May be over before it returns. */
   start(): void {
-    const { destination } = this.#options;
-    if (!isSocket(destination)) {
-      this.#begin(destination);
-      return;
-    }
-    this.#request = requestWriteSlot(destination, destination, {
-      begin: (turn) => {
-        this.#turn = turn;
-        this.#begin(new SocketDestination(turn));
-      },
-      dropped: () => this.#end(null, nothing(), undefined),
-      lost: (error) => this.lost(error ?? closed('destination'), 'destination'),
-    });
-  }
-
-  get bytes(): number {
-    return this.#transfer?.bytes ?? 0;
-  }
-
-  /** Ends it at the current byte: as a success if `error` is null. A call off this thread is waited for. */
-  stop(error: Error | null): void {
-    if (this.#transfer !== undefined) this.#transfer.stop(error);
-    else {
-      this.#request?.cancel();
-      this.#end(error === null ? null : transferError(error, 0), nothing(), undefined);
-    }
-  }
-
-  /** Ends it because one of the two is gone. */
-  lost(error: Error, side: Side): void {
-    if (this.#ended) return;
-    this.#lost ??= error;
-    if (this.#engine !== undefined) this.#engine.failed ??= side;
-    if (this.#transfer !== undefined) this.#transfer.lost(error);
-    else {
-      this.#request?.cancel();
-      this.#end(transferError(error, 0), nothing(), side);
-    }
-  }
-
-  /** Lets later writes to the destination go on; with an error, it fails as after a failed write of its own. */
-  endTurn(error?: Error): void {
-    this.#turn?.end(error);
-    this.#turn = undefined;
-  }
-
-  /** Once ended: gives the source back, with what it had brought and was not delivered; and the turn. */
-  release(error?: Error): void {
-    const unread = this.#engine?.close() ?? Buffer.alloc(0);
-    this.#source?.giveBack(unread, this.#sourceEnded, this.#engine?.missing);
-    this.#source = undefined;
-    this.endTurn(error);
-  }
-
-  #begin(destination: KernelDestination): void {
-    const { source, head, eager, length, signal, onProgress, onMoved, about } = this.#options;
-    let taken: KernelSource;
-    try {
-      taken = source();
-    } catch (error) {
-      this.#end(transferError(error, 0), nothing(), 'source');
-      return;
-    }
-    this.#source = taken;
-    const options = { source: taken, destination, head, eager };
-    const engine = taken.isPipe ? new PipeEngine(options) : new SpliceEngine(options);
-    this.#engine = engine;
-    this.#transfer = new Transfer({
-      engine,
-      length,
-      signal,
-      onProgress,
-      onMoved,
-      about,
-      onEnd: (error, result) => {
-        this.#sourceEnded = engine.ended;
-        const side = engine.failed === 'source' ? taken : destination;
-        const isClosed = error?.code === 'EBADF' && side.descriptor() < 0;
-        const lost =
-          error === null ? undefined : (this.#lost ?? (isClosed ? this.#closedBy(engine.failed) : undefined));
-        this.#end(lost === undefined ? error : transferError(lost, result.bytes), result, engine.failed);
-      },
-    });
     this.#transfer.start();
   }
 
-  /** An attempt may come between a socket's closing and its event. */
-  #closedBy(side: Side | undefined): Error | undefined {
-    if (side === undefined) return undefined;
+  get bytes(): number {
+    return this.#transfer.bytes;
+  }
+
+  /** Ends it at the current byte: as a success if `error` is null. A call off this thread is waited for. */
+  stop(error: Error | null, reason = 'it was stopped'): void {
+    if (error === null) this.#transfer.stop(reason);
+    else this.#transfer.fail(error);
+  }
+
+  /** Ends it because one of the two is gone. @param error null: its stream has closed without one. */
+  lost(error: Error | null, side: Side): void {
+    this.#transfer.lost(error, side);
+  }
+
+  /** Lets later writes to the destination go on. */
+  endTurn(): void {
+    this.#transfer.settle('keep');
+  }
+
+  /** Once ended: gives the source back, with what it had brought and was not delivered; and the slot. */
+  release(_error?: Error): void {
+    const unread = this.#engine?.close() ?? Buffer.alloc(0);
+    this.#source?.giveBack(unread, this.#engine?.ended ?? false, this.#engine?.missing);
+    this.#source = undefined;
     const { destination } = this.#options;
-    const errored = side === 'source' ? this.#source?.errored : isSocket(destination) ? destination.errored : undefined;
-    return errored ?? closed(side);
+    if ('release' in destination) destination.release?.();
+    this.endTurn();
   }
 
-  #end(error: TransferError | null, result: TransferResult, failed: Side | undefined): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#options.onEnd({ error, result, failed: error === null ? undefined : failed, ended: this.#sourceEnded });
+  #open(slot: WriteSlot | undefined): RelayEngine {
+    const { head, eager, copied } = this.#options;
+    const destination =
+      slot === undefined ? (this.#options.destination as KernelDestination) : new SocketDestination(slot);
+    const source = this.#options.source();
+    this.#source = source;
+    if (copied !== undefined) this.#engine = new StreamCopyEngine({ source, destination, head, reason: copied });
+    else if (source.isPipe) this.#engine = new PipeEngine({ source, destination, head, eager });
+    else this.#engine = new SpliceEngine({ source, destination, head, eager });
+    return this.#engine;
+  }
+
+  #onEnd(outcome: SlotOutcome): void {
+    const failed = outcome.kind === 'failed' ? outcome : undefined;
+    this.#options.onEnd({
+      error: failed?.error ?? null,
+      result: outcome.result,
+      failed: failed?.side,
+      ended: this.#engine?.ended ?? false,
+    });
   }
 }
 
-export function closed(side: Side): TransferError {
-  return new TransferError(`the ${side} was closed before all bytes had been moved`, { code: 'ECONNRESET', bytes: 0 });
-}
+/** ECONNRESET: that end was closed without an error of its own. */
+export const closed = (side: Side): TransferError => closedEarly(side, 0);

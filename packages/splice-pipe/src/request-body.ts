@@ -1,23 +1,37 @@
 /**
- * The body of an HTTP/1 request with a Content-Length, read below Node's parser.
+ * The body of an HTTP/1 message that is received, with a Content-Length, read below Node's parser: of a request to a
+ * server, or of a response to a client.
  *
  * The parser has seen the header, and perhaps some of the body; it goes on waiting for the rest, which is spliced. As
- * that arrives, the parser is fed as many zeros, and what it makes of them is dropped. So it counts to the body's end
- * by itself: 'end', `complete`, keep-alive and the next, pipelined request are Node's own.
+ * that arrives, the parser, and nothing else, is fed as many zeros, and what it makes of them is dropped. So it counts to
+ * the body's end by itself: 'end', `complete`, keep-alive and the next, pipelined request are Node's own.
  *
  *   parsing ──► held (the parser ends its chunk) ──► ours ──► parsing
+ *
+ * Whatever else touches the connection meanwhile gets it back at the byte that has been reached.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
-import { isEncrypted, isPausedByHttp, isSocket, socketDescriptor, withoutBodyListener } from '@zerocopy/transfer';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { uninterrupted } from '@zerocopy/core-syscalls/native';
+import {
+  isEncrypted,
+  isPausedByHttp,
+  isSocket,
+  setImmediate,
+  socketDescriptor,
+  withoutBodyListener,
+} from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type SourceEnd, unavailable } from './endpoint.js';
 import type { ReadableCallback } from './read-watcher.js';
 import { type KernelSource, SocketSource } from './source.js';
 
 /** A parser that copies what it is given does best with pieces that stay in the processor's cache. */
-const ZEROS = Buffer.alloc(64 * 1024);
+const PIECE = 64 * 1024;
+const ZEROS = Buffer.alloc(PIECE);
+const { MSG_DONTWAIT } = constants;
 
 interface RequestInternals {
   /** False: once the response is finished, Node throws the body away. */
@@ -35,6 +49,11 @@ export function contentLength(request: IncomingMessage): number {
   return length === undefined || encoding !== undefined ? Number.NaN : Number(length);
 }
 
+/** A response to a HEAD request, and one that says so by its status, has no body, whatever its Content-Length says. */
+function hasNoBody({ statusCode, req }: IncomingMessage & { req?: { method?: string } }): boolean {
+  return statusCode === 204 || statusCode === 304 || (statusCode !== null && req?.method === 'HEAD');
+}
+
 /** Why the body cannot be read below the parser, or undefined; `dataListeners` as for a socket. */
 export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): string | undefined {
   const reason = unavailable();
@@ -42,7 +61,7 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   const { socket } = request;
   if (request.httpVersionMajor !== 1 || !isSocket(socket)) return 'the request is not HTTP/1 on a socket';
   if (isEncrypted(socket)) return 'the source is encrypted (TLS)';
-  if (request.statusCode !== null) return 'the message is a response';
+  if (hasNoBody(request)) return 'the message has no body';
   if (!Number.isSafeInteger(contentLength(request))) return 'the request has no Content-Length (a chunked body)';
   if (request.destroyed || socket.destroyed) return 'the request is destroyed';
   if (
@@ -56,7 +75,7 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   }
   if (Object.hasOwn(request, '_read') || Object.hasOwn(request, 'push')) return "the request's methods were replaced";
   if (request.complete) return 'the whole body is in user space already';
-  // Node's own listener feeds the parser; anybody else's would get our zeros.
+  // Node's own listener feeds the parser. What others listen for, they are to have.
   if (socket.listenerCount('data') !== 1 || isPausedByHttp(socket)) return 'somebody else reads the connection';
   if (Object.hasOwn(socket, '_read')) return "the connection's _read has been replaced";
   const fd = socketDescriptor(socket);
@@ -89,7 +108,9 @@ export class HeldRequest {
   /** Why it cannot be taken over after all, or undefined. */
   refusal(): string | undefined {
     if (this.#request.complete) return 'the whole body is in user space already';
-    if (this.#request.destroyed || this.#request.socket.destroyed) return 'the request is destroyed';
+    const { socket } = this.#request;
+    if (this.#request.destroyed || socket.destroyed) return 'the request is destroyed';
+    if (socket.listenerCount('data') !== 1 || isPausedByHttp(socket)) return 'somebody else reads the connection';
     return undefined;
   }
 
@@ -101,9 +122,11 @@ export class HeldRequest {
     if (!this.#request.destroyed) this.#request._read(0);
   }
 
-  take(): RequestSource {
+  /** @param onTouched called once, in words how, when other code touches the connection: it is to be given back. */
+  take(onTouched: (how: string) => void): RequestSource {
     return new RequestSource(
       this.#request,
+      onTouched,
       () => {
         this.#request.off('data', this.#count);
         return this.#seen;
@@ -131,13 +154,21 @@ export class RequestSource implements KernelSource {
   /** Read below the parser, and not delivered yet. */
   #outstanding = 0;
   #given = false;
+  /** Node's own 'data' listener of the connection: it feeds the parser. */
+  readonly #feedParser: (bytes: Buffer) => void;
 
   /** @param observed ends the counting, and tells what a 'data' listener has been given, the bytes read here included. */
-  constructor(request: IncomingMessage & RequestInternals, observed: () => number, release: () => void) {
+  constructor(
+    request: IncomingMessage & RequestInternals,
+    onTouched: (how: string) => void,
+    observed: () => number,
+    release: () => void,
+  ) {
     this.#request = request;
     this.#socket = request.socket;
     this.#release = release;
-    this.#connection = new SocketSource(request.socket, { resume: () => true });
+    this.#feedParser = request.socket.listeners('data')[0] as (bytes: Buffer) => void;
+    this.#connection = new SocketSource(request.socket, { resume: () => true, onTouched });
     const listened = request.listenerCount('data') > 0;
     const chunks: Buffer[] = [];
     for (let chunk = request.read() as Buffer | null; chunk !== null; chunk = request.read() as Buffer | null) {
@@ -180,11 +211,24 @@ export class RequestSource implements KernelSource {
     let zeros = Math.min(bytes, this.#unparsed);
     this.#unparsed -= zeros;
     if (zeros === 0) return;
+    // More than was promised: the parser is to see it right behind the body, as it would without us, and to refuse it.
+    const extra = this.#unparsed === 0 && this.#request.statusCode !== null ? this.#readExtra() : undefined;
     withoutBodyListener(this.#socket, () => {
       for (; zeros > 0; zeros -= ZEROS.length) {
-        this.#parse(zeros >= ZEROS.length ? ZEROS : ZEROS.subarray(0, zeros));
+        const part = zeros >= ZEROS.length ? ZEROS : ZEROS.subarray(0, zeros);
+        const isLast = zeros <= ZEROS.length;
+        this.#parse(isLast && extra !== undefined ? Buffer.concat([part, extra]) : part);
       }
     });
+  }
+
+  /** What a server has sent behind the body of its response, where no bytes may come before the next request. */
+  #readExtra(): Buffer | undefined {
+    const fd = this.#connection.descriptor();
+    if (fd < 0) return undefined;
+    const buffer = Buffer.alloc(PIECE);
+    const bytes = uninterrupted(() => syscalls.recv(fd, buffer, buffer.length, MSG_DONTWAIT));
+    return bytes > 0 ? buffer.subarray(0, bytes) : undefined;
   }
 
   giveBack(unread: Buffer, _ended?: boolean, missing = 0): void {
@@ -194,15 +238,17 @@ export class RequestSource implements KernelSource {
     this.#given = true;
     this.#dropping = false;
     if (own.length > 0) this.#request.unshift(own);
-    if (unread.length > own.length) this.#parse(unread.subarray(own.length));
+    // Real bytes: others who listen by now are to have them, too.
+    if (unread.length > own.length && !this.#socket.destroyed) this.#socket.emit('data', unread.subarray(own.length));
     Reflect.deleteProperty(this.#request, 'push');
     this.#connection.giveBack(Buffer.alloc(0), false, missing);
     this.#release();
     if (this.#unparsed === 0 && unread.length === 0) this.#request.resume(); // only 'end' is left
   }
 
+  /** Not by an event: what is made up is for the parser only. */
   #parse(bytes: Buffer): void {
-    if (!this.#socket.destroyed) this.#socket.emit('data', bytes);
+    if (!this.#socket.destroyed) Reflect.apply(this.#feedParser, this.#socket, [bytes]);
   }
 }
 
@@ -223,8 +269,8 @@ export async function openRequest(request: IncomingMessage, length: number): Pro
     refused,
     socket: held === undefined ? undefined : request.socket,
     promised: contentLength(request),
-    take() {
-      const source = (held as HeldRequest).take();
+    take(onTouched = () => {}) {
+      const source = (held as HeldRequest).take(onTouched);
       held = undefined;
       return source;
     },

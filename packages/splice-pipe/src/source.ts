@@ -3,6 +3,7 @@ import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
+  hasOnRead,
   isEncrypted,
   type OwnedDescriptor,
   readRetrying,
@@ -11,7 +12,7 @@ import {
   TransferError,
   takeSocketForReading,
 } from '@zerocopy/transfer';
-import { isNonblocking, kindOf } from './descriptor-kind.js';
+import { type DescriptorFacts, factsOf, kindOf } from './descriptor-kind.js';
 import { type ReadableCallback, ReadWatcher } from './read-watcher.js';
 
 export interface KernelSource {
@@ -45,13 +46,15 @@ export interface KernelSource {
 /**
  * Why `socket` cannot be spliced from, or undefined. Nothing has been changed.
  * @param dataListeners how many 'data' listeners are known to be harmless, as that of a pipe to ourselves.
+ * @param facts of its descriptor, where they have been asked for already.
  */
-export function refusalOfSource(socket: Socket, dataListeners = 0): string | undefined {
+export function refusalOfSource(socket: Socket, dataListeners = 0, facts?: DescriptorFacts): string | undefined {
   if (isEncrypted(socket)) return 'the source is encrypted (TLS)';
   if (socket.destroyed) return 'the source is destroyed';
+  if (hasOnRead(socket)) return "what the source brings is called back (its option 'onread')";
   const fd = socketDescriptor(socket);
   if (fd < 0) return 'the source has no descriptor';
-  const kind = kindOf(fd);
+  const { kind, nonblocking } = facts ?? factsOf(fd);
   if (typeof kind === 'object') return kind.refused;
   if (socket.readableEncoding !== null) return 'the source has an encoding';
   if (socket.readableObjectMode) return 'the source is in object mode';
@@ -59,13 +62,17 @@ export function refusalOfSource(socket: Socket, dataListeners = 0): string | und
     return "the source has a 'data' or 'readable' listener";
   }
   if (Object.hasOwn(socket, '_read')) return "the source's _read has been replaced";
-  if (!isNonblocking(fd)) return 'the source is in blocking mode';
+  if (!nonblocking) return 'the source is in blocking mode';
   return undefined;
 }
 
 export interface SocketSourceOptions {
   /** Whether the socket flows afterwards, even if it has not ended; asked then. Default: as it did before. */
   readonly resume?: () => boolean;
+  /** What its descriptor is, where that has been asked already. */
+  readonly facts?: DescriptorFacts;
+  /** Called once, in words how, when other code touches the socket: it is to be given back; see takeSocketForReading. */
+  readonly onTouched?: (how: string) => void;
 }
 
 /** A connected socket or pipe, no longer read by Node until it is given back. */
@@ -81,16 +88,16 @@ export class SocketSource implements KernelSource {
   #watcher: ReadWatcher | undefined;
 
   /** To be called when {@link refusalOfSource} has no objection, or a 'data' listener is there to get the head. */
-  constructor(socket: Socket, { resume }: SocketSourceOptions = {}) {
+  constructor(socket: Socket, { resume, facts, onTouched }: SocketSourceOptions = {}) {
     const flowed = socket.readableFlowing === true;
     this.#resume = resume ?? (() => flowed);
-    const taken = takeSocketForReading(socket);
+    const taken = takeSocketForReading(socket, { onTouched });
     if (taken === null) throw new Error('the socket cannot be taken over');
     this.#socket = socket;
     this.#taken = taken;
     this.head = taken.head;
     this.ended = taken.ended;
-    this.isPipe = kindOf(taken.descriptor()) === 'pipe';
+    this.isPipe = (facts?.kind ?? kindOf(taken.descriptor())) === 'pipe';
   }
 
   descriptor(): number {
@@ -190,6 +197,6 @@ export class FileSource implements KernelSource {
       const position = syscalls.lseek(this.#own.fd, 0, constants.SEEK_CUR);
       if (position >= bytes) syscalls.lseek(this.#own.fd, position - bytes, constants.SEEK_SET);
     }
-    if (!this.#reading) this.#own.close(); // its number may be used again (rule 40)
+    if (!this.#reading) this.#own.close(); // its number may be used again (kernel-rules: fd-reuse)
   }
 }

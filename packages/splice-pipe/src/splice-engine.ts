@@ -7,23 +7,20 @@
  *      waiting for the source    waiting for the destination
  *
  * Invariant: an attempt fills the pipe only when it is empty, or holds nothing but the byte that a wake-up brought.
- * So EAGAIN with an empty pipe speaks of the source, and with anything in the pipe that is drained first (rule 14).
+ * So EAGAIN with an empty pipe speaks of the source, and with anything in the pipe that is drained first (kernel-rules: pipe-slots).
+ *
+ * 0 from splice(2) is no end by itself: at the mark of urgent data it is the answer, though more follows
+ * (kernel-rules: urgent-mark). A read decides, with an empty pipe.
  *
  * While what flows is small, it is copied: one read, which libuv makes anyway, and one write. A read that fills its
  * buffer shows that there is more, and splicing begins; a few wake-ups in a row that bring little end it again.
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import {
-  NOT_RESIDENT,
-  type Resume,
-  runOffThread,
-  SOURCE_ENDED,
-  type TransferEngine,
-  WOULD_BLOCK,
-} from '@zerocopy/transfer';
+import { NOT_RESIDENT, type Resume, runOffThread, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { acquirePipe, FILL_MIN, type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
-import { WATCH_SIZE_MAX } from './read-watcher.js';
+import { readOn, WATCH_SIZE_MAX } from './read-watcher.js';
+import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
 
 const KiB = 1024;
@@ -45,8 +42,6 @@ export const SPLICE_FLAGS: number = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
 /** Answers that mean "not this way", not "not at all". */
 export const SPLICE_REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM]);
 
-export type Side = 'source' | 'destination';
-
 export interface SpliceEngineOptions {
   readonly source: KernelSource;
   readonly destination: KernelDestination;
@@ -56,7 +51,7 @@ export interface SpliceEngineOptions {
   readonly eager: boolean;
 }
 
-export class SpliceEngine implements TransferEngine {
+export class SpliceEngine implements RelayEngine {
   readonly syscall = 'splice';
   readonly pieceMin: number = FILL_MIN;
   calls = 0;
@@ -212,12 +207,29 @@ export class SpliceEngine implements TransferEngine {
       return result;
     }
     if (topUp && result === -EAGAIN) this.#wokeUpFor(pipe.held);
+    if (result === 0) return pipe.held > 0 ? 0 : this.#atZero(fd, size);
     return this.#notFilled(result, pipe);
   }
 
-  #notFilled(result: number, pipe: Pipe): number {
+  /** splice(2) has answered 0: what a read brings, or its end, is believed. */
+  #atZero(fd: number, size: number): number {
+    this.calls++;
+    const buffer = this.#scratch(COPY_SIZE);
+    const result = readOn(fd, buffer.subarray(0, Math.min(size, COPY_SIZE)));
+    this.#releaseEmpty();
+    if (result > 0) {
+      this.#source.took(result);
+      this.#head = Buffer.from(buffer.subarray(0, result));
+      return this.#block('head', this.#destination.mayBlock ? NOT_RESIDENT : WOULD_BLOCK);
+    }
     if (result === 0) this.#ended = true;
-    else if (result === -EAGAIN) {
+    else if (result === -EAGAIN) this.#blocked = 'source';
+    else this.failed = 'source';
+    return result;
+  }
+
+  #notFilled(result: number, pipe: Pipe): number {
+    if (result === -EAGAIN) {
       if (pipe.held === 0) this.#releaseEmpty();
       this.#blocked = 'source';
     } else if (SPLICE_REFUSALS.has(result)) {
@@ -245,7 +257,7 @@ export class SpliceEngine implements TransferEngine {
       return -EBADF;
     }
     this.calls++;
-    // MORE on a last piece would hold it back for 200 ms (rule 21): only where the next bytes are certain.
+    // MORE on a last piece would hold it back for 200 ms (kernel-rules: splice-more): only where the next bytes are certain.
     const flags = this.#source.certain > 0 ? SPLICE_FLAGS | SPLICE_F_MORE : SPLICE_FLAGS;
     const result = syscalls.splice(pipe.readFd, null, fd, null, pipe.held, flags);
     if (result > 0) {
@@ -265,7 +277,7 @@ export class SpliceEngine implements TransferEngine {
       return this.#block('destination', WOULD_BLOCK);
     }
     this.failed = 'destination';
-    return result === 0 ? -EIO : result; // 0 out of a pipe that holds data (rule 16)
+    return result === 0 ? -EIO : result; // 0 out of a pipe that holds data (kernel-rules: zero-is-end)
   }
 
   #drained(pipe: Pipe, bytes: number): void {
@@ -293,10 +305,9 @@ export class SpliceEngine implements TransferEngine {
         resume(null, 0);
         return;
       }
-      const answer = this.#notFilled(result, pipe);
-      if (answer === -EAGAIN)
-        this.#waitForSource(count, resume, false); // no file waits: this piece is copied
-      else if (answer === 0) resume(null, SOURCE_ENDED);
+      // No file waits, and an end is one if a read says so, too: this piece is copied.
+      const answer = result === 0 ? -EAGAIN : this.#notFilled(result, pipe);
+      if (answer === -EAGAIN) this.#waitForSource(count, resume, false);
       else if (answer === WOULD_BLOCK || answer === -EINTR) resume(null, 0);
       else resume(new SyscallError(answer, 'splice'), 0);
     });

@@ -1,8 +1,21 @@
 /** Bytes from one place to another, as a promise. */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, readOptions, Transfer, TransferError, transferError } from '@zerocopy/transfer';
+import {
+  abortError,
+  closedEarly,
+  isAwaitingSocket,
+  isOutgoingMessage,
+  KernelPathUnavailableError,
+  readOptions,
+  type Side,
+  transferError,
+  validateBytes,
+  validateChoice,
+  validateFunction,
+  validateSignal,
+} from '@zerocopy/transfer';
 import {
   type DestinationEnd,
   holdErrors,
@@ -13,10 +26,9 @@ import {
   type SpliceDestination,
   type SpliceSource,
 } from './endpoint.js';
-import { validateBytes, validateChoice, validateFunction, validateSignal } from './options.js';
-import { closed, Relay, type RelayOutcome } from './relay.js';
+import { StreamDestination, StreamSource } from './plain-streams.js';
+import { Relay, type RelayOptions, type RelayOutcome } from './relay.js';
 import { isRequest, openRequest } from './request-body.js';
-import { StreamCopyEngine } from './stream-copy.js';
 
 export interface SpliceOptions {
   /** Bytes to move, at most. Default: up to the source's end. */
@@ -33,16 +45,18 @@ export interface SpliceOptions {
 }
 
 /**
- * Moves bytes from a socket, pipe, file or HTTP request to a socket, pipe or file, inside the kernel.
+ * Moves bytes from a socket, pipe, file or HTTP message that is received to a socket, pipe, file or HTTP message that is
+ * sent, inside the kernel.
  *
  * Neither end is closed or ended; a socket can be used as an ordinary stream afterwards. With `length`, what follows
- * stays in the source. The end of the source before `length` is not an error: `bytes` tells.
+ * stays in the source, and so does what a destination with a Content-Length has no room for. The end of the source before
+ * `length` is not an error: `bytes` tells. The end of an HTTP body before its Content-Length is one.
  *
- * @returns how many bytes went, and how. Rejects with a {@link TransferError}, whose `bytes` had arrived; with a
- * TypeError or RangeError for arguments that are none.
+ * @returns how many bytes went, and how. Rejects with a TransferError, whose `bytes` had arrived; with a TypeError or
+ * RangeError for invalid arguments.
  */
 export async function splice(
-  source: SpliceSource | IncomingMessage,
+  source: SpliceSource,
   destination: SpliceDestination,
   given: SpliceOptions = {},
 ): Promise<TransferResult> {
@@ -57,22 +71,21 @@ export async function splice(
   let to: DestinationEnd | undefined;
   try {
     const length = options.length ?? Number.POSITIVE_INFINITY;
-    // At once: the caller may close a descriptor, and its number be used again, in this very turn (rule 40).
+    // At once: the caller may close a descriptor, and its number be used again, in this very turn (kernel-rules: fd-reuse).
     if (isDescriptor(destination)) to = openDestination(destination);
     if (isDescriptor(source)) from = openSource(source, length);
-    await Promise.all([connected(source, options.signal), connected(destination, options.signal)]);
+    await Promise.all([
+      connected(source, 'source', options.signal),
+      connected(destination, 'destination', options.signal),
+    ]);
     to ??= openDestination(destination);
-    from ??= isRequest(source) ? await openRequest(source, length) : openSource(source, length);
+    const most = Math.min(length, to.room ?? length);
+    from ??= isRequest(source) ? await openBody(source, most) : openSource(source, most);
     const refused = from.refused ?? to.refused;
     if (refused !== undefined && options.fallback === 'never') {
-      throw new TransferError(`the kernel cannot move these bytes: ${refused} (fallback is 'never')`, {
-        code: 'ERR_ZEROCOPY_UNAVAILABLE',
-        bytes: 0,
-      });
+      throw new KernelPathUnavailableError('the kernel cannot move these bytes', refused);
     }
-    return await (refused === undefined
-      ? byKernel(from, to, length, options)
-      : byNode(from, to, length, options, refused));
+    return await run(from, to, { length, copied: refused }, options);
   } finally {
     from?.dispose();
     to?.dispose();
@@ -80,91 +93,130 @@ export async function splice(
   }
 }
 
-/** Resolves once a socket that is still connecting has connected. */
-export function connected(thing: unknown, signal?: AbortSignal): Promise<void> | undefined {
-  const socket = thing as Partial<Socket> | null;
+/**
+ * A body of which Node has thrown away what it had brought, because the answer was complete before anybody read it, can
+ * only be told from a whole one here.
+ */
+async function openBody(message: IncomingMessage, length: number): Promise<SourceEnd> {
+  if ((message as { _dumped?: boolean })._dumped === true) throw closedEarly('source', 0);
+  const untouched = !message.readableDidRead && !message.destroyed;
+  const end = await openRequest(message, length);
+  // Of a body that has been read in part, how much is left is not known.
+  return untouched || end.refused === undefined
+    ? { kind: 'http', ...end }
+    : { kind: 'http', ...end, promised: undefined };
+}
+
+/** Resolves once a socket that is still connecting has connected, and an HTTP request has got its own. */
+export function connected(thing: unknown, side: Side, signal?: AbortSignal): Promise<void> | undefined {
+  if (isOutgoingMessage(thing)) {
+    if (isAwaitingSocket(thing))
+      return happened(thing, 'socket', side, signal).then(() => connected(thing, side, signal));
+    return connected(thing.socket, side, signal);
+  }
+  const socket = thing as Partial<Socket> | null | undefined;
   if (typeof socket !== 'object' || socket?.connecting !== true) return undefined;
+  return happened(socket as Socket, 'connect', side, signal);
+}
+
+function happened(
+  stream: Socket | OutgoingMessage,
+  event: 'connect' | 'socket',
+  side: Side,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   return new Promise((resolve, reject) => {
-    const connecting = socket as Socket;
-    const settle = (done: () => void) => (): void => {
-      connecting.off('connect', onConnect).off('error', onError).off('close', onClose);
+    const settle = (done: () => void): void => {
+      stream.off(event, onEvent).off('error', onError).off('close', onClose);
       signal?.removeEventListener('abort', onAbort);
       done();
     };
-    const onConnect = settle(resolve);
-    const onError = (error: Error): void => settle(() => reject(transferError(error, 0)))();
-    const onClose = settle(() => reject(closed('destination')));
-    const onAbort = settle(() => reject(abortError(signal as AbortSignal, 0)));
-    connecting.on('connect', onConnect).on('error', onError).on('close', onClose);
+    const onEvent = (): void => settle(resolve);
+    const onError = (error: Error): void => settle(() => reject(transferError(error, 0)));
+    const onClose = (): void => settle(() => reject(closedEarly(side, 0)));
+    const onAbort = (): void => settle(() => reject(abortError(signal as AbortSignal, 0)));
+    stream.on(event, onEvent).on('error', onError).on('close', onClose);
     signal?.addEventListener('abort', onAbort);
   });
 }
 
-function byKernel(
+/** The two ends for the kernel, or, where it refuses one, for their own reading and writing. */
+function endsOf(
   from: SourceEnd,
   to: DestinationEnd,
-  length: number,
-  { signal, onProgress }: SpliceOptions,
+  copied: string | undefined,
+  onTouched: (how: string) => void,
+): Pick<RelayOptions, 'source' | 'destination' | 'socket' | 'written' | 'copied'> {
+  if (copied === undefined) return { source: () => from.take(onTouched), destination: to.target, socket: from.socket };
+  const written = to.stream();
+  const stream = from.stream();
+  return {
+    source: () => new StreamSource(stream),
+    destination: new StreamDestination(written),
+    written,
+    copied,
+  };
+}
+
+/** What is to be moved: `before` has been, by a transfer that other code has put an end to. */
+interface Task {
+  readonly length: number;
+  readonly copied: string | undefined;
+  readonly before?: TransferResult;
+}
+
+function run(
+  from: SourceEnd,
+  to: DestinationEnd,
+  { length, copied, before }: Task,
+  options: SpliceOptions,
 ): Promise<TransferResult> {
+  const { signal, onProgress } = options;
+  const done = before?.bytes ?? 0;
+  const promised = Number.isSafeInteger(from.promised) ? (from.promised as number) - done : undefined;
+  const most = Math.min(length, to.room ?? length, (copied === undefined ? promised : undefined) ?? length);
+  let touched: string | undefined;
   return new Promise((resolve, reject) => {
-    const onSourceClose = (): void => relay.lost(from.socket?.errored ?? closed('source'), 'source');
     const relay = new Relay({
-      source: from.take,
-      destination: to.target,
+      ...endsOf(from, to, copied, (how) => {
+        touched = `the connection was given back: ${how}`;
+        relay.stop(null, touched);
+      }),
       eager: true,
-      length: Math.min(length, from.promised ?? length),
+      length: most,
+      promised: promised === undefined ? undefined : Math.min(promised, most),
+      endedEarly: (bytes) => closedEarly('source', bytes),
       signal,
-      onProgress,
+      onProgress: onProgress && ((bytes, total) => onProgress(done + bytes, total && done + total)),
+      onMoved: to.moved,
+      about: { source: from.kind, destination: to.kind },
       onEnd(outcome) {
-        from.socket?.off('close', onSourceClose);
-        signal?.removeEventListener('abort', onAbort);
-        settle(relay, outcome, from.socket);
-        const { error, result } = outcome;
-        if (error !== null) reject(error);
-        else if (result.bytes < (from.promised ?? 0)) reject(transferError(closed('source'), result.bytes));
-        else resolve(result);
+        settle(relay, outcome, copied === undefined ? from.socket : undefined);
+        const { error, result, ended } = outcome;
+        if (error !== null) reject(done === 0 ? error : transferError(error.cause ?? error, done + error.bytes));
+        else if (touched !== undefined && !ended && result.bytes < most) {
+          // Node has it back, and brings the rest.
+          if (options.fallback === 'never') reject(new KernelPathUnavailableError('the kernel cannot go on', touched));
+          else resolve(run(from, to, { length: length - result.bytes, copied: touched, before: result }, options));
+        } else resolve(before === undefined ? result : sum(before, result));
       },
     });
-    const onAbort = (): void => relay.stop(abortError(signal as AbortSignal, relay.bytes));
-    from.socket?.on('close', onSourceClose);
-    signal?.addEventListener('abort', onAbort, { once: true });
     relay.start();
   });
 }
 
-/** What a failure does to the two streams: the one that failed fails as after a call of Node's own; the other stays. */
-export function settle(relay: Relay, { error, failed }: RelayOutcome, source: Socket | undefined): void {
-  const cause = error?.cause instanceof Error ? error.cause : (error ?? undefined);
-  relay.release(failed === 'destination' ? cause : undefined);
-  if (failed === 'source') source?.destroy(cause);
+function sum(before: TransferResult, result: TransferResult): TransferResult {
+  return {
+    ...result,
+    bytes: before.bytes + result.bytes,
+    syscalls: before.syscalls + result.syscalls,
+    durationMs: before.durationMs + result.durationMs,
+  };
 }
 
-function byNode(
-  from: SourceEnd,
-  to: DestinationEnd,
-  length: number,
-  { signal, onProgress }: SpliceOptions,
-  refused: string,
-): Promise<TransferResult> {
-  return new Promise((resolve, reject) => {
-    const destination = to.stream();
-    const engine = new StreamCopyEngine(from.stream(), destination, refused);
-    // Also while the source brings nothing, and nothing is written that would fail.
-    const onClose = (): void => transfer.lost(destination.errored ?? closed('destination'));
-    const transfer = new Transfer({
-      engine,
-      length,
-      signal,
-      onProgress,
-      onEnd(error, result) {
-        destination.off('close', onClose);
-        engine.close();
-        if (error === null) resolve(result);
-        else reject(error);
-      },
-    });
-    destination.on('close', onClose);
-    transfer.start();
-    if (destination.destroyed) onClose();
-  });
+/** What a failure does to the two streams: the one that failed fails as after a call of Node's own; the other stays. */
+export function settle(relay: Relay, { error, failed, ended }: RelayOutcome, source: Socket | undefined): void {
+  const cause = error?.cause instanceof Error ? error.cause : (error ?? undefined);
+  relay.release();
+  if (failed === 'source' && !ended) source?.destroy(cause);
 }

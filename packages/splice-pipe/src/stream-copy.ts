@@ -1,27 +1,36 @@
 /** Node's own way, for streams that the kernel cannot join: read and write, in the same loop as everything else. */
-import type { Readable, Writable } from 'node:stream';
-import { type Resume, SOURCE_ENDED, type TransferEngine, WOULD_BLOCK } from '@zerocopy/transfer';
-import { StreamDestination, StreamSource } from './plain-streams.js';
-import type { Side } from './splice-engine.js';
+import { type Resume, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
+import type { KernelDestination } from './destination.js';
+import type { RelayEngine } from './relay.js';
+import type { KernelSource } from './source.js';
 
-export class StreamCopyEngine implements TransferEngine {
+export interface StreamCopyOptions {
+  readonly source: KernelSource;
+  readonly destination: KernelDestination;
+  /** Bytes of the source's that somebody else has read from it already. */
+  readonly head?: Buffer | undefined;
+  /** Why the kernel does not move the bytes. */
+  readonly reason: string;
+}
+
+export class StreamCopyEngine implements RelayEngine {
   readonly method = 'copy';
   readonly syscall = 'write';
   readonly calls = 0;
+  readonly missing = 0;
   readonly reason: string;
   inStream = 0;
   failed: Side | undefined;
   ended = false;
-  readonly #source: StreamSource;
-  readonly #destination: StreamDestination;
+  readonly #source: KernelSource;
+  readonly #destination: KernelDestination;
   #head: Buffer;
 
-  /** @param head goes first. */
-  constructor(source: Readable, destination: Writable, reason: string, head: Buffer = Buffer.alloc(0)) {
-    this.#source = new StreamSource(source);
-    this.#destination = new StreamDestination(destination);
+  constructor({ source, destination, head, reason }: StreamCopyOptions) {
+    this.#source = source;
+    this.#destination = destination;
     this.reason = reason;
-    this.#head = head;
+    this.#head = head ?? Buffer.alloc(0);
   }
 
   attempt(): number {
@@ -46,10 +55,10 @@ export class StreamCopyEngine implements TransferEngine {
     });
   }
 
-  /** Leaves the streams as they are. */
-  close(): void {
-    this.#source.giveBack(this.#head);
-    this.#destination.release();
+  close(): Buffer {
+    const head = this.#head;
+    this.#head = Buffer.alloc(0);
+    return head;
   }
 
   #write(chunk: Uint8Array, resume: Resume): void {

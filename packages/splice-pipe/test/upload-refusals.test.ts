@@ -168,7 +168,7 @@ kernelTest('a body of which a part was read, or only a part is asked for: copied
   ]);
 });
 
-kernelTest('a response, and a body that is there already: copied, with the reason', async (t) => {
+kernelTest('a response is spliced; a body that is there already is copied, with the reason', async (t) => {
   const body = pattern(300_000);
   await serving(
     async (request, response) => {
@@ -186,7 +186,7 @@ kernelTest('a response, and a body that is there already: copied, with the reaso
       const path = fresh();
       const file = createSpliceWriteStream(path);
       await pipeline(response, file);
-      t.is(file.fallbackReason, 'the message is a response');
+      t.deepEqual([file.method, file.fallbackReason], ['splice', undefined]);
       t.true(readFileSync(path).equals(body));
     },
   );

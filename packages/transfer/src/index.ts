@@ -22,6 +22,7 @@ export {
   type Side,
   transferError,
 } from './errors.js';
+export { type FileSlotHandlers, FileSlotRequest, type FileWriter, type FileWriteSlot } from './file-write-slot.js';
 export { MethodRecord } from './method-record.js';
 export { replacedMethod } from './node-originals.js';
 export { type OffThreadCall, runOffThread } from './off-thread.js';

@@ -31,7 +31,7 @@ export interface SlotEngine extends TransferEngine {
   /** What has to follow the last byte within the slot: the end of the last HTTP chunk. */
   readonly closing?: string;
   /**
-   * One of several destinations is gone: the engine goes on with the others, or fails.
+   * One of the destinations is gone: the engine goes on with the others, or fails. Without this method, the transfer fails.
    * @param index in the order of `destination`. @param error what its stream says of it; null: nothing.
    */
   lostSlot?(index: number, error: Error | null): void;
@@ -72,9 +72,11 @@ export interface SlotTransferOptions {
   /**
    * Makes the engine, when the slot has come, so that a source is not taken from Node for longer than need be.
    * What it throws is a failure of the source.
-   * @param slot the first of `slots`. @param slots in the order of `destination`; undefined: lost while others were waited for.
+   * @param slot the first of `slots`. @param slots in the order of `destination`.
    */
-  readonly engine: (slot: WriteSlot | undefined, slots: readonly (WriteSlot | undefined)[]) => SlotEngine;
+  readonly engine: (slot: WriteSlot | undefined, slots: readonly WriteSlot[]) => SlotEngine;
+  /** Other code uses the destination while the slot is requested or held; see SlotHandlers.crowded. */
+  readonly onCrowded?: (() => void) | undefined;
   /** Bytes to move, at most; Infinity: to the end of the source. */
   readonly length: number;
   /** Bytes that the destination has been promised: fewer are an error. */
@@ -105,8 +107,9 @@ export class SlotTransfer {
   readonly #scope: TransferScope;
   #state: 'new' | 'starting' | 'queued' | 'preparing' | 'moving' | 'ended' = 'new';
   readonly #requests: SlotRequest[] = [];
+  /** Those that have come, each at its place. */
   readonly #slots: (WriteSlot | undefined)[] = [];
-  /** Slots that have neither come nor been lost. */
+  /** Slots that are still to come. */
   #awaited = 0;
   #engine: SlotEngine | undefined;
   #transfer: Transfer | undefined;
@@ -224,6 +227,7 @@ export class SlotTransfer {
 
   #ask(index: number): void {
     const { stream, socket } = this.#destinations[index] as SlotDestination;
+    const { onCrowded } = this.#options;
     const request = requestWriteSlot(stream, socket, {
       begin: (slot) => {
         this.#slots[index] = slot;
@@ -231,24 +235,19 @@ export class SlotTransfer {
         this.#begin();
       },
       dropped: () => {
-        if (this.#destinations.length === 1) this.#end({ kind: 'dropped', result: this.#nothing() });
-        else this.#onSlotLost(index, null);
+        if (this.#single !== undefined) this.#end({ kind: 'dropped', result: this.#nothing() });
+        else this.lost(null, 'destination');
       },
       lost: (error) => this.#onSlotLost(index, error),
+      ...(onCrowded && { crowded: onCrowded }),
     });
     this.#requests.push(request);
   }
 
-  /** With others left, they go on without it. */
+  /** Before it moves, what was to get every byte will not: that is a failure, however many others there are. */
   #onSlotLost(index: number, error: Error | null): void {
-    if (this.#destinations.length === 1) return this.lost(error, 'destination');
-    const waiting = this.#slots[index] === undefined;
-    this.#slots[index] = undefined;
-    if (this.#state === 'moving') this.#engine?.lostSlot?.(index, error);
-    if (!waiting || this.#state !== 'queued') return;
-    this.#awaited--;
-    if (this.#awaited === 0 && this.#slots.every((slot) => slot === undefined)) this.lost(error, 'destination');
-    else this.#begin();
+    if (this.#state === 'moving' && this.#engine?.lostSlot !== undefined) this.#engine.lostSlot(index, error);
+    else this.lost(error, 'destination');
   }
 
   #begin(): void {
@@ -260,7 +259,8 @@ export class SlotTransfer {
     const { engine, length, signal, onProgress, onMoved } = this.#options;
     this.#state = 'preparing';
     try {
-      this.#engine = engine(this.#slots[0], this.#slots);
+      const slots = this.#slots.slice() as WriteSlot[]; // all have come
+      this.#engine = engine(slots[0], slots);
     } catch (error) {
       this.#endEarly(error, 'source');
     }

@@ -47,13 +47,21 @@ function countReads(socket: Socket): { moved: number } {
   return counter;
 }
 
+export interface TakeOptions {
+  /**
+   * Called once, in words how, when other code wants the socket's bytes, or none, while it is taken: it is read, resumed or
+   * paused, or gets a 'data' or 'readable' listener. Then it is to be given back.
+   */
+  readonly onTouched?: ((how: string) => void) | undefined;
+}
+
 /**
  * Stops Node reading `socket`, in one synchronous turn, so that no byte can arrive in between.
  *
  * @returns the taken socket; or null where there is no plain descriptor (TLS, not connected, closed) or somebody else
  * has replaced `_read` or has the bytes called back (`onread`): then nothing has been changed.
  */
-export function takeSocketForReading(socket: Socket): TakenSocket | null {
+export function takeSocketForReading(socket: Socket, { onTouched }: TakeOptions = {}): TakenSocket | null {
   if (socketDescriptor(socket) < 0 || Object.hasOwn(socket, '_read') || hasOnRead(socket)) return null;
   const wasFlowing = socket.readableFlowing;
   const internals = socket as unknown as ReadInternals;
@@ -70,6 +78,35 @@ export function takeSocketForReading(socket: Socket): TakenSocket | null {
   const counter = countReads(socket);
   const replaced = ['_read'];
   let given = false;
+  let pausedMeanwhile = false;
+  let touched = false;
+  const touch = (how: string): void => {
+    if (touched || given) return;
+    touched = true;
+    onTouched?.(how);
+  };
+  const onNewListener = (event: string | symbol): void => {
+    if (event === 'data' || event === 'readable') touch(`a '${event}' listener was added to it`);
+  };
+  const onResume = (): void => {
+    stopReading(socket); // node:http's own listener has just begun to read
+    pausedMeanwhile = false;
+    touch('it was resumed');
+  };
+  if (onTouched !== undefined) {
+    internals._read = () => touch('it was read');
+    socket.on('newListener', onNewListener).on('resume', onResume);
+    if (!Object.hasOwn(socket, 'pause')) {
+      replaced.push('pause');
+      // It is paused already, so that no event would tell.
+      socket.pause = function (this: Socket) {
+        const result = Reflect.apply(Reflect.get(Object.getPrototypeOf(this), 'pause') as () => Socket, this, []);
+        pausedMeanwhile = true;
+        touch('it was paused');
+        return result;
+      };
+    }
+  }
   return {
     head: chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks),
     ended: hasSeenEnd(socket),
@@ -92,12 +129,20 @@ export function takeSocketForReading(socket: Socket): TakenSocket | null {
     giveBack({ unread, resume = wasFlowing !== false } = {}) {
       if (given) return;
       given = true;
+      socket.off('newListener', onNewListener).off('resume', onResume);
       for (const own of replaced) Reflect.deleteProperty(socket, own);
       if (socket.destroyed) return;
       if (unread !== undefined && unread.length > 0) socket.unshift(unread);
-      if (resume) socket.resume();
+      if (resume && !pausedMeanwhile) socket.resume();
       // Nobody had decided yet whether it flows; pause() has, and a 'data' listener would wait for ever.
       else if (wasFlowing === null) (socket as { readableFlowing: boolean | null }).readableFlowing = null;
+      if (pausedMeanwhile) {
+        // Resumed, the stream may believe that a read is under way, and not ask.
+        socket.once('resume', () => {
+          if (!isReading(socket) && !socket.destroyed && !socket.readableEnded) internals._read(0);
+        });
+        return;
+      }
       // resume() and read(0) do nothing if the stream believes a read is under way; start libuv's loop then.
       if (!isReading(socket) && !socket.readableEnded) socket.read(0);
       if (!isReading(socket) && !socket.destroyed && !socket.readableEnded) internals._read(0);

@@ -45,6 +45,11 @@ export interface SlotHandlers {
   dropped(): void;
   /** The destination closed, or failed, before the slot was over. */
   lost(error: Error | null): void;
+  /**
+   * Other code writes to the socket, ends or corks it, while the slot is requested or held: what it wants comes after the
+   * slot. For a slot that may be held for as long as a connection lasts, so that its owner gives it up. Called often.
+   */
+  crowded?(): void;
 }
 
 export interface SlotRequest {
@@ -87,6 +92,8 @@ interface WriteQueue {
   readonly frontWritev: NonNullable<WritableInternals['_writev']> | undefined;
   /** Turns requested or held. One 'close' listener serves them all, however many responses are pipelined. */
   readonly slots: Set<Slot>;
+  /** Of `slots`, those whose owners want to know when other code uses the socket. */
+  watchful: number;
 }
 
 interface InstrumentedSocket extends Socket {
@@ -95,8 +102,11 @@ interface InstrumentedSocket extends Socket {
 
 const tokenOf = (chunk: unknown): Token[typeof kSlot] => (chunk as Token | null)?.[kSlot];
 
+const kOwn: unique symbol = Symbol.for('zerocopy.ownMethod.1');
+
 /** What a chunk passes through from write() to libuv. */
 const STREAM_METHODS = ['write', '_writeGeneric'] as const;
+const WATCHED_METHODS = ['_writeGeneric'] as const;
 const QUEUE_METHODS = ['write', '_write', '_writev', '_writeGeneric'] as const;
 const KEPT_METHODS = ['_write', '_writev'] as const;
 
@@ -108,7 +118,8 @@ export function hasPlainQueue(socket: Socket): boolean {
   return (
     own._write === queue.frontWrite &&
     (own._writev ?? undefined) === queue.frontWritev &&
-    replacedMethod(socket, STREAM_METHODS) === undefined &&
+    // A watchful slot has put a method of its own in front of write().
+    replacedMethod(socket, kOwn in socket.write ? WATCHED_METHODS : STREAM_METHODS) === undefined &&
     replacedMethod(queue, KEPT_METHODS) === undefined
   );
 }
@@ -180,6 +191,27 @@ const bytesWritten: PropertyDescriptor = {
   },
 };
 
+/** The methods by which other code makes a slot crowded. They are put in front of the socket's own while one is watchful. */
+const crowding = (['write', 'end', 'cork'] as const).map((name) => {
+  const method = function (this: InstrumentedSocket, ...args: unknown[]): unknown {
+    for (const slot of [...(this[kQueue] as WriteQueue).slots]) slot.onCrowded();
+    const own = Reflect.get(Object.getPrototypeOf(this) as object, name, this) as (...all: unknown[]) => unknown;
+    return Reflect.apply(own, this, args);
+  };
+  return [name, Object.assign(method, { [kOwn]: true })] as const;
+});
+
+/** Counts watchful slots, and sees to it that they are told. */
+function watch(socket: InstrumentedSocket, queue: WriteQueue, change: 1 | -1): void {
+  queue.watchful += change;
+  const [on, off] = [change === 1 && queue.watchful === 1, change === -1 && queue.watchful === 0];
+  for (const [name, method] of crowding) {
+    if (on && !Object.hasOwn(socket, name)) {
+      Object.defineProperty(socket, name, { configurable: true, writable: true, value: method });
+    } else if (off && socket[name] === (method as unknown)) Reflect.deleteProperty(socket, name);
+  }
+}
+
 function tellSlotsOfClose(this: InstrumentedSocket): void {
   for (const slot of [...(this[kQueue] as WriteQueue).slots]) slot.onClose();
 }
@@ -195,6 +227,7 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
     _writev: internals._writev ?? undefined,
     frontWrite: writeInSlot as WritableInternals['_write'],
     frontWritev: internals._writev ? (writeManyInSlot as NonNullable<WritableInternals['_writev']>) : undefined,
+    watchful: 0,
     slots: new Set(),
   };
   socket[kQueue] = queue;
@@ -203,6 +236,11 @@ function instrument(socket: InstrumentedSocket): WriteQueue {
   if (queue.frontWritev !== undefined) internals._writev = queue.frontWritev;
   Object.defineProperty(socket, 'bytesWritten', bytesWritten);
   return queue;
+}
+
+/** What libuv says of a write under way when its socket is closed. */
+function cancelled(): NodeJS.ErrnoException {
+  return Object.assign(new Error('write ECANCELED'), { code: 'ECANCELED', syscall: 'write' });
 }
 
 class Slot implements WriteSlot, SlotRequest {
@@ -214,6 +252,7 @@ class Slot implements WriteSlot, SlotRequest {
   /** Of the write that the slot has taken the place of. */
   #done: WriteCallback | undefined;
   #writing = false;
+  #watching = false;
   #afterWrite: (() => void) | undefined;
 
   constructor(destination: Writable | OutgoingMessage, socket: Socket, handlers: SlotHandlers) {
@@ -234,6 +273,14 @@ class Slot implements WriteSlot, SlotRequest {
       if (error) this.#handlers.lost(this.#reason(error) ?? null);
       else this.#handlers.dropped();
     });
+    // Not before: the token is no crowd.
+    if (this.#handlers.crowded === undefined || (this.#state as string) === 'over') return;
+    this.#watching = true;
+    watch(this.#socket, this.#queue, 1);
+  }
+
+  onCrowded(): void {
+    if (this.#watching) this.#handlers.crowded?.();
   }
 
   cancel(): void {
@@ -261,7 +308,8 @@ class Slot implements WriteSlot, SlotRequest {
     this.#queue._write.call(socket, chunk, 'buffer' as BufferEncoding, (error) => {
       this.#writing = false;
       if (this.#afterWrite !== undefined) this.#afterWrite();
-      else callback(this.#reason(error));
+      // Node 20 calls back without an error what the closing of its socket has cancelled.
+      else callback(this.#reason(error ?? (this.#socket.destroyed ? cancelled() : null)));
     });
   }
 
@@ -310,6 +358,10 @@ class Slot implements WriteSlot, SlotRequest {
 
   #leave(): void {
     this.#state = 'over';
+    if (this.#watching) {
+      this.#watching = false;
+      watch(this.#socket, this.#queue, -1);
+    }
     removeSharedListener(this.#destination, 'close', this.onClose);
     this.#queue.slots.delete(this);
   }

@@ -297,7 +297,7 @@ onLinux('thousands of turns leave no descriptor and no listener behind', async (
 });
 
 onLinux('a socket that has its bytes called back (onread) is not taken: they would be divided', async (t) => {
-  const listener = createServer((accepted) => accepted.end('for the callback'));
+  const listener = createServer((accepted) => accepted.on('error', () => {}).end('for the callback'));
   listener.listen(0, '127.0.0.1');
   await once(listener, 'listening');
   const { port } = listener.address() as { port: number };
@@ -320,4 +320,22 @@ onLinux('a socket that has its bytes called back (onread) is not taken: they wou
   t.false(hasOnRead(plain));
   plain.destroy();
   listener.close();
+});
+
+onLinux('a write of a slot that its socket’s closing cancels is no success, on any Node', async (t) => {
+  const { server, client, close } = await socketPair();
+  client.on('error', () => {});
+  server.on('error', () => {});
+  const failed = await new Promise<Error | null | undefined>((resolve) => {
+    requestWriteSlot(server, server, {
+      begin(slot) {
+        slot.write(Buffer.alloc(64 * 1024 * 1024), resolve);
+        setImmediate(() => server.destroy());
+      },
+      dropped: () => t.fail(),
+      lost: () => {},
+    });
+  });
+  t.is((failed as NodeJS.ErrnoException).code, 'ECANCELED');
+  await close();
 });

@@ -1,0 +1,133 @@
+/**
+ * One destination of a tee: what it has still to get of the piece under way is in a pipe of its own, or, where everything
+ * is copied, in the chunk that is being written to it.
+ */
+import { constants, SyscallError, syscalls, type TransferError } from '@zerocopy/core-syscalls';
+import { closedEarly } from '@zerocopy/transfer';
+import type { KernelDestination } from './destination.js';
+import { type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
+import { CARRY_SIZE, COPY_SIZE, SPLICE_FLAGS, SPLICE_REFUSALS } from './splice-engine.js';
+
+const { EAGAIN, EINTR, EIO } = constants;
+
+export class TeeBranch {
+  bytes = 0;
+  /** Why it was dropped. */
+  error: TransferError | undefined;
+  /** Why what is in its pipe is copied to it, once the kernel has refused to splice it. */
+  refusal: string | undefined;
+  pipe: Pipe | undefined;
+  readonly #destination: KernelDestination;
+  readonly #onDrop: ((error: TransferError) => void) | undefined;
+  #carry: Buffer | undefined;
+  /** A call on another thread uses the pipe and the file. */
+  #busy = false;
+  #stopped = false;
+  #whenIdle: (() => void) | undefined;
+
+  /** @param onDrop what becomes of the stream behind it when it is dropped. */
+  constructor(destination: KernelDestination, onDrop?: (error: TransferError) => void) {
+    this.#destination = destination;
+    this.#onDrop = onDrop;
+  }
+
+  /** It gets nothing more. Idempotent. */
+  drop(error: TransferError): void {
+    if (this.error !== undefined) return;
+    this.error = error;
+    this.release();
+    this.#onDrop?.(error);
+  }
+
+  /** The transfer has ended: no further notice is taken of the stream behind it. */
+  close(): void {
+    this.#destination.release?.();
+  }
+
+  /** Delivers what is in the pipe; calls back once, when it is empty or the destination has failed. */
+  drain(done: (error: Error | null) => void): void {
+    const pipe = this.pipe as Pipe;
+    while (pipe.held > 0) {
+      if (this.refusal !== undefined) return this.#carryOn(pipe, COPY_SIZE, done);
+      if (this.#destination.mayBlock) return this.#drainOffThread(pipe, done);
+      const fd = this.#destination.descriptor();
+      if (fd < 0) return done(closedEarly('destination', this.bytes));
+      const result = syscalls.splice(pipe.readFd, null, fd, null, pipe.held, SPLICE_FLAGS);
+      if (result > 0) {
+        this.#destination.moved(result);
+        this.#drained(pipe, result);
+      } else if (result === -EAGAIN) return this.#carryOn(pipe, CARRY_SIZE, done);
+      else if (SPLICE_REFUSALS.has(result)) this.#refuse(result);
+      else if (result !== -EINTR) return done(new SyscallError(result === 0 ? EIO : result, 'splice'));
+    }
+    done(null);
+  }
+
+  write(chunk: Buffer, done: (error: Error | null) => void): void {
+    this.#busy = this.#destination.mayBlock;
+    this.#destination.write(chunk, (error, bytes) => {
+      this.#busy = false;
+      this.bytes += bytes;
+      this.#whenIdle?.();
+      done(error);
+    });
+  }
+
+  /** Resolves when no call on another thread is under way, and none follows. */
+  idle(): Promise<void> {
+    this.#stopped = true;
+    return new Promise((resolve) => {
+      if (this.#busy) this.#whenIdle = resolve;
+      else resolve();
+    });
+  }
+
+  /** Lets go of the pipe; one that still holds bytes is closed (kernel-rules: dirty-pipe). */
+  release(): void {
+    if (this.#busy) return; // comes again by way of idle()
+    if (this.pipe !== undefined) releasePipe(this.pipe);
+    this.pipe = undefined;
+  }
+
+  #drained(pipe: Pipe, bytes: number): void {
+    pipe.held -= bytes;
+    this.bytes += bytes;
+  }
+
+  #drainOffThread(pipe: Pipe, done: (error: Error | null) => void): void {
+    this.#busy = true;
+    this.#destination.spliceOffThread?.(pipe.readFd, pipe.held, (result) => {
+      this.#busy = false;
+      if (result > 0) {
+        this.#destination.moved(result);
+        this.#drained(pipe, result);
+      }
+      this.#whenIdle?.();
+      if (this.#stopped || this.error !== undefined) return done(null); // nobody waits for the rest
+      if (SPLICE_REFUSALS.has(result)) this.#refuse(result);
+      else if (result === -EAGAIN)
+        return this.#carryOn(pipe, COPY_SIZE, done); // no file waits: this piece is copied
+      else if (result <= 0 && result !== -EINTR) {
+        return done(new SyscallError(result === 0 ? EIO : result, 'write'));
+      }
+      this.drain(done);
+    });
+  }
+
+  #refuse(errno: number): void {
+    const { code } = new SyscallError(errno, 'splice');
+    this.refusal = `splice to a destination was refused by the kernel (${code})`;
+  }
+
+  #carryOn(pipe: Pipe, size: number, done: (error: Error | null) => void): void {
+    if (this.#carry === undefined || this.#carry.length < size) this.#carry = Buffer.allocUnsafeSlow(size);
+    const read = takeFromPipe(pipe, this.#carry, size);
+    if (read <= 0) return done(new SyscallError(read === 0 ? EIO : read, 'read'));
+    this.write(this.#carry.subarray(0, read), (error) => {
+      if (error !== null) done(error);
+      else if (this.#stopped || this.pipe === undefined)
+        done(null); // nobody waits for the rest
+      else this.drain(done);
+    });
+  }
+}
