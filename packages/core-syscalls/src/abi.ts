@@ -65,7 +65,7 @@ const arm64: Abi = {
 
 const table: Readonly<Record<string, Abi>> = { x64, arm64 };
 
-/** The table of the running architecture, or undefined where nobody has written one. */
+/** The table of the running architecture, or undefined where there is none. */
 export const supportedAbi: Abi | undefined = table[process.arch];
 
 /** The table of the running architecture; x64's numbers stand in elsewhere and are never used (see libc.ts). */

@@ -51,8 +51,8 @@ function reserveNumber(): number {
 }
 
 /**
- * A duplicate that belongs to whoever made it (close-on-exec): the original may be closed, and its number used
- * again, without the duplicate noticing. Closed exactly once; by Node, if it was made in a worker thread that ends before.
+ * A duplicate (close-on-exec) that belongs to its maker: the original may be closed, and its number used again,
+ * without the duplicate noticing. Closed exactly once; by Node, if it was made in a worker thread that ends before.
  */
 export class OwnedDescriptor {
   #fd: number;
@@ -64,7 +64,10 @@ export class OwnedDescriptor {
     this.#accounted = accounted;
   }
 
-  /** @throws {SyscallError} EBADF if `fd` is not open, EMFILE if the process has too many. */
+  /**
+   * A duplicate of `fd`, which stays the caller's.
+   * @throws {SyscallError} EBADF if `fd` is not open, EMFILE if the process has too many.
+   */
   static duplicate(fd: number): OwnedDescriptor {
     const own = OwnedDescriptor.#duplicate(fd);
     if (typeof own === 'number') throw new SyscallError(own, 'fcntl');
@@ -102,7 +105,7 @@ export class OwnedDescriptor {
     return this.#fd;
   }
 
-  /** Whatever close(2) says: the number is free then. */
+  /** Closes it, once: idempotent. What close(2) answers is ignored, since the number is free in any case. */
   close(): void {
     const fd = this.release();
     if (fd < 0) return;
@@ -110,7 +113,7 @@ export class OwnedDescriptor {
     else closeQuietly(fd);
   }
 
-  /** The number, for somebody else to own and close: node:fs. */
+  /** The number, which node:fs owns and closes from now on; -1 once closed or released. */
   release(): number {
     const fd = this.#fd;
     this.#fd = -1;
@@ -119,7 +122,8 @@ export class OwnedDescriptor {
 
   /**
    * {@link release} for libuv, that is net.Socket: it closes what it owns by itself, and so it must be in no account of
-   * Node's. The number may be another than {@link fd}. @throws {SyscallError} EMFILE; it is still owned then.
+   * Node's. The number may be another than {@link fd}.
+   * @throws {SyscallError} EMFILE; it is still owned then.
    */
   releaseToLibuv(): number {
     if (!this.#accounted) return this.release();

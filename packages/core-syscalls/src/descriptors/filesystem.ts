@@ -5,6 +5,8 @@
 import { fstatfs, STATFS_SIZE } from '../syscalls/file.js';
 
 /**
+ * What kind of filesystem it is, as far as transfers are concerned.
+ *
  * - `local`: on a disk of this machine. Opening and closing a file waits for that disk at most, never for a server.
  * - `memory`: its files live in memory; nothing on it can be cold, and it refuses RWF_NOWAIT.
  * - `pseudo`: the kernel invents its files as they are read; their st_size is 0, or a page for a few bytes
@@ -15,9 +17,11 @@ import { fstatfs, STATFS_SIZE } from '../syscalls/file.js';
  */
 export type FilesystemKind = 'local' | 'memory' | 'pseudo' | 'remote' | 'unknown';
 
+/** What is known about one filesystem. */
 export interface Filesystem {
   /** Its usual name, for instance 'ext4'; the magic number in hexadecimal where it is not known. */
   readonly name: string;
+  /** Who answers for its files: this machine, its memory, the kernel, or a server. */
   readonly kind: FilesystemKind;
   /** Whether two of its files may share blocks (FICLONE). */
   readonly reflink: boolean;

@@ -5,7 +5,7 @@ import { Socket } from 'node:net';
 /** node:http, loaded when the first stream is looked at: a program that serves HTTP has it, and no other pays for it. */
 let http: typeof import('node:http') | undefined;
 
-/** Node's own `http`, without the cost of loading it where nothing is asked of it. */
+/** The module node:http. */
 export function nodeHttp(): typeof import('node:http') {
   http ??= process.getBuiltinModule('node:http');
   return http;
