@@ -11,6 +11,7 @@ export {
   socketDescriptor,
   socketOfMessage,
 } from '@zerocopy/core-syscalls/descriptors';
+export { addSummary } from './debug-summary.js';
 export {
   abortError,
   closedEarly,

@@ -8,6 +8,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
 import { type EndKind, TRANSFER_CHANNEL, type TransferResult, type TransferTrace } from '@zerocopy/core-syscalls';
+import { summarizeCounts } from './debug-summary.js';
 import { TransferCounters, type TransferCounts } from './transfer-counters.js';
 
 const channel: TracingChannel<TransferTrace, TransferTrace> = tracingChannel<TransferTrace, TransferTrace>(
@@ -27,6 +28,7 @@ function observed(): boolean {
 }
 
 const counters = new TransferCounters();
+summarizeCounts(() => counters.read());
 
 /** What has been moved since the process started, on this thread. */
 export function transferCounts(): TransferCounts {
