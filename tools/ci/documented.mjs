@@ -6,8 +6,9 @@
  * for one package, and fails unless that is PENDING.
  *
  * Not asked for: what belongs to another package, be it re-exported or inherited (Node documents its own methods, also
- * where a class of ours overrides them); private members; constructors without parameters; the discriminants of a union,
- * whose values say what they are. Members that are marked as internal are not in the declarations (`stripInternal`).
+ * where a class of ours overrides them); private members; constructors without parameters; the discriminants of a
+ * union, whose values say what they are. Members that are marked as internal are not in the declarations
+ * (`stripInternal`).
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve, sep } from 'node:path';

@@ -2,8 +2,8 @@
 import { abi } from './abi.js';
 
 /**
- * The errnos, flags and operations of the calls in `syscalls`, by the names of the manual pages. "since" says which kernel
- * was the first to know one; an older kernel answers EINVAL, or ignores a flag.
+ * The errnos, flags and operations of the calls in `syscalls`, by the names of the manual pages. "since" says which
+ * kernel was the first to know one; an older kernel answers EINVAL, or ignores a flag.
  * @see https://man7.org/linux/man-pages/dir_section_2.html
  */
 export const constants = {

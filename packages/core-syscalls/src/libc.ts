@@ -109,8 +109,8 @@ let wrapper: BindingWrapper | undefined;
 
 /**
  * For tests, which put faults in front of system calls: every function that is bound from now on, in this thread, goes
- * through `wrap`. Functions are bound once, on their first use: so it must be called before that, and a program that does
- * not call it pays nothing.
+ * through `wrap`. Functions are bound once, on their first use: so it must be called before that, and a program that
+ * does not call it pays nothing.
  * @param wrap undefined takes it back, for functions that are not yet bound.
  */
 export function wrapBindings(wrap: BindingWrapper | undefined): void {
@@ -170,7 +170,10 @@ export function kernelResult(result: number): number {
   return result < 0 ? -(errno?.[0] ?? lastErrno()) : result;
 }
 
-/** {@link kernelResult} for the callback of an asynchronous call: this thread's errno is that of the call there (koffi 3.2 and later). */
+/**
+ * {@link kernelResult} for the callback of an asynchronous call: this thread's errno is that of the call there
+ * (koffi 3.2 and later).
+ */
 export function asyncResult(callback: (result: number) => void): (error: Error | null, result: number) => void {
   return (error, result) => callback(error === null ? kernelResult(result) : -ENOSYS);
 }
@@ -182,15 +185,16 @@ function koffiIfLoaded(): typeof Koffi | undefined {
 }
 
 /**
- * The address of a view's first byte; 0 without libc. The caller keeps the view alive for as long as the address is used.
+ * The address of a view's first byte; 0 without libc. The caller keeps the view alive for as long as the address is
+ * used.
  */
 export function addressOf(view: NodeJS.ArrayBufferView): number {
   return Number(koffiIfLoaded()?.address(view) ?? 0);
 }
 
 /**
- * The memory at `address` as an ArrayBuffer, without a copy. The caller keeps it mapped for as long as the buffer, or any
- * view of it, is used.
+ * The memory at `address` as an ArrayBuffer, without a copy. The caller keeps it mapped for as long as the buffer, or
+ * any view of it, is used.
  * @param length in bytes.
  * @throws {Error} without libc.
  */

@@ -2,7 +2,8 @@
 import { closeSync } from 'node:fs';
 
 /**
- * Closes `fd` by node:fs and ignores errors: the number is free in any case, and an error would be about what was written.
+ * Closes `fd` by node:fs and ignores errors: the number is free in any case, and an error would be about what was
+ * written.
  */
 export function closeQuietly(fd: number): void {
   try {

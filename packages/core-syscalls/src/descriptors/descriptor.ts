@@ -37,9 +37,9 @@ export function descriptorOf(thing: unknown): number | null {
 }
 
 /**
- * A number that Node closes when this worker thread ends, however it ends: Node keeps account of what node:fs has opened
- * in a worker, and of nothing else. -1 on the main thread, whose descriptors end with the process, and where none can
- * be had: then the descriptor is only ever closed by its owner.
+ * A number that Node closes when this worker thread ends, however it ends: Node keeps account of what node:fs has
+ * opened in a worker, and of nothing else. -1 on the main thread, whose descriptors end with the process, and where
+ * none can be had: then the descriptor is only ever closed by its owner.
  */
 function reserveNumber(): number {
   if (isMainThread) return -1;

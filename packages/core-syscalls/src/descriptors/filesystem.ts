@@ -139,8 +139,8 @@ export function filesystemOf(fd: number): Filesystem {
 }
 
 /**
- * Whether opening, closing, mapping and asking for the status of an open file never waits for a server: its filesystem is
- * known to be local. Everything else is to be done on the thread pool (kernel-rules: open-may-wait).
+ * Whether opening, closing, mapping and asking for the status of an open file never waits for a server: its filesystem
+ * is known to be local. Everything else is to be done on the thread pool (kernel-rules: open-may-wait).
  */
 export function isLocalFilesystem({ kind }: Filesystem): boolean {
   return kind === 'local' || kind === 'memory' || kind === 'pseudo';

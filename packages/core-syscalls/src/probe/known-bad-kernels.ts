@@ -1,4 +1,6 @@
-/** Kernels and modules known to corrupt what splice and sendfile move: named, not blocked (kernel-rules: bad-kernels). */
+/**
+ * Kernels and modules known to corrupt what splice and sendfile move: named, not blocked (kernel-rules: bad-kernels).
+ */
 import { readKernelFile } from './kernel-file.js';
 
 /** A fault of this kernel, or of one of its modules, that may corrupt what is moved. */

@@ -1,6 +1,7 @@
 /**
  * Network cards: whether sendfile is free of copies down to the wire is decided by scatter-gather (the card fetches
- * the pages by DMA) together with checksum offload (the CPU need not read them). Asked by ioctl(SIOCETHTOOL), netdevice(7).
+ * the pages by DMA) together with checksum offload (the CPU need not read them). Asked by ioctl(SIOCETHTOOL),
+ * netdevice(7).
  */
 import { readdirSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';

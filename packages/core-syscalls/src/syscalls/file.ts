@@ -33,7 +33,10 @@ export function posixFadvise(fd: number, offset: number, length: number, advice:
   return result < 0 ? kernelResult(result) : 0 - result;
 }
 
-/** {@link posixFadvise} on libuv's thread pool: POSIX_FADV_WILLNEED takes some 0.3 ms for 2 MiB, though it waits for no disk. */
+/**
+ * {@link posixFadvise} on libuv's thread pool: POSIX_FADV_WILLNEED takes some 0.3 ms for 2 MiB, though it waits for no
+ * disk.
+ */
 export function posixFadviseAsync(
   fd: number,
   offset: number,

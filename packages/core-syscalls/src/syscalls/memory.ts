@@ -1,4 +1,6 @@
-/** The mmap(2) family. Addresses are numbers: user space ends at 2^47 (2^48 on arm64), unless a program asks for more. */
+/**
+ * The mmap(2) family. Addresses are numbers: user space ends at 2^47 (2^48 on arm64), unless a program asks for more.
+ */
 import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
 
 const prototypes = {
@@ -99,8 +101,8 @@ export function madviseAsync(
 
 /**
  * `int mincore(void *addr, size_t length, unsigned char *vec)`: which pages of a mapping are in memory.
- * @param vector receives a byte for each page, whose bit 0 is set if the page is in the cache. A page whose read is still
- * in flight counts as well (kernel-rules: cold-blocks).
+ * @param vector receives a byte for each page, whose bit 0 is set if the page is in the cache. A page whose read is
+ * still in flight counts as well (kernel-rules: cold-blocks).
  * @returns 0 or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/mincore.2.html
  */
@@ -136,7 +138,9 @@ export function mlock(address: Pointer, length: number): number {
   return kernelResult(nativeMlock(address, length));
 }
 
-/** {@link mlock} on libuv's thread pool: it reads what is not in memory. The range must stay mapped until `callback`. */
+/**
+ * {@link mlock} on libuv's thread pool: it reads what is not in memory. The range must stay mapped until `callback`.
+ */
 export function mlockAsync(address: Pointer, length: number, callback: (result: number) => void): void {
   nativeMlock ??= bind(prototypes.mlock);
   nativeMlock.async(address, length, asyncResult(callback));

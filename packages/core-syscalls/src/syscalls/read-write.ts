@@ -76,7 +76,8 @@ export function writev(fd: number, iovec: Iovec): number {
 }
 
 function vectorCall(number: number, fd: number, iovec: Iovec, offset: number, flags: number): number {
-  // The kernel takes the offset in two halves; on 64-bit architectures the first is all of it (fs/read_write.c, pos_from_hilo).
+  // The kernel takes the offset in two halves; on 64-bit architectures the first is all of it (fs/read_write.c,
+  // pos_from_hilo).
   nativeVector ??= bind(
     'intptr_t syscall(long number, long fd, void *iov, long iovcnt, long low, long high, long flags)',
   );

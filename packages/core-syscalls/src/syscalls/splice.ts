@@ -14,7 +14,8 @@ const cellOut = createOffsetCell();
  * moves pages between a pipe and another descriptor.
  *
  * One of the two descriptors must be a pipe. SPLICE_F_NONBLOCK covers the pipe only (kernel-rules: nonblock-both).
- * @param offIn, offOut in bytes; null uses and moves the file's own position, and is the only choice for a pipe or a socket.
+ * @param offIn, offOut in bytes; null uses and moves the file's own position, and is the only choice for a pipe or a
+ * socket.
  * @param size in bytes, at most.
  * @param flags SPLICE_F_* flags.
  * @returns bytes moved, 0 at the end of the input, or a negative errno.

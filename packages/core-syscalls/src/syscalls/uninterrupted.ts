@@ -1,4 +1,7 @@
-/** The calls of this package never hide EINTR: a caller that wants a call made again says so, here (kernel-rules: eintr). */
+/**
+ * The calls of this package never hide EINTR: a caller that wants a call made again says so, here
+ * (kernel-rules: eintr).
+ */
 import { constants } from '../constants.js';
 
 const { EINTR } = constants;
