@@ -10,7 +10,10 @@ import type { TransferCounts } from './transfer-counters.js';
 
 const STDERR = 2;
 
-/** What all copies of this package in this thread have added. Registered: its shape must not change without a new number. */
+/**
+ * What all copies of this package in this thread have added. Registered: its shape must not change without a new
+ * number.
+ */
 interface Registry {
   readonly counts: (() => TransferCounts)[];
   readonly lines: (() => readonly string[])[];
@@ -36,7 +39,9 @@ function registry(): Registry {
   return made;
 }
 
-/** Counts that belong to the summary: those of several copies are added up. Does nothing unless ZEROCOPY_DEBUG is set. */
+/**
+ * Counts that belong to the summary: those of several copies are added up. Does nothing unless ZEROCOPY_DEBUG is set.
+ */
 export function summarizeCounts(counts: () => TransferCounts): void {
   if (isAskedFor) registry().counts.push(counts);
 }

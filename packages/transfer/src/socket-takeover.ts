@@ -7,18 +7,28 @@ import type { Socket } from 'node:net';
 import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { hasSeenEnd, isReading, isReferenced, stopReading } from './socket-internals.js';
 
+/** A socket that Node does not read until it is given back. */
 export interface TakenSocket {
-  /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */
+  /**
+   * What Node had already read and no consumer had taken. It comes before anything that is read from the descriptor.
+   */
   readonly head: Buffer;
-  /** Whether Node had already seen the end of the stream: there is nothing to read after `head`. */
+  /** Whether Node had already read the end of the stream: nothing follows `head`. */
   readonly ended: boolean;
   /** The socket's descriptor now, or -1 once it is closed. Ask before every call. */
   descriptor(): number;
   /** Counts bytes read below Node: for `bytesRead`, and as a sign of life for the idle timer. */
   moved(bytes: number): void;
-  /** From now on `watcher` keeps the event loop alive if the socket would have: it waits in its place. */
+  /**
+   * From now on `watcher` waits in the socket's place: it keeps the event loop alive if the socket would, and follows
+   * ref() and unref().
+   */
   follow(watcher: Socket): void;
-  /** Lets Node read again. `unread` goes first, if there is any. Flows if it did before, unless told otherwise. */
+  /**
+   * Lets Node read again. Idempotent.
+   * @param options `unread`: bytes that Node's readers get first. `resume`: whether the socket flows; by default it
+   * does unless it was paused.
+   */
   giveBack(options?: { readonly unread?: Buffer; readonly resume?: boolean }): void;
 }
 
@@ -61,7 +71,7 @@ export function takeSocketForReading(socket: Socket): TakenSocket | null {
   socket.pause();
   stopReading(socket);
 
-  // read() also emits 'data': a listener that is there receives these bytes by itself, and they are not ours to move.
+  // read() also emits 'data': where there is a listener it has received these bytes, and we must not move them again.
   const observed = socket.listenerCount('data') > 0;
   const chunks: Buffer[] = [];
   for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) {
@@ -81,7 +91,7 @@ export function takeSocketForReading(socket: Socket): TakenSocket | null {
     follow(watcher) {
       if (!isReferenced(socket)) watcher.unref();
       for (const method of ['ref', 'unref'] as const) {
-        if (Object.hasOwn(socket, method)) continue; // somebody's own
+        if (Object.hasOwn(socket, method)) continue; // replaced by other code, which would be lost with ours
         replaced.push(method);
         socket[method] = function (this: Socket) {
           if (!watcher.destroyed) watcher[method]();
@@ -96,9 +106,11 @@ export function takeSocketForReading(socket: Socket): TakenSocket | null {
       if (socket.destroyed) return;
       if (unread !== undefined && unread.length > 0) socket.unshift(unread);
       if (resume) socket.resume();
-      // Nobody had decided yet whether it flows; pause() has, and a 'data' listener would wait for ever.
+      // It was neither flowing nor paused. pause() above has paused it, and so a later 'data' listener would wait for
+      // ever.
       else if (wasFlowing === null) (socket as { readableFlowing: boolean | null }).readableFlowing = null;
-      // resume() and read(0) do nothing if the stream believes a read is under way; start libuv's loop then.
+      // resume() and read(0) do nothing while the stream believes that a read is under way: start libuv's reading
+      // ourselves.
       if (!isReading(socket) && !socket.readableEnded) socket.read(0);
       if (!isReading(socket) && !socket.destroyed && !socket.readableEnded) internals._read(0);
     },

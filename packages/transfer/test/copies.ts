@@ -17,7 +17,10 @@ export interface Copy {
   remove(): void;
 }
 
-/** Copies transfer and core-syscalls, each with its dist; koffi beside them is the same one, or a copy that is loaded again. */
+/**
+ * Copies transfer and core-syscalls, each with its dist; koffi beside them is the same one, or a copy that is loaded
+ * again.
+ */
 export function copyOfTransfer(koffi: 'linked' | 'copied'): Copy {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), 'zerocopy-copy-')));
   const modules = join(directory, 'node_modules');

@@ -1,6 +1,6 @@
 /**
- * Two copies of this package and of core-syscalls in one process, as a dependency tree with two versions holds them: both
- * go by the kernel on one socket, and know each other's write slots and takeovers (registered symbols).
+ * Two copies of this package and of core-syscalls in one process, as a dependency tree with two versions holds them:
+ * both go by the kernel on one socket, and know each other's write slots and takeovers (registered symbols).
  *
  * What each copy has for itself: the pipe pool, the threads it may use at once, and the number of transfers that the
  * quantum is divided by. Two copies together may use twice as much of each.
