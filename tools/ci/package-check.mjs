@@ -1,8 +1,12 @@
-/** Packs the current package as npm would publish it, and lets publint and are-the-types-wrong look at the tarball. */
+/**
+ * Packs the current package as npm would publish it, and lets publint and are-the-types-wrong look at the tarball. And
+ * whether everything that is exported has a doc comment.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { PENDING, undocumented } from './documented.mjs';
 
 const directory = mkdtempSync(join(tmpdir(), 'zerocopy-pack-'));
 try {
@@ -18,4 +22,12 @@ try {
   }
 } finally {
   rmSync(directory, { recursive: true, force: true });
+}
+
+const name = basename(process.cwd());
+const missing = undocumented(process.cwd());
+if (PENDING.includes(name)) console.log(`${name}: ${missing.length} without a doc comment (pending)`);
+else if (missing.length > 0) {
+  console.error(`${name}: without a doc comment:\n  ${missing.join('\n  ')}`);
+  process.exitCode = 1;
 }

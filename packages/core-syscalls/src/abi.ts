@@ -1,6 +1,6 @@
 /**
- * Everything that differs by architecture, and only that: system-call numbers and open flags (kernel-rules: abi-differs).
- * Struct layouts that are the same on both supported architectures live next to the call that uses them.
+ * Everything that differs by architecture, and only that: system-call numbers and open flags
+ * (kernel-rules: abi-differs). Struct layouts that are the same on both supported architectures live next to the call that uses them.
  *
  * Sources: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h,
  * arch/arm64/include/uapi/asm/fcntl.h, include/uapi/asm-generic/fcntl.h (Linux 6.18).
@@ -68,7 +68,7 @@ const arm64: Abi = {
 
 const table: Readonly<Record<string, Abi>> = { x64, arm64 };
 
-/** The table of the running architecture, or undefined where nobody has written one. */
+/** The table of the running architecture, or undefined where there is none. */
 export const supportedAbi: Abi | undefined = table[process.arch];
 
 /** The table of the running architecture; x64's numbers stand in elsewhere and are never used (see libc.ts). */

@@ -23,17 +23,24 @@ function describe(errno: number): string {
   return getSystemErrorMap().get(errno)?.[1] ?? `system error ${-errno}`;
 }
 
-/** A failed system call: `code` ('ENOENT'), `errno` (negative), `syscall`, and where it applies `path` and `dest`. */
+/** A failed system call, in the shape of Node's own system errors. */
 export class SyscallError extends Error {
+  /** The symbolic name of the errno, for instance 'ENOENT'; 'UNKNOWN' if it has none. */
   readonly code: string;
   /** The negative errno, as in Node's own errors. */
   readonly errno: number;
+  /** The name of the call, for instance 'sendfile'. */
   readonly syscall: string;
   // Own properties only where they apply, as in Node.
+  /** The path that the call was made for; absent where there is none. */
   declare readonly path?: string;
+  /** The destination path of a call with two; absent where there is none. */
   declare readonly dest?: string;
 
-  /** @param errno the errno, positive or negative. */
+  /**
+   * @param errno positive or negative.
+   * @param syscall the name of the call, for the message.
+   */
   constructor(errno: number, syscall: string, context: ErrorContext = {}) {
     const negative = -Math.abs(errno);
     const code = errnoName(negative);
@@ -55,6 +62,9 @@ export class SyscallError extends Error {
 
 /**
  * Turns the result of a raw call into a count or an exception.
+ * @param result what the call returned: a count, or a negative errno.
+ * @param syscall the name of the call, for the message.
+ * @returns `result`.
  * @throws {SyscallError} if `result` is negative.
  */
 export function check(result: number, syscall: string, context?: ErrorContext): number {

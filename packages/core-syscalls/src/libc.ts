@@ -10,16 +10,25 @@ import { constants as os } from 'node:os';
 import type * as Koffi from 'koffi';
 import { supportedAbi } from './abi.js';
 
-export type LibcStatus = { readonly available: true } | { readonly available: false; readonly reason: string };
+/** Whether system calls can be made in this process. Where they cannot, every call answers -ENOSYS. */
+export type LibcStatus =
+  | { readonly available: true }
+  | {
+      readonly available: false;
+      /** Why not, in words. */
+      readonly reason: string;
+    };
 
-/** An argument for a C pointer: a view's memory, an address, or NULL. The callee may write through it. */
+/** An argument for a C pointer: the memory of a view, an address, or null for NULL. The callee may write through it. */
 export type Pointer = NodeJS.ArrayBufferView | number | bigint | null;
 
 type Argument = Pointer | string;
 
-/** A C function bound by koffi, with the asynchronous form that runs on libuv's thread pool. */
+/** A C function, bound by koffi. */
 export interface NativeFunction<Arguments extends Argument[]> {
+  /** Calls it on this thread, and returns what it returns. */
   (...args: Arguments): number;
+  /** Calls it on libuv's thread pool, then calls back. The views that were passed are kept until then. */
   async(...args: [...Arguments, callback: (error: Error | null, result: number) => void]): void;
 }
 
@@ -29,9 +38,11 @@ interface Loaded {
 }
 
 const ENOSYS = os.errno.ENOSYS ?? 38;
+/** Captured, so that timers which a test mocks later cannot hold back a result. */
+const { setImmediate } = globalThis;
 
 let loaded: Loaded | undefined;
-/** This thread's errno itself, where it can be had. */
+/** The memory of this thread's errno; undefined where its address is not known. */
 let errno: Int32Array | undefined;
 let status: LibcStatus | undefined;
 
@@ -84,7 +95,11 @@ function lastErrno(): number {
   return loaded === undefined ? ENOSYS : loaded.koffi.errno();
 }
 
-/** Puts something in front of a function that has been bound: what it returns is called instead. */
+/**
+ * Puts something in front of a function that has been bound.
+ * @param prototype in C, for instance `int close(int fd)`.
+ * @returns what is called instead.
+ */
 export type BindingWrapper = <Arguments extends Argument[]>(
   native: NativeFunction<Arguments>,
   prototype: string,
@@ -93,26 +108,31 @@ export type BindingWrapper = <Arguments extends Argument[]>(
 let wrapper: BindingWrapper | undefined;
 
 /**
- * For tests: every function that is bound from now on, in this thread, goes through `wrap`. So faults can be put in front of
- * each system call, and nothing is asked at any call where nobody has: functions are bound once, on first use.
- * To be called before the first of them.
+ * For tests, which put faults in front of system calls: every function that is bound from now on, in this thread, goes
+ * through `wrap`. Functions are bound once, on their first use: so it must be called before that, and a program that
+ * does not call it pays nothing.
+ * @param wrap undefined takes it back, for functions that are not yet bound.
  */
 export function wrapBindings(wrap: BindingWrapper | undefined): void {
   wrapper = wrap;
 }
 
+/** In the place of a function that cannot be called: -1 with the errno ENOSYS, like a kernel without the call. */
 function missing<Arguments extends Argument[]>(): NativeFunction<Arguments> {
-  const call = (): number => -1;
+  const call = (): number => {
+    loaded?.koffi.errno(ENOSYS);
+    return -1;
+  };
   const async = (...args: unknown[]): void => {
     const callback = args.at(-1) as (error: Error | null, result: number) => void;
-    setImmediate(callback, null, -1);
+    setImmediate(() => callback(null, call()));
   };
   return Object.assign(call, { async });
 }
 
 /**
- * Binds one C function by its prototype, for instance `int close(int fd)`.
- * A function that this libc does not have answers -1 and ENOSYS, like a kernel without the call.
+ * Binds one C function by its prototype, for instance `int close(int fd)`. One that this libc does not have is
+ * {@link missing}. Never throws.
  */
 export function bind<Arguments extends Argument[]>(prototype: string): NativeFunction<Arguments> {
   if (!libcStatus().available || loaded === undefined) return missing();
@@ -120,27 +140,21 @@ export function bind<Arguments extends Argument[]>(prototype: string): NativeFun
     const native = keepingArguments(loaded.library.func(prototype) as unknown as NativeFunction<Arguments>);
     return wrapper === undefined ? native : wrapper(native, prototype);
   } catch {
-    const stub = missing<Arguments>();
-    const { koffi } = loaded;
-    const call = (): number => {
-      koffi.errno(ENOSYS);
-      return -1;
-    };
-    return Object.assign(call, { async: stub.async });
+    return missing();
   }
 }
 
 /**
- * koffi keeps no reference to the memory of an asynchronous call: a view that nobody else holds is collected while a
- * thread writes to it. So everything that was passed is held here until the callback.
+ * koffi keeps no reference to the memory of an asynchronous call: a view without another reference is collected while a
+ * thread writes to it. So everything that was passed is kept here until the callback.
  */
 function keepingArguments<Arguments extends Argument[]>(native: NativeFunction<Arguments>): NativeFunction<Arguments> {
   const { async: start } = native;
   native.async = (...args) => {
     const callback = args.at(-1) as (error: Error | null, result: number) => void;
-    const held: unknown[] = args;
-    held[args.length - 1] = (error: Error | null, result: number) => {
-      held.length = 0;
+    const kept: unknown[] = args;
+    kept[args.length - 1] = (error: Error | null, result: number) => {
+      kept.length = 0;
       callback(error, result);
     };
     start(...args);
@@ -148,26 +162,44 @@ function keepingArguments<Arguments extends Argument[]>(native: NativeFunction<A
   return native;
 }
 
-/** The kernel's convention from libc's: the result, or the negative errno. No object is made. */
+/**
+ * Turns libc's convention into the kernel's. No object is made (kernel-rules: no-error-per-eagain).
+ * @returns `result`, or the negative errno where it is negative.
+ */
 export function kernelResult(result: number): number {
   return result < 0 ? -(errno?.[0] ?? lastErrno()) : result;
 }
 
-/** {@link kernelResult} for the callback of an asynchronous call: koffi's errno is valid there (koffi 3.2 and later). */
+/**
+ * {@link kernelResult} for the callback of an asynchronous call: this thread's errno is that of the call there
+ * (koffi 3.2 and later).
+ */
 export function asyncResult(callback: (result: number) => void): (error: Error | null, result: number) => void {
   return (error, result) => callback(error === null ? kernelResult(result) : -ENOSYS);
 }
 
-/** The address of a view's first byte. The caller keeps the view alive for as long as the address is used. */
-export function addressOf(view: NodeJS.ArrayBufferView): number {
-  return loaded === undefined && !libcStatus().available ? 0 : Number((loaded as Loaded).koffi.address(view));
+/** koffi, if libc could be loaded. */
+function koffiIfLoaded(): typeof Koffi | undefined {
+  if (loaded === undefined) libcStatus();
+  return loaded?.koffi;
 }
 
 /**
- * The memory at `address` as an ArrayBuffer, without a copy. Whoever asks sees to it that it stays mapped for as long as
- * the buffer, or any view of it, is used.
+ * The address of a view's first byte; 0 without libc. The caller keeps the view alive for as long as the address is
+ * used.
+ */
+export function addressOf(view: NodeJS.ArrayBufferView): number {
+  return Number(koffiIfLoaded()?.address(view) ?? 0);
+}
+
+/**
+ * The memory at `address` as an ArrayBuffer, without a copy. The caller keeps it mapped for as long as the buffer, or
+ * any view of it, is used.
+ * @param length in bytes.
+ * @throws {Error} without libc.
  */
 export function memoryAt(address: number, length: number): ArrayBuffer {
-  if (loaded === undefined && !libcStatus().available) throw new Error('there is no memory to look at without libc');
-  return (loaded as Loaded).koffi.view(address, length);
+  const koffi = koffiIfLoaded();
+  if (koffi === undefined) throw new Error('there is no memory to look at without libc');
+  return koffi.view(address, length);
 }

@@ -319,7 +319,7 @@ onLinux(
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
     };
-    // The pipe is empty: the call waits on its thread, and nobody here knows the cell any more.
+    // The pipe is empty: the call waits on its thread, and no reference to the cell is left here.
     const moved = new Promise<number>((resolve) => {
       const cell = syscalls.setOffset(syscalls.createOffsetCell(), 3);
       registry.register(cell, undefined);

@@ -1,4 +1,4 @@
-/** What ends a transfer before its end, as one kind of error that knows how many bytes had left. */
+/** The errors of transfers: each says how many bytes had left for the destination. */
 import { TransferError } from '@zerocopy/core-syscalls';
 
 /** The `code` of anything thrown, or `otherwise`. */
@@ -14,17 +14,25 @@ export function transferError(error: unknown, bytes: number): TransferError {
   return new TransferError(message, { code: codeOf(error, 'ERR_TRANSFER_FAILED'), bytes, cause: error });
 }
 
-/** What `signal` says, as Node's own APIs report it: name 'AbortError', code 'ABORT_ERR', the reason as its cause. */
+/**
+ * The error of a transfer that `signal` has aborted, as Node's own APIs make it: AbortError, ABORT_ERR, the reason as
+ * its cause.
+ */
 export function abortError(signal: AbortSignal, bytes: number): TransferError {
   return new TransferError('The operation was aborted', { code: 'ABORT_ERR', bytes, cause: signal.reason });
 }
 
-/** The kernel path cannot be taken, and the caller wants no other (`fallback: 'never'`). Code ERR_ZEROCOPY_UNAVAILABLE. */
+/**
+ * The kernel cannot do it, and the caller has ruled out a copy (`fallback: 'never'`). Code ERR_ZEROCOPY_UNAVAILABLE.
+ */
 export class KernelPathUnavailableError extends TransferError {
-  /** Why it cannot be taken, in words. */
+  /** Why the kernel cannot do it, in words. */
   readonly reason: string;
 
-  /** @param what what the kernel cannot do, for instance 'the kernel cannot send this file'. */
+  /**
+   * @param what what cannot be done, for instance 'the kernel cannot send this file'.
+   * @param reason why not, in words.
+   */
   constructor(what: string, reason: string) {
     super(`${what}: ${reason} (fallback is 'never')`, { code: 'ERR_ZEROCOPY_UNAVAILABLE', bytes: 0 });
     this.name = 'KernelPathUnavailableError';
@@ -32,15 +40,19 @@ export class KernelPathUnavailableError extends TransferError {
   }
 }
 
-/** Which end of a transfer something is said of. */
+/** The end of a transfer that an error is about. */
 export type Side = 'source' | 'destination';
 
-/** ECONNRESET: the stream at one end was closed without an error of its own that would say why. */
+/** ECONNRESET: the stream at one end was destroyed without an error. */
 export function closedEarly(side: Side, bytes: number): TransferError {
   return new TransferError(`the ${side} was closed before all bytes had been moved`, { code: 'ECONNRESET', bytes });
 }
 
-/** ERR_FILE_TRUNCATED: the file was shorter than what had been promised of it (kernel-rules: early-end). */
+/**
+ * ERR_FILE_TRUNCATED: the file was shorter than had been announced (kernel-rules: early-end).
+ * @param bytes that had left.
+ * @param promised bytes that had been announced.
+ */
 export function endedEarly(bytes: number, promised: number): TransferError {
   return new TransferError(
     `the file ended after ${bytes} of ${promised} bytes: it was truncated while it was being sent`,
@@ -48,7 +60,7 @@ export function endedEarly(bytes: number, promised: number): TransferError {
   );
 }
 
-/** Codes of a failed write that speak of the connection, and not of what was to be written. */
+/** Codes of a failed write that are about the connection, and not about the bytes. */
 const CONNECTION_CODES: ReadonlySet<string> = new Set([
   'EPIPE',
   'ECONNRESET',

@@ -12,6 +12,7 @@ export {
   socketOfMessage,
 } from '@zerocopy/core-syscalls/descriptors';
 export { closeUnwaited } from './close-unwaited.js';
+export { addSummary } from './debug-summary.js';
 export {
   abortError,
   closedEarly,

@@ -1,13 +1,15 @@
 /**
- * Asynchronous system calls on libuv's thread pool: never on all of its threads, so that the process's own fs and
- * dns calls keep at least one (with all of them in sendfile an fs.stat waited 395 ms; kernel-rules: koffi-cost).
+ * Asynchronous system calls on libuv's thread pool: never on all of its threads, so that at least one is left to the fs
+ * and dns calls of the program (with all of them in sendfile, an fs.stat waited 395 ms; kernel-rules: koffi-cost).
  */
 
 import { constants } from '@zerocopy/core-syscalls';
 import { setImmediate } from './timers.js';
 
 const DEFAULT_POOL_SIZE = 4; // libuv's, if UV_THREADPOOL_SIZE does not say otherwise
-/** koffi has 256 asynchronous calls (max_async_calls), for all of the process that uses it, and throws beyond that. */
+/**
+ * koffi throws beyond 256 asynchronous calls at once (max_async_calls), counted over all of its users in the process.
+ */
 const CALLS_MAX = 64;
 
 function threadLimit(): number {
@@ -16,7 +18,7 @@ function threadLimit(): number {
   return Math.min(CALLS_MAX, Math.max(1, size - 1));
 }
 
-/** Makes one asynchronous call, and calls back with its result. */
+/** Makes one asynchronous call, and calls back with its result: a count or a negative errno. */
 export type OffThreadCall = (callback: (result: number) => void) => void;
 
 interface Job {
@@ -39,13 +41,14 @@ function start({ call, callback }: Job): void {
   try {
     call(done);
   } catch {
-    setImmediate(done, -constants.ENOMEM); // others have all of koffi's calls under way
+    setImmediate(done, -constants.ENOMEM); // other users of koffi have as many calls under way as it allows
   }
 }
 
 /**
- * Makes `call` when one of the bounded number of threads is free. The descriptors it uses must stay open until
- * `callback`, and are to be looked up when it is made, not before.
+ * Makes `call` as soon as fewer than the allowed number of threads are in use. The descriptors that it uses must stay
+ * open until `callback`; `call` asks for their numbers when it is made, and not before.
+ * @param callback gets the result; -ENOMEM if koffi had no call left.
  */
 export function runOffThread(call: OffThreadCall, callback: (result: number) => void): void {
   limit ??= threadLimit();

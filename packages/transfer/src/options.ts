@@ -1,7 +1,7 @@
 /**
- * Options as callers give them, who may be anybody: an object with getters, out of JSON, of another realm. Each is read
- * once and checked by its shape, as node:fs does, so that an AbortSignal or a URL of another make is taken as well.
- * Every message says what was expected and what came.
+ * Checks of options and arguments. They come from code of any kind: objects with getters, parsed JSON, values of
+ * another realm. Each is read once, and checked by its shape as node:fs does, so that an AbortSignal or a URL that Node
+ * has not made is accepted as well. Every message says what was expected and what was received.
  */
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
@@ -10,7 +10,7 @@ type Code = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE
 
 const received = (value: unknown): string => `Received ${inspect(value, { depth: 0 })}`;
 
-/** A TypeError with a code of Node's: the value has the wrong type, or is none of those allowed. */
+/** A TypeError with a code of Node's: the value has the wrong type, or is not one of the allowed ones. */
 function invalid(what: string, expected: string, value: unknown, code: Code = 'ERR_INVALID_ARG_TYPE'): TypeError {
   return Object.assign(new TypeError(`${what} must be ${expected}. ${received(value)}`), { code });
 }
@@ -30,10 +30,10 @@ export function invalidArgument(name: string, expected: string, value: unknown):
 }
 
 /**
- * The options named `names`, each read once, inherited ones included: what has been validated is what is used, whatever
- * a getter would answer the next time. Those that are undefined are left out.
+ * Copies the options named `names`, inherited ones included. Each is read once, so that what has been validated is what
+ * is used, even if a getter would answer something else the next time. Those that are undefined are left out.
  *
- * @throws {TypeError} ERR_INVALID_ARG_TYPE if `options` is no object.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE if `options` is not an object.
  */
 export function readOptions<Options extends object>(
   options: unknown,
@@ -70,8 +70,9 @@ export function validateBoolean(value: unknown, name: string): void {
 }
 
 /**
- * A count of bytes, or an offset in bytes: an integer from 0 to Number.MAX_SAFE_INTEGER, or undefined.
- * @throws {TypeError} ERR_INVALID_ARG_TYPE if it is no number. @throws {RangeError} ERR_OUT_OF_RANGE otherwise.
+ * Checks a count of bytes, or an offset in bytes: an integer from 0 to Number.MAX_SAFE_INTEGER, or undefined.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE if it is not a number.
+ * @throws {RangeError} ERR_OUT_OF_RANGE if it is negative, too large or not an integer.
  */
 export function validateBytes(value: unknown, name: string): void {
   if (value === undefined) return;
@@ -82,8 +83,9 @@ export function validateBytes(value: unknown, name: string): void {
 }
 
 /**
- * The first and the last byte of a range, both inclusive, as of fs.createReadStream: `end` may be Infinity.
- * @throws what {@link validateBytes} throws; a RangeError if the range ends before it starts.
+ * Checks the first and the last byte of a range, both inclusive, as of fs.createReadStream: `end` may be Infinity.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE, as {@link validateBytes}.
+ * @throws {RangeError} ERR_OUT_OF_RANGE, as {@link validateBytes}, or if the range ends before it starts.
  */
 export function validateRange(start: unknown, end: unknown): void {
   validateBytes(start, 'start');
@@ -93,13 +95,15 @@ export function validateRange(start: unknown, end: unknown): void {
   }
 }
 
-/** The longest time that a timer of Node's takes, in milliseconds. A longer one fires after 1 ms. */
+/** The longest delay that Node's timers take, in milliseconds. A timer with a longer one fires after 1 ms. */
 const TIMER_MAX = 2 ** 31 - 1;
 
 /**
- * A number of milliseconds. 0 and Infinity mean that there is no limit, and both are answered with 0.
- * @param otherwise the answer where `value` is undefined.
- * @throws {TypeError | RangeError} for anything else.
+ * Reads a time-out. 0 and Infinity mean that there is none, and both are returned as 0.
+ * @param otherwise what is returned where `value` is undefined, in milliseconds.
+ * @returns milliseconds; 0: no limit.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE if it is not a number.
+ * @throws {RangeError} ERR_OUT_OF_RANGE if it is negative, NaN or longer than a timer takes.
  */
 export function timeoutOf(value: unknown, name: string, otherwise: number): number {
   if (value === undefined) return otherwise;
@@ -110,8 +114,8 @@ export function timeoutOf(value: unknown, name: string, otherwise: number): numb
 }
 
 /**
- * By shape, as Node does: `aborted`, and the methods of an EventTarget. So an AbortSignal of npm's abort-controller, of
- * jsdom or of another realm is one.
+ * Checks a signal by its shape, as Node does: `aborted`, and the methods of an EventTarget. So the AbortSignals of
+ * npm's abort-controller, of jsdom and of another realm are accepted.
  * @throws {TypeError} ERR_INVALID_ARG_TYPE unless `signal` is undefined or an AbortSignal.
  */
 export function validateSignal(signal: unknown): asserts signal is AbortSignal | undefined {
@@ -122,13 +126,13 @@ export function validateSignal(signal: unknown): asserts signal is AbortSignal |
   if (!isSignal) throw invalid(option('signal'), 'an AbortSignal', signal);
 }
 
-/** Whether node:fs takes `value` for a URL: by shape, whoever made it. */
+/** Whether node:fs takes `value` for a URL: by its shape, also where it comes from another realm or library. */
 export function isURL(value: unknown): value is URL {
   const { href, protocol, auth, path } = Object(value) as Record<string, unknown>;
   return Boolean(href && protocol) && auth === undefined && path === undefined;
 }
 
-/** A path as node:fs takes it: a string, a Buffer or another Uint8Array, or a file: URL. */
+/** Whether `value` is a path as node:fs takes it: a string, a Buffer or another Uint8Array, or a URL. */
 export function isPath(value: unknown): value is string | Buffer | URL {
   return typeof value === 'string' || value instanceof Uint8Array || isURL(value);
 }

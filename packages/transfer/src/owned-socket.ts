@@ -1,11 +1,11 @@
-/** A net.Socket over a descriptor of ours: libuv brings the waiting. */
+/** A net.Socket over a descriptor of ours, so that libuv waits for its readiness. */
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { type OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
 
 /**
- * The socket owns the descriptor from now on. It is to be destroyed, never ended, where the connection is shared: end()
- * would shut it down.
- * @throws {Error} if libuv does not open its kind, or EMFILE; it is closed then.
+ * Makes a socket that owns the descriptor from now on. Where other descriptors share its connection it must be
+ * destroyed and never ended: end() would shut the connection down for all of them.
+ * @throws {Error} if libuv does not take this kind of descriptor; EMFILE. The descriptor is closed then.
  */
 export function socketOver(own: OwnedDescriptor, options: Omit<SocketConstructorOpts, 'fd'>): Socket {
   let fd = -1;

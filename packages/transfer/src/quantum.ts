@@ -11,35 +11,47 @@ const MiB = 1024 * KiB;
 const IN_FLIGHT_TOTAL = 8 * MiB;
 const PIECE_MIN = 64 * KiB;
 const PIECE_MAX = MiB;
-/** What all of them together move in one turn of the loop, in bytes: about half a millisecond of it. */
+/** What all transfers together move in one turn of the loop, in bytes: about half a millisecond's worth. */
 const TURN_TOTAL = 4 * MiB;
-/** What a transfer moves at most in its first turn: those that start in the same turn are not counted yet. */
+/**
+ * What a transfer moves at most in its first turn, in bytes: those that start later in the same turn are not counted
+ * yet.
+ */
 const FIRST_TURN_MAX = 512 * KiB;
 
+/** Of this copy of the package, in this thread: two copies in one process do not know of each other's. */
 let active = 0;
 
+/** Counts a transfer that begins to share the loop. Each is followed by one {@link transferEnded}. */
 export function transferStarted(): void {
   active++;
 }
 
+/** Counts a transfer that shares the loop no more. */
 export function transferEnded(): void {
   active--;
 }
 
-/** Transfers that have started and not ended, on this thread. */
+/** How many transfers have started and not ended, on this thread. */
 export function activeTransfers(): number {
   return active;
 }
 
 /**
- * Bytes of one call, given how many transfers share the loop.
- * @param minimum below which the calls of this kind of transfer cost more than the sharing gains.
+ * How much one call should move, given how many transfers share the loop.
+ * @param minimum in bytes: less than this would cost more in calls than the sharing gains.
+ * @returns bytes.
  */
 export function pieceSize(minimum: number = PIECE_MIN): number {
   return Math.min(PIECE_MAX, Math.max(minimum, Math.floor(IN_FLIGHT_TOTAL / Math.max(1, active))));
 }
 
-/** Bytes after which a transfer lets the loop go on. */
+/**
+ * How much a transfer moves before it lets the loop go on.
+ * @param inFirstTurn whether it has not moved anything yet.
+ * @param minimum as of {@link pieceSize}.
+ * @returns bytes.
+ */
 export function quantumSize(inFirstTurn = false, minimum: number = PIECE_MIN): number {
   const quantum = Math.max(pieceSize(minimum), Math.floor(TURN_TOTAL / Math.max(1, active)));
   return inFirstTurn ? Math.min(quantum, FIRST_TURN_MAX) : quantum;

@@ -1,14 +1,15 @@
 /**
- * fs.read, again after EINTR: libuv repeats every call that a signal interrupts but this one and close
+ * fs.read, made again after EINTR: libuv repeats every call that a signal interrupts, except read and close
  * (src/unix/fs.c; kernel-rules: eintr).
  */
 import { read } from 'node:fs';
 
+/** As of fs.read: an error, or how many bytes were read; 0 at the end of the file. */
 export type ReadCallback = (error: NodeJS.ErrnoException | null, bytes: number) => void;
 
 /**
  * Reads up to `length` bytes into the start of `buffer` on libuv's thread pool.
- * @param position in bytes; null: the descriptor's own.
+ * @param position in bytes; null reads at the file's own position, and moves it.
  */
 export function readRetrying(
   fd: number,

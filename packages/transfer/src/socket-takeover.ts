@@ -7,18 +7,28 @@ import type { Socket } from 'node:net';
 import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { hasOnRead, hasSeenEnd, isReading, isReferenced, stopReading } from './socket-internals.js';
 
+/** A socket that Node does not read until it is given back. */
 export interface TakenSocket {
-  /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */
+  /**
+   * What Node had already read and no consumer had taken. It comes before anything that is read from the descriptor.
+   */
   readonly head: Buffer;
-  /** Whether Node had already seen the end of the stream: there is nothing to read after `head`. */
+  /** Whether Node had already read the end of the stream: nothing follows `head`. */
   readonly ended: boolean;
   /** The socket's descriptor now, or -1 once it is closed. Ask before every call. */
   descriptor(): number;
   /** Counts bytes read below Node: for `bytesRead`, and as a sign of life for the idle timer. */
   moved(bytes: number): void;
-  /** From now on `watcher` keeps the event loop alive if the socket would have: it waits in its place. */
+  /**
+   * From now on `watcher` waits in the socket's place: it keeps the event loop alive if the socket would, and follows
+   * ref() and unref().
+   */
   follow(watcher: Socket): void;
-  /** Lets Node read again. `unread` goes first, if there is any. Flows if it did before, unless told otherwise. */
+  /**
+   * Lets Node read again. Idempotent.
+   * @param options `unread`: bytes that Node's readers get first. `resume`: whether the socket flows; by default it
+   * does unless it was paused.
+   */
   giveBack(options?: { readonly unread?: Buffer; readonly resume?: boolean }): void;
 }
 
@@ -69,7 +79,7 @@ export function takeSocketForReading(socket: Socket, { onTouched }: TakeOptions 
   socket.pause();
   stopReading(socket);
 
-  // read() also emits 'data': a listener that is there receives these bytes by itself, and they are not ours to move.
+  // read() also emits 'data': where there is a listener it has received these bytes, and we must not move them again.
   const observed = socket.listenerCount('data') > 0;
   const chunks: Buffer[] = [];
   for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) {
@@ -118,7 +128,7 @@ export function takeSocketForReading(socket: Socket, { onTouched }: TakeOptions 
     follow(watcher) {
       if (!isReferenced(socket)) watcher.unref();
       for (const method of ['ref', 'unref'] as const) {
-        if (Object.hasOwn(socket, method)) continue; // somebody's own
+        if (Object.hasOwn(socket, method)) continue; // replaced by other code, which would be lost with ours
         replaced.push(method);
         socket[method] = function (this: Socket) {
           if (!watcher.destroyed) watcher[method]();

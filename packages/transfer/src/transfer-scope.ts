@@ -1,13 +1,15 @@
 /**
- * One transfer as the outside sees it: what is published of it, and the async context in which its callbacks run.
+ * How a transfer is published, and the async context in which its callbacks run.
  *
- *   new ──start──► open ──succeed / fail──► closed      (published exactly once, whatever the size and the method)
+ *   new ──start──► open ──succeed / fail──► closed      (published exactly once, at any size and by any method)
  *
- * Subscribers of the channel are foreign code: after `start` the owner has to look at its own state again.
+ * Subscribers of the channel are foreign code, which may stop the transfer: after `start` the owner checks its state
+ * again.
  */
 import { AsyncResource } from 'node:async_hooks';
 import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
 import { type EndKind, TRANSFER_CHANNEL, type TransferResult, type TransferTrace } from '@zerocopy/core-syscalls';
+import { summarizeCounts } from './debug-summary.js';
 import { TransferCounters, type TransferCounts } from './transfer-counters.js';
 
 const channel: TracingChannel<TransferTrace, TransferTrace> = tracingChannel<TransferTrace, TransferTrace>(
@@ -27,13 +29,14 @@ function observed(): boolean {
 }
 
 const counters = new TransferCounters();
+summarizeCounts(() => counters.read());
 
-/** What has been moved since the process started, on this thread. */
+/** What this copy of the package has moved, in this thread, since it was loaded. */
 export function transferCounts(): TransferCounts {
   return counters.read();
 }
 
-/** What a transfer says of itself before it starts. */
+/** What is published of a transfer when it starts. */
 export interface TransferAbout {
   /** Bytes asked for, if that is known. */
   readonly length?: number | undefined;
@@ -41,10 +44,11 @@ export interface TransferAbout {
   readonly source?: EndKind | undefined;
   /** What they go to. */
   readonly destination?: EndKind | undefined;
-  /** Published with it. */
+  /** Whatever else the package says of it, for instance the path. */
   readonly detail?: Readonly<Record<string, unknown>> | undefined;
 }
 
+/** Publishes one transfer, once, and runs its callbacks in the async context of its caller. */
 export class TransferScope {
   readonly #about: TransferAbout;
   #resource: AsyncResource;
@@ -57,7 +61,9 @@ export class TransferScope {
     this.#resource = new AsyncResource('ZEROCOPY_TRANSFER');
   }
 
-  /** Publishes the start. Stores bound to the channel (`start.bindStore`) are in force in everything that follows. */
+  /**
+   * Publishes the start. Stores bound to the channel (`start.bindStore`) are in force in all that follows. Idempotent.
+   */
   start(): void {
     if (this.#state !== 'new') return;
     this.#state = 'open';
@@ -78,7 +84,11 @@ export class TransferScope {
     return this.#resource.runInAsyncScope(callback, undefined, ...args);
   }
 
-  /** Publishes that it has ended well, or was handed back to Node's own stream. Only the first end is published. */
+  /**
+   * Publishes that it has ended without a failure. Only the first end is published.
+   * @param offThread how many of its system calls ran on other threads.
+   * @param handedBack why Node's own stream moves the rest, in words, where that is so.
+   */
   succeed(result: TransferResult, offThread = 0, handedBack?: string): void {
     if (!this.#close(result, offThread)) return;
     counters.ended(result);
@@ -89,7 +99,11 @@ export class TransferScope {
     this.run(publishEnd, trace);
   }
 
-  /** Publishes that it has failed, with what had left by then. Only the first end is published. */
+  /**
+   * Publishes that it has failed. Only the first end is published.
+   * @param result what had left for the destination by then.
+   * @param offThread how many of its system calls ran on other threads.
+   */
   fail(error: unknown, result: TransferResult, offThread = 0): void {
     if (!this.#close(result, offThread)) return;
     counters.failed(result);

@@ -8,12 +8,12 @@
  *                      │  │  └──── NOT_RESIDENT ────► offloading ┤           │
  *                      └──┼──────────────────────────────┴───────────┘
  *                         ▼
- *                       ended    (completed, failed, or stopped by its owner: exactly one call of `onEnd`)
+ *                       ended    (completed, failed, or stopped by its owner: `onEnd` is called exactly once)
  *
- * 'starting' lasts while the start is published, whose subscribers may stop the transfer: it ends then before it moves.
+ * 'starting' lasts while the start is published. Subscribers may stop the transfer: then it ends before anything moves.
  *
- * An engine brings the attempt, the wait and, where it has one, the offload. The loop brings the order, the
- * fairness, the counting and the ending. Engines never throw for EAGAIN and no object is made for a call
+ * An engine makes the attempts, waits and, where it can, offloads. The loop decides the order, keeps the turns fair,
+ * counts, and ends the transfer. Engines never throw for EAGAIN, and no object is made for a call
  * (kernel-rules: no-error-per-eagain).
  */
 import {
@@ -31,16 +31,17 @@ import { type TransferAbout, TransferScope } from './transfer-scope.js';
 /** What an attempt returns when it would have to wait for a disk. Outside the range of errnos (1 to 4095). */
 export const NOT_RESIDENT = -4096;
 
-/** What an attempt returns when it knows, without a call, that the answer would be EAGAIN: the last count was short. */
+/** What an attempt returns when it knows without a call that the kernel would answer EAGAIN. */
 export const WOULD_BLOCK = -4097;
 
-/** Ends a wait or an offload: with the bytes it moved, 0 included; with -1 when the source has ended; or with an error. */
+/** Ends a wait or an offload: with the bytes that it moved, 0 included; with {@link SOURCE_ENDED}; or with an error. */
 export type Resume = (error: Error | null, bytes: number) => void;
 /** The `bytes` that {@link Resume} gets when the source has ended. */
 export const SOURCE_ENDED = -1;
 
 /** One way of moving bytes. It keeps its own position; what it has moved it never moves again. */
 export interface TransferEngine {
+  /** What its transfers are published as. */
   readonly method: TransferMethod;
   /** The call's name, for errors. */
   readonly syscall: string;
@@ -48,41 +49,59 @@ export interface TransferEngine {
   readonly reason?: string | undefined;
   /**
    * Moves up to `count` bytes without blocking.
-   * @returns bytes moved; 0 at the end of the source; a negative errno (EAGAIN: nothing moved, wait); {@link NOT_RESIDENT} or {@link WOULD_BLOCK}.
+   * @returns bytes moved; 0 at the end of the source; a negative errno (EAGAIN: nothing moved, wait);
+   * {@link NOT_RESIDENT} or {@link WOULD_BLOCK}.
    */
   attempt(count: number): number;
-  /** After EAGAIN: calls `resume` once when an attempt is worth while again. It may move up to `count` bytes itself. */
+  /** After EAGAIN: calls `resume` once, when another attempt may succeed. It may move up to `count` bytes itself. */
   wait(count: number, resume: Resume): void;
   /** After NOT_RESIDENT: moves up to `count` bytes off this thread, then calls `resume` once. */
   offload?(count: number, resume: Resume): void;
-  /** While waiting: bytes that the destination's stream has taken and will deliver unless its connection is lost. */
+  /** While waiting: bytes that the destination's stream has accepted, and delivers unless its connection is lost. */
   readonly inStream?: number;
-  /** Bytes that one attempt is given at least, however many transfers share the loop; see {@link pieceSize}. */
+  /**
+   * The least that one attempt is asked for, in bytes, even where many transfers share the loop; see {@link pieceSize}.
+   */
   readonly pieceMin?: number;
-  /** System calls made so far, of an engine whose attempts are not one call each. */
+  /** System calls made so far; for engines whose attempts are not one call each. */
   readonly calls?: number;
-  /** Another engine to go on with at the current position after `errno` (negative), or undefined: then it is an error. */
+  /**
+   * After `errno` (negative): the engine that goes on at the current position; undefined ends the transfer with that
+   * error.
+   */
   successor?(errno: number): TransferEngine | undefined;
 }
 
+/** The states of the drawing at the head of this file. */
 export type TransferState = 'ready' | 'starting' | 'attempting' | 'waiting' | 'offloading' | 'yielding' | 'ended';
 
+/** What a transfer is made of. */
 export interface TransferOptions {
+  /** Moves the bytes, to begin with. */
   readonly engine: TransferEngine;
   /** Bytes to move, at most; Infinity: to the end of the source. */
   readonly length: number;
+  /** Ends the transfer with an AbortError. */
   readonly signal?: AbortSignal | undefined;
-  /** After every pause and at the end. What it throws ends the transfer. `total` in bytes, if known. */
+  /**
+   * Called before every pause and at the end, if bytes have moved. What it throws ends the transfer. `total`: in bytes,
+   * if known.
+   */
   readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
   /** Each time bytes have moved; for counters, not for user code: it must not throw. */
   readonly onMoved?: ((bytes: number) => void) | undefined;
-  /** Called exactly once, with an error or a result. Nothing of this transfer is in flight off this thread then. */
+  /** Called exactly once, with an error or a result, when no call of this transfer is under way on another thread. */
   readonly onEnd: (error: TransferError | null, result: TransferResult) => void;
-  /** What is published of it, and where its callbacks run; made and started by the owner, or else here, from `about`. */
+  /**
+   * Publishes the transfer and runs its callbacks; made and started by the owner. By default one is made from `about`.
+   */
   readonly scope?: TransferScope | undefined;
-  /** Published, where there is no `scope`. */
+  /** What is published of the transfer, where there is no `scope`. */
   readonly about?: Omit<TransferAbout, 'length'> | undefined;
-  /** Says what a failure really was, before it is published: a call may meet a closed descriptor before the stream tells why. */
+  /**
+   * Finds the cause of a failure, before it is published: a call may meet a closed descriptor before the stream says
+   * why.
+   */
   readonly explain?: ((error: TransferError) => TransferError) | undefined;
   /** Why what looks like a proper end is none, before it is published: fewer bytes than had been promised. */
   readonly check?: ((result: TransferResult) => TransferError | undefined) | undefined;
@@ -90,6 +109,7 @@ export interface TransferOptions {
 
 const { EAGAIN, EINTR, MAX_RW_COUNT } = constants;
 
+/** One transfer: an engine, and the loop that drives it. */
 export class Transfer {
   #state: TransferState = 'ready';
   #engine: TransferEngine;
@@ -99,7 +119,7 @@ export class Transfer {
   #reported = -1;
   /** Set when the transfer must end as soon as nothing runs off this thread. */
   #ending: { readonly error: unknown } | undefined;
-  /** Why it was stopped without an error. */
+  /** Why it was stopped without an error, in words. */
   #handedBack: string | undefined;
   readonly #scope: TransferScope;
   readonly #options: TransferOptions;
@@ -107,6 +127,7 @@ export class Transfer {
   #length: number;
   #offThread = 0;
 
+  /** To be made in the caller's async context, in which its callbacks run. Nothing begins before {@link start}. */
   constructor(options: TransferOptions) {
     this.#options = options;
     this.#length = options.length;
@@ -115,6 +136,7 @@ export class Transfer {
     this.#scope = options.scope ?? new TransferScope({ ...options.about, length: this.#total });
   }
 
+  /** Where it is now. */
   get state(): TransferState {
     return this.#state;
   }
@@ -124,11 +146,12 @@ export class Transfer {
     return this.#bytes;
   }
 
+  /** How the bytes go at the moment; at the end, how the last one went. */
   get method(): TransferMethod {
     return this.#engine.method;
   }
 
-  /** Begins, synchronously. `onEnd` may be called before it returns. */
+  /** Begins at once: `onEnd` may be called before it returns. Idempotent. */
   start(): void {
     if (this.#state !== 'ready') return;
     this.#state = 'starting';
@@ -144,7 +167,10 @@ export class Transfer {
     }
   }
 
-  /** Ends it, as a success, once `bytes` in all have moved: for destinations where it may not stop just anywhere. */
+  /**
+   * Caps the total at `bytes`, or at what has moved if that is more. A chunked body can stop only at the end of a
+   * chunk.
+   */
   limit(bytes: number): void {
     this.#length = Math.min(this.#length, Math.max(bytes, this.#bytes));
     if (this.#state === 'ready' || this.#state === 'starting' || this.#bytes < this.#length) return;
@@ -152,9 +178,9 @@ export class Transfer {
   }
 
   /**
-   * Ends the transfer where it is: with `error`, or as a success if it is null.
-   * What the destination's stream has taken counts as moved. A call that runs off this thread is waited for.
-   * @param handedBack why a success comes before the end: published with it.
+   * Ends the transfer where it is: with `error`, or as a success if it is null. Bytes that the destination's stream has
+   * accepted count as moved. A call that is under way on another thread is waited for. Idempotent.
+   * @param handedBack why it ends as a success before its end, in words: published with it.
    */
   stop(error: unknown, handedBack?: string): void {
     if (error === null) this.#handedBack ??= handedBack;
@@ -162,7 +188,10 @@ export class Transfer {
     this.lost(error);
   }
 
-  /** {@link stop} for a destination that is gone: what its stream had taken and not acknowledged is not counted. */
+  /**
+   * {@link stop} where the destination is gone: bytes that its stream had accepted and not acknowledged are not
+   * counted.
+   */
   lost(error: unknown): void {
     if (this.#state === 'ended') return;
     if (this.#state === 'ready') {
@@ -185,7 +214,7 @@ export class Transfer {
   };
 
   readonly #onResume: Resume = (error, bytes) => {
-    if (this.#state === 'ended') return; // stopped while it waited; what the stream had taken is the stream's
+    if (this.#state === 'ended') return; // stopped while it waited; the stream goes on with what it has accepted
     if (bytes > 0) this.#moved(bytes);
     if (this.#ending !== undefined) this.#end(this.#ending.error);
     else if (error !== null) this.#succeedOrEnd(error);
@@ -193,10 +222,13 @@ export class Transfer {
     else this.#run();
   };
 
-  /** Only ever entered from 'ready', 'yielding', 'waiting' or 'offloading'; never re-entered: see #pause. */
+  /**
+   * Attempts until it has to pause. An engine may resume before its wait() or offload() has returned: the loop then
+   * goes on.
+   */
   #run(): void {
     if (this.#looping) {
-      this.#state = 'attempting'; // resumed before wait() or offload() had returned; the loop below goes on
+      this.#state = 'attempting'; // the loop that called wait() or offload() sees this when they return
       return;
     }
     this.#looping = true;
@@ -238,14 +270,14 @@ export class Transfer {
     }
   }
 
-  /** Goes on with another engine where this one is refused, if there is one. */
+  /** Goes on with another engine where the kernel refuses this one. Returns false if there is none. */
   #succeed(errno: number): boolean {
     const successor = this.#engine.successor?.(errno);
     if (successor !== undefined) this.#engine = successor;
     return successor !== undefined;
   }
 
-  /** A call off this thread may be refused as well; what fails in a wait is the destination's stream. */
+  /** A call on another thread may be refused as well. An error of a wait is the destination stream's. */
   #succeedOrEnd(error: Error): void {
     const refused = this.#state === 'offloading' && error instanceof SyscallError;
     if (refused && this.#succeed(error.errno)) this.#run();
@@ -254,7 +286,7 @@ export class Transfer {
 
   #pause(state: 'waiting' | 'offloading'): void {
     if (!this.#report()) return;
-    // Never more than a call takes (kernel-rules: max-rw-count), nor Infinity, which a C function takes for a count of 0.
+    // At most what one call moves (kernel-rules: max-rw-count), and never Infinity, which C would read as a count of 0.
     const left = Math.min(this.#length - this.#bytes, MAX_RW_COUNT);
     if (left <= 0) return this.#end(null); // limited from within the callback
     this.#state = state;
@@ -270,7 +302,7 @@ export class Transfer {
     this.#options.onMoved?.(bytes);
   }
 
-  /** Tells the progress, if there is any to tell. Returns false if that ended the transfer. */
+  /** Reports progress, if bytes have moved since the last report. Returns false if that ended the transfer. */
   #report(): boolean {
     const { onProgress } = this.#options;
     if (onProgress === undefined || this.#reported === this.#bytes) return true;

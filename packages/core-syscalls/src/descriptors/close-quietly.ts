@@ -1,7 +1,10 @@
-/** The end of a descriptor that nothing was written to. */
+/** Closing a descriptor that nothing was written to. */
 import { closeSync } from 'node:fs';
 
-/** Closes it, by Node, whatever close(2) says: the number is free then, and what that says is about writes. */
+/**
+ * Closes `fd` by node:fs and ignores errors: the number is free in any case, and an error would be about what was
+ * written.
+ */
 export function closeQuietly(fd: number): void {
   try {
     closeSync(fd);

@@ -38,9 +38,9 @@ export function descriptorOf(thing: unknown): number | null {
 }
 
 /**
- * A number that Node closes when this worker thread ends, however it ends: Node keeps account of what node:fs has opened
- * in a worker, and of nothing else. -1 on the main thread, whose descriptors end with the process, and where none can
- * be had: then the descriptor is only ever closed by its owner.
+ * A number that Node closes when this worker thread ends, however it ends: Node keeps account of what node:fs has
+ * opened in a worker, and of nothing else. -1 on the main thread, whose descriptors end with the process, and where
+ * none can be had: then the descriptor is only ever closed by its owner.
  */
 function reserveNumber(): number {
   if (isMainThread) return -1;
@@ -52,8 +52,8 @@ function reserveNumber(): number {
 }
 
 /**
- * A duplicate that belongs to whoever made it (close-on-exec): the original may be closed, and its number used
- * again, without the duplicate noticing. Closed exactly once; by Node, if it was made in a worker thread that ends before.
+ * A duplicate (close-on-exec) that belongs to its maker: the original may be closed, and its number used again,
+ * without the duplicate noticing. Closed exactly once; by Node, if it was made in a worker thread that ends before.
  */
 export class OwnedDescriptor {
   #fd: number;
@@ -65,7 +65,10 @@ export class OwnedDescriptor {
     this.#accounted = accounted;
   }
 
-  /** @throws {SyscallError} EBADF if `fd` is not open, EMFILE if the process has too many. */
+  /**
+   * A duplicate of `fd`, which stays the caller's.
+   * @throws {SyscallError} EBADF if `fd` is not open, EMFILE if the process has too many.
+   */
   static duplicate(fd: number): OwnedDescriptor {
     const own = OwnedDescriptor.#duplicate(fd);
     if (typeof own === 'number') throw new SyscallError(own, 'fcntl');
@@ -115,7 +118,7 @@ export class OwnedDescriptor {
     else closeQuietly(fd);
   }
 
-  /** The number, for somebody else to own and close: node:fs. */
+  /** The number, which node:fs owns and closes from now on; -1 once closed or released. */
   release(): number {
     const fd = this.#fd;
     this.#fd = -1;
@@ -124,7 +127,8 @@ export class OwnedDescriptor {
 
   /**
    * {@link release} for libuv, that is net.Socket: it closes what it owns by itself, and so it must be in no account of
-   * Node's. The number may be another than {@link fd}. @throws {SyscallError} EMFILE; it is still owned then.
+   * Node's. The number may be another than {@link fd}.
+   * @throws {SyscallError} EMFILE; it is still owned then.
    */
   releaseToLibuv(): number {
     if (!this.#accounted) return this.release();

@@ -8,6 +8,8 @@ import { getpagesize } from '../syscalls/memory.js';
 import { STATX_SIZE, statmount, statx } from '../syscalls/statx.js';
 
 /**
+ * What kind of filesystem it is, as far as transfers are concerned.
+ *
  * - `local`: on a disk of this machine. Opening and closing a file waits for that disk at most, never for a server.
  * - `memory`: its files live in memory; nothing on it can be cold, and it refuses RWF_NOWAIT.
  * - `pseudo`: the kernel invents its files as they are read; their st_size is 0, or a page for a few bytes
@@ -18,9 +20,11 @@ import { STATX_SIZE, statmount, statx } from '../syscalls/statx.js';
  */
 export type FilesystemKind = 'local' | 'memory' | 'pseudo' | 'remote' | 'unknown';
 
+/** What is known about one filesystem. */
 export interface Filesystem {
   /** Its usual name, for instance 'ext4'; the magic number in hexadecimal where it is not known. */
   readonly name: string;
+  /** Who answers for its files: this machine, its memory, the kernel, or a server. */
   readonly kind: FilesystemKind;
   /** Whether two of its files may share blocks (FICLONE). */
   readonly reflink: boolean;
@@ -184,8 +188,8 @@ export function mappingPageSize(fd: number): number {
 }
 
 /**
- * Whether opening, closing, mapping and asking for the status of an open file never waits for a server: its filesystem is
- * known to be local. Everything else is to be done on the thread pool (kernel-rules: open-may-wait).
+ * Whether opening, closing, mapping and asking for the status of an open file never waits for a server: its filesystem
+ * is known to be local. Everything else is to be done on the thread pool (kernel-rules: open-may-wait).
  */
 export function isLocalFilesystem({ kind }: Filesystem): boolean {
   return kind === 'local' || kind === 'memory' || kind === 'pseudo';

@@ -1,11 +1,16 @@
-/** The kernel descriptor under Node's streams. `_handle.fd` is not documented: it is read defensively, -1 where it is not there. */
+/**
+ * The kernel descriptor under Node's streams. `_handle.fd` is not documented: it is read defensively, -1 where it is
+ * not there.
+ */
 import type { OutgoingMessage } from 'node:http';
 import { Socket } from 'node:net';
 
-/** node:http, loaded when the first stream is looked at: a program that serves HTTP has it, and no other pays for it. */
+/**
+ * node:http, loaded when the first stream is looked at: a program that serves HTTP has it, and no other pays for it.
+ */
 let http: typeof import('node:http') | undefined;
 
-/** Node's own `http`, without the cost of loading it where nothing is asked of it. */
+/** The module node:http. */
 export function nodeHttp(): typeof import('node:http') {
   http ??= process.getBuiltinModule('node:http');
   return http;
@@ -21,7 +26,10 @@ export function isSocket(thing: unknown): thing is Socket {
   return thing instanceof Socket;
 }
 
-/** Whether the socket's bytes are encrypted in user space (TLS): then what its descriptor carries is not what it is given. */
+/**
+ * Whether the socket's bytes are encrypted in user space (TLS): then what its descriptor carries is not what it is
+ * given.
+ */
 export function isEncrypted(socket: Socket): boolean {
   return (socket as unknown as { encrypted?: boolean }).encrypted === true;
 }
@@ -36,7 +44,9 @@ export function socketDescriptor(socket: Socket): number {
   return typeof fd === 'number' ? fd : -1;
 }
 
-/** The socket an HTTP message goes out on, also while it is queued behind earlier responses; null if it has none yet. */
+/**
+ * The socket an HTTP message goes out on, also while it is queued behind earlier responses; null if it has none yet.
+ */
 export function socketOfMessage(message: OutgoingMessage): Socket | null {
   return message.socket ?? (message as unknown as { req?: { socket?: Socket | null } }).req?.socket ?? null;
 }

@@ -1,8 +1,9 @@
-/** ZEROCOPY_DISABLE: features turned off by whoever runs the process. Read once. */
+/** ZEROCOPY_DISABLE: features turned off by the operator of the process. Read once. */
 import { type FeatureName, featureNames } from './feature-names.js';
 
 /** An unknown name in ZEROCOPY_DISABLE. */
 export class DisableError extends RangeError {
+  /** Always 'ERR_ZEROCOPY_DISABLE'. */
   readonly code = 'ERR_ZEROCOPY_DISABLE';
 }
 

@@ -1,4 +1,4 @@
-/** Everything the probe can be asked about, and the names that ZEROCOPY_DISABLE takes. */
+/** The names of all features: what the probe can be asked about, and what ZEROCOPY_DISABLE takes. */
 export const featureNames = [
   'sendfile',
   'splice',
@@ -20,9 +20,12 @@ export const featureNames = [
   'kernelTls',
 ] as const;
 
+/** The name of one feature. */
 export type FeatureName = (typeof featureNames)[number];
 
+/** Whether a feature works in this process, and why not. */
 export interface Feature {
+  /** Whether it works. */
   readonly available: boolean;
   /** Why not, in words; present if `available` is false. */
   readonly reason?: string;

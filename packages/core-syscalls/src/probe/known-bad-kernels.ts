@@ -1,8 +1,13 @@
-/** Kernels and modules known to corrupt what splice and sendfile move: named, not blocked (kernel-rules: bad-kernels). */
-import { readKernelFile } from './try-features.js';
+/**
+ * Kernels and modules known to corrupt what splice and sendfile move: named, not blocked (kernel-rules: bad-kernels).
+ */
+import { readKernelFile } from './kernel-file.js';
 
+/** A fault of this kernel, or of one of its modules, that may corrupt what is moved. */
 export interface KnownProblem {
+  /** Stable: a CVE's number, or a name. */
   readonly id: string;
+  /** In words: what may happen, and where it is mended. */
   readonly description: string;
 }
 
@@ -29,7 +34,11 @@ function hasDirtyPipe(kernel: Version): boolean {
   return before(kernel, fix);
 }
 
-/** @param kernel as os.release() says it; @param zfs the version of the loaded ZFS module, if there is one. */
+/**
+ * The known faults of a kernel.
+ * @param kernel its release, as os.release() says it.
+ * @param zfs the version of the loaded ZFS module, if there is one.
+ */
 export function knownProblems(
   kernel: string,
   zfs: string | undefined = readKernelFile('/sys/module/zfs/version'),

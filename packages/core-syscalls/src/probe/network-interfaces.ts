@@ -1,6 +1,7 @@
 /**
  * Network cards: whether sendfile is free of copies down to the wire is decided by scatter-gather (the card fetches
- * the pages by DMA) together with checksum offload (the CPU need not read them). Asked by ioctl(SIOCETHTOOL), netdevice(7).
+ * the pages by DMA) together with checksum offload (the CPU need not read them). Asked by ioctl(SIOCETHTOOL),
+ * netdevice(7).
  */
 import { readdirSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
@@ -8,9 +9,11 @@ import { constants } from '../constants.js';
 import { check } from '../errors.js';
 import { addressOf } from '../libc.js';
 import * as syscalls from '../syscalls/index.js';
-import { readKernelFile } from './try-features.js';
+import { readKernelNumber } from './kernel-file.js';
 
+/** What a network card does by itself; read by ioctl(SIOCETHTOOL), netdevice(7). */
 export interface NetworkInterface {
+  /** For instance 'eth0'. */
   readonly name: string;
   /** The card gathers pages from memory by itself; undefined if it could not be asked (see `reason`). */
   readonly scatterGather: boolean | undefined;
@@ -18,9 +21,9 @@ export interface NetworkInterface {
   readonly checksumOffload: boolean | undefined;
   /** The card cuts large writes into segments. */
   readonly segmentationOffload: boolean | undefined;
-  /** Bytes. */
+  /** The largest packet, in bytes; undefined if the kernel does not tell. */
   readonly mtu: number | undefined;
-  /** Why the card could not be asked. */
+  /** Why the card could not be asked; absent if it was. */
   readonly reason?: string;
 }
 
@@ -51,6 +54,7 @@ function names(): string[] {
   return [...found].sort();
 }
 
+/** All interfaces of this network namespace, by name. Never throws. */
 export function probeInterfaces(): NetworkInterface[] {
   const socket = syscalls.socket(constants.AF_INET, constants.SOCK_DGRAM | constants.SOCK_CLOEXEC, 0);
   try {
@@ -61,8 +65,7 @@ export function probeInterfaces(): NetworkInterface[] {
 }
 
 function probeInterface(socket: number, name: string): NetworkInterface {
-  const mtuText = readKernelFile(`/sys/class/net/${name}/mtu`);
-  const mtu = mtuText === undefined ? undefined : Number(mtuText);
+  const mtu = readKernelNumber(`/sys/class/net/${name}/mtu`);
   try {
     check(socket, 'socket');
     return {

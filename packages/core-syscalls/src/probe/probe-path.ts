@@ -3,12 +3,14 @@ import { constants as fs, openSync, statfsSync } from 'node:fs';
 import { constants } from '../constants.js';
 import { closeQuietly } from '../descriptors/close-quietly.js';
 import { type Filesystem, filesystemOfMagic } from '../descriptors/filesystem.js';
-import { SyscallError } from '../errors.js';
+import { errnoName, SyscallError } from '../errors.js';
 import { libcStatus } from '../libc.js';
 import * as syscalls from '../syscalls/index.js';
 import type { Feature } from './feature-names.js';
+import { tryReadLease } from './read-lease.js';
 import { feature } from './report.js';
 
+/** Whether a file can be read past the page cache, and how reads must be aligned. */
 export interface DirectIo extends Feature {
   /** Alignment of memory, in bytes; 4096 is assumed where the kernel does not tell. */
   readonly memoryAlign?: number;
@@ -16,7 +18,9 @@ export interface DirectIo extends Feature {
   readonly offsetAlign?: number;
 }
 
+/** What can be done with one path. */
 export interface PathReport {
+  /** The path, as it was given. */
   readonly path: string;
   /** Its name, or the magic number in hexadecimal; undefined if the path cannot be examined. */
   readonly filesystem: string | undefined;
@@ -24,13 +28,12 @@ export interface PathReport {
   readonly sendfileSource: Feature;
   /** Whether copies may share blocks (FICLONE); by the filesystem's kind, since trying would write. */
   readonly reflink: Feature;
+  /** Whether it can be read with O_DIRECT. */
   readonly directIo: DirectIo;
   /** Whether this process may hold a read lease on it now. Tried, and given up at once. */
   readonly lease: Feature;
 }
 
-const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
 const ASSUMED_ALIGN = 4096;
 
 const no = (reason: string): Feature => ({ available: false, reason });
@@ -42,24 +45,25 @@ const no = (reason: string): Feature => ({ available: false, reason });
 export function probePath(path: string): PathReport {
   if (typeof path !== 'string') throw new TypeError(`probePath takes a path as a string; got ${typeof path}`);
   const libc = libcStatus();
-  if (!libc.available) return nothing(path, libc.reason);
+  if (!libc.available) return unusable(path, libc.reason);
   let fd: number;
   try {
     fd = openSync(path, fs.O_RDONLY | fs.O_NONBLOCK); // a FIFO must not make it wait
   } catch (error) {
-    return nothing(path, (error as Error).message);
+    return unusable(path, (error as Error).message);
   }
   let report: PathReport;
   try {
     report = examine(path, fd);
   } catch (error) {
-    report = nothing(path, (error as Error).message);
+    report = unusable(path, (error as Error).message);
   }
   closeQuietly(fd);
   return report;
 }
 
-function nothing(path: string, reason: string): PathReport {
+/** The report on a path of which nothing can be done, for one reason. */
+function unusable(path: string, reason: string): PathReport {
   return {
     path,
     filesystem: undefined,
@@ -77,9 +81,9 @@ function examine(path: string, fd: number): PathReport {
   const { STATX_BASIC_STATS, STATX_DIOALIGN, AT_EMPTY_PATH } = constants;
   const status = syscalls.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_DIOALIGN, buffer);
   const filesystem = kind.name;
-  if (status < 0) return { ...nothing(path, new SyscallError(status, 'statx').message), filesystem };
+  if (status < 0) return { ...unusable(path, new SyscallError(status, 'statx').message), filesystem };
   const { mode, size, mask, dioMemAlign, dioOffsetAlign } = syscalls.readStatx(buffer);
-  if ((mode & S_IFMT) !== S_IFREG) return { ...nothing(path, 'it is not a regular file'), filesystem };
+  if ((mode & fs.S_IFMT) !== fs.S_IFREG) return { ...unusable(path, 'it is not a regular file'), filesystem };
   return {
     path,
     filesystem,
@@ -108,13 +112,9 @@ function directIo(mask: number, memoryAlign: number, offsetAlign: number): Direc
 function lease(fd: number): Feature {
   const known = feature('lease');
   if (!known.available) return known;
-  const result = syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK);
-  if (result < 0) {
-    const { code } = new SyscallError(result, 'fcntl');
-    if (code === 'EAGAIN') return no('somebody has the file open for writing (EAGAIN)');
-    if (code === 'EACCES') return no('the file belongs to another user, and CAP_LEASE is missing (EACCES)');
-    return no(`the filesystem refuses leases (${code})`);
-  }
-  syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_UNLCK);
-  return { available: true };
+  const result = tryReadLease(fd);
+  if (result >= 0) return { available: true };
+  if (result === -constants.EAGAIN) return no('a process has the file open for writing (EAGAIN)');
+  if (result === -constants.EACCES) return no('the file belongs to another user, and CAP_LEASE is missing (EACCES)');
+  return no(`the filesystem refuses leases (${errnoName(result)})`);
 }

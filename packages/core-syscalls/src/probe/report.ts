@@ -4,9 +4,10 @@ import { libcStatus } from '../libc.js';
 import { getpagesize } from '../syscalls/memory.js';
 import { disabledOrWarn } from './disable.js';
 import { type Feature, type FeatureName, featureNames } from './feature-names.js';
+import { readKernelNumber } from './kernel-file.js';
 import { type KnownProblem, knownProblems } from './known-bad-kernels.js';
 import { type NetworkInterface, probeInterfaces } from './network-interfaces.js';
-import { readKernelFile, tryFeature } from './try-features.js';
+import { tryFeature } from './try-features.js';
 
 /** Limits of this system; undefined where the kernel does not tell. */
 export interface SystemLimits {
@@ -16,22 +17,29 @@ export interface SystemLimits {
   readonly pipeUserPagesSoft: number | undefined;
   /** Pages of pipes a user may have at all. 0: no limit. */
   readonly pipeUserPagesHard: number | undefined;
-  /** Until the kernel breaks a lease by force, in milliseconds. */
+  /** How long the kernel waits before it breaks a lease by force, in milliseconds. */
   readonly leaseBreakTimeMs: number | undefined;
   /** Mappings a process may have. */
   readonly maxMapCount: number | undefined;
 }
 
+/** What {@link probe} answers. */
 export interface CapabilityReport {
+  /** As process.platform. */
   readonly platform: string;
+  /** As process.arch. */
   readonly arch: string;
   /** The kernel's release, as uname -r. */
   readonly kernel: string;
-  /** Bytes. */
+  /** In bytes. */
   readonly pageSize: number;
+  /** Each feature, tried. */
   readonly features: Readonly<Record<FeatureName, Feature>>;
+  /** The network cards; empty where no call can be made. */
   readonly interfaces: readonly NetworkInterface[];
+  /** Limits of this system. */
   readonly limits: SystemLimits;
+  /** Known faults of this kernel; empty if there are none. */
   readonly knownProblems: readonly KnownProblem[];
   /** What is wrong with ZEROCOPY_DISABLE, if anything is. */
   readonly configurationError?: string;
@@ -77,12 +85,6 @@ export function feature(name: FeatureName): Feature {
   return known;
 }
 
-function kernelNumber(path: string): number | undefined {
-  const text = readKernelFile(path);
-  const number = text === undefined || text === '' ? Number.NaN : Number(text);
-  return Number.isFinite(number) ? number : undefined;
-}
-
 let limits: SystemLimits | undefined;
 
 /** The limits alone, read once. */
@@ -92,13 +94,13 @@ export function systemLimits(): SystemLimits {
 }
 
 function readLimits(): SystemLimits {
-  const leaseBreakTime = kernelNumber('/proc/sys/fs/lease-break-time');
+  const leaseBreakTime = readKernelNumber('/proc/sys/fs/lease-break-time');
   return {
-    pipeMaxSize: kernelNumber('/proc/sys/fs/pipe-max-size'),
-    pipeUserPagesSoft: kernelNumber('/proc/sys/fs/pipe-user-pages-soft'),
-    pipeUserPagesHard: kernelNumber('/proc/sys/fs/pipe-user-pages-hard'),
+    pipeMaxSize: readKernelNumber('/proc/sys/fs/pipe-max-size'),
+    pipeUserPagesSoft: readKernelNumber('/proc/sys/fs/pipe-user-pages-soft'),
+    pipeUserPagesHard: readKernelNumber('/proc/sys/fs/pipe-user-pages-hard'),
     leaseBreakTimeMs: leaseBreakTime === undefined ? undefined : leaseBreakTime * 1000,
-    maxMapCount: kernelNumber('/proc/sys/vm/max_map_count'),
+    maxMapCount: readKernelNumber('/proc/sys/vm/max_map_count'),
   };
 }
 

@@ -2,7 +2,7 @@
  * Each feature tried, on throw-away descriptors. A feature that works returns what was learnt; one that does not
  * throws, and the error becomes the reason. Nothing is guessed from a kernel version.
  */
-import { constants as fs, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import { constants as fs, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { supportedAbi } from '../abi.js';
@@ -12,10 +12,11 @@ import { OwnedDescriptor } from '../descriptors/descriptor.js';
 import { check } from '../errors.js';
 import * as syscalls from '../syscalls/index.js';
 import type { FeatureName } from './feature-names.js';
+import { tryReadLease } from './read-lease.js';
 
 type Detail = Readonly<Record<string, unknown>>;
 
-const { AT_EMPTY_PATH, O_CLOEXEC, O_NONBLOCK, RWF_NOWAIT } = constants;
+const { AT_EMPTY_PATH, O_CLOEXEC, O_NONBLOCK, PROT_EXEC, PROT_READ, PROT_WRITE, RWF_NOWAIT } = constants;
 const SAMPLE = Buffer.from('zerocopy');
 
 /** What has to be undone after a try, in reverse order, whatever happens. */
@@ -48,11 +49,32 @@ function pipe(cleanup: Cleanup): readonly [read: number, write: number] {
   return [cleanup.descriptor(fds[0] as number), cleanup.descriptor(fds[1] as number)];
 }
 
+/** A pipe that holds the sample. */
+function filledPipe(cleanup: Cleanup): readonly [read: number, write: number] {
+  const ends = pipe(cleanup);
+  check(syscalls.write(ends[1], SAMPLE, SAMPLE.length), 'write');
+  return ends;
+}
+
+/** An empty file in memory. */
+function emptyMemoryFile(cleanup: Cleanup, flags = 0): number {
+  const fd = check(syscalls.memfdCreate('zerocopy-probe', constants.MFD_CLOEXEC | flags), 'memfd_create');
+  return cleanup.descriptor(fd);
+}
+
 /** A file in memory that holds the sample. */
 function memoryFile(cleanup: Cleanup): number {
-  const fd = cleanup.descriptor(check(syscalls.memfdCreate('zerocopy-probe', constants.MFD_CLOEXEC), 'memfd_create'));
+  const fd = emptyMemoryFile(cleanup);
   check(syscalls.write(fd, SAMPLE, SAMPLE.length), 'write');
   return fd;
+}
+
+/** The address of one page, mapped; of no file where `fd` is -1. */
+function mapPage(cleanup: Cleanup, protection: number, flags: number, fd: number): number {
+  const size = syscalls.getpagesize();
+  const address = check(syscalls.mmap(null, size, protection, flags, fd, 0), 'mmap');
+  cleanup.add(() => syscalls.munmap(address, size));
+  return address;
 }
 
 /** An empty file in the temporary directory, gone afterwards. */
@@ -100,18 +122,16 @@ const tries: Readonly<Record<FeatureName, Try>> = {
   },
 
   splice(cleanup) {
-    const [firstRead, firstWrite] = pipe(cleanup);
+    const [firstRead] = filledPipe(cleanup);
     const [secondRead, secondWrite] = pipe(cleanup);
-    check(syscalls.write(firstWrite, SAMPLE, SAMPLE.length), 'write');
     check(syscalls.splice(firstRead, null, secondWrite, null, SAMPLE.length, constants.SPLICE_F_NONBLOCK), 'splice');
     expectSample(secondRead);
     return { pipeCapacity: check(syscalls.fcntl(secondWrite, constants.F_GETPIPE_SZ), 'fcntl') };
   },
 
   tee(cleanup) {
-    const [firstRead, firstWrite] = pipe(cleanup);
+    const [firstRead] = filledPipe(cleanup);
     const [secondRead, secondWrite] = pipe(cleanup);
-    check(syscalls.write(firstWrite, SAMPLE, SAMPLE.length), 'write');
     check(syscalls.tee(firstRead, secondWrite, SAMPLE.length, constants.SPLICE_F_NONBLOCK), 'tee');
     expectSample(secondRead);
     expectSample(firstRead);
@@ -135,36 +155,23 @@ const tries: Readonly<Record<FeatureName, Try>> = {
   },
 
   mmap(cleanup) {
-    const size = syscalls.getpagesize();
-    const address = check(
-      syscalls.mmap(null, size, constants.PROT_READ, constants.MAP_SHARED, memoryFile(cleanup), 0),
-      'mmap',
-    );
-    cleanup.add(() => syscalls.munmap(address, size));
-    return { pageSize: size };
+    mapPage(cleanup, PROT_READ, constants.MAP_SHARED, memoryFile(cleanup));
+    return { pageSize: syscalls.getpagesize() };
   },
 
   lease(cleanup) {
-    const { path } = temporaryFile(cleanup, 'closed'); // a read lease needs a file that nobody has open for writing
+    const { path } = temporaryFile(cleanup, 'closed'); // no descriptor may be open for writing when a read lease is taken
     const fd = openSync(path, fs.O_RDONLY);
     cleanup.add(() => closeQuietly(fd));
-    const result = syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_RDLCK);
+    const result = tryReadLease(fd);
     // EAGAIN: another thread was starting a child, which had the file open for writing until its exec.
-    if (result === -constants.EAGAIN) return undefined;
-    check(result, 'fcntl(F_SETLEASE)');
-    check(syscalls.fcntl(fd, constants.F_SETLEASE, constants.F_UNLCK), 'fcntl(F_SETLEASE)');
+    if (result !== -constants.EAGAIN) check(result, 'fcntl(F_SETLEASE)');
     return undefined;
   },
 
   sigbusTrap(cleanup) {
     if (supportedAbi === undefined) throw new Error(`there is no handler for the architecture ${process.arch}`);
-    const size = syscalls.getpagesize();
-    const { PROT_READ, PROT_EXEC, MAP_PRIVATE } = constants;
-    const address = check(
-      syscalls.mmap(null, size, PROT_READ | PROT_EXEC, MAP_PRIVATE, memoryFile(cleanup), 0),
-      'mmap(PROT_EXEC)',
-    );
-    cleanup.add(() => syscalls.munmap(address, size));
+    mapPage(cleanup, PROT_READ | PROT_EXEC, constants.MAP_PRIVATE, memoryFile(cleanup));
     check(syscalls.sigaction(constants.SIGBUS, null, Buffer.alloc(syscalls.SIGACTION_SIZE)), 'sigaction');
     return undefined;
   },
@@ -205,20 +212,13 @@ const tries: Readonly<Record<FeatureName, Try>> = {
 
   directIo(cleanup) {
     const fd = executable(cleanup, constants.O_DIRECT);
-    const size = syscalls.getpagesize();
-    const { PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS } = constants;
-    const address = check(
-      syscalls.mmap(null, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-      'mmap',
-    );
-    cleanup.add(() => syscalls.munmap(address, size));
-    check(syscalls.pread(fd, address, size, 0), 'pread(O_DIRECT)');
+    const page = mapPage(cleanup, PROT_READ | PROT_WRITE, constants.MAP_PRIVATE | constants.MAP_ANONYMOUS, -1);
+    check(syscalls.pread(fd, page, syscalls.getpagesize(), 0), 'pread(O_DIRECT)'); // aligned, as a page is
     return undefined;
   },
 
   memfdSeals(cleanup) {
-    const flags = constants.MFD_CLOEXEC | constants.MFD_ALLOW_SEALING;
-    const fd = cleanup.descriptor(check(syscalls.memfdCreate('zerocopy-probe', flags), 'memfd_create'));
+    const fd = emptyMemoryFile(cleanup, constants.MFD_ALLOW_SEALING);
     check(syscalls.ftruncate(fd, 4096), 'ftruncate');
     check(syscalls.fcntl(fd, constants.F_ADD_SEALS, constants.F_SEAL_SHRINK), 'fcntl(F_ADD_SEALS)');
     if (syscalls.ftruncate(fd, 0) === 0) throw new Error('a sealed memfd could be shrunk');
@@ -247,30 +247,16 @@ const tries: Readonly<Record<FeatureName, Try>> = {
   },
 };
 
-/** Tries one feature. Returns its detail, or throws why it does not work. Leaves nothing behind. */
+/**
+ * Tries one feature, and leaves nothing behind.
+ * @returns what was learnt besides, if anything.
+ * @throws {Error} why it does not work.
+ */
 export function tryFeature(name: FeatureName): Detail | undefined {
   const cleanup = new Cleanup();
   try {
     return tries[name](cleanup);
   } finally {
     cleanup.run();
-  }
-}
-
-/** Reads a small file of the kernel's, for instance below /proc/sys; undefined if it is not there. */
-export function readKernelFile(path: string): string | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch {
-    return undefined; // not on this kernel, or not visible from this container
-  }
-  try {
-    const buffer = Buffer.alloc(4096);
-    return buffer.toString('utf8', 0, readSync(fd, buffer)).trim();
-  } catch {
-    return undefined; // sysfs answers EINVAL for what an interface does not have
-  } finally {
-    closeQuietly(fd);
   }
 }

@@ -10,11 +10,14 @@ const cellIn = createOffsetCell();
 const cellOut = createOffsetCell();
 
 /**
- * `ssize_t copy_file_range(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t size, unsigned int flags)`
+ * `ssize_t copy_file_range(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t size, unsigned int flags)`:
+ * copies within the kernel, or shares blocks, or lets the server copy.
  *
  * Trustworthy from Linux 5.3 on; 0 on the first call can mean "unsupported" (procfs), not the end
  * (kernel-rules: copy-range-refusals).
  * @param offIn, offOut in bytes; null uses and moves the file's own position.
+ * @param size in bytes, at most.
+ * @param flags 0.
  * @returns bytes copied, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/copy_file_range.2.html
  */
@@ -34,7 +37,7 @@ export function copyFileRange(
 
 /**
  * {@link copyFileRange} on libuv's thread pool: it copies, and waits for disks, for as long as it takes.
- * @param cellIn, cellOut memory for the offsets, of each call in flight its own; null uses the file's own position.
+ * @param cellIn, cellOut memory for the offsets, one for each call in flight; null uses the file's own position.
  */
 export function copyFileRangeAsync(
   fdIn: number,

@@ -4,7 +4,9 @@ import { bind, kernelResult, type NativeFunction } from '../libc.js';
 let native: NativeFunction<[number, number, number]> | undefined;
 
 /**
- * `int dup3(int oldfd, int newfd, int flags)`: what `newfd` was is closed in the same step.
+ * `int dup3(int oldfd, int newfd, int flags)`: `newfd` becomes a duplicate of `oldfd`; what it was is closed in the
+ * same step.
+ * @param flags O_CLOEXEC or 0.
  * @returns `newfd` or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/dup.2.html
  */

@@ -1,7 +1,9 @@
+/** struct iovec: where the memory of a vector call begins, and how long it is (include/uapi/linux/uio.h). */
 import { addressOf } from '../libc.js';
 
-/** One struct iovec. It keeps the memory it points to alive. */
+/** One struct iovec: the address and the length, each a u64. It keeps the memory that it points to alive. */
 export interface Iovec extends BigUint64Array {
+  /** The memory that it points to. */
   readonly target: NodeJS.ArrayBufferView;
 }
 
@@ -11,7 +13,12 @@ export function createIovec(target: NodeJS.ArrayBufferView): Iovec {
   return Object.assign(iovec, { target });
 }
 
-/** Changes how many bytes of the target the next call may use, from its first byte on. */
+/**
+ * Changes how many bytes of the target the next call may use, from its first byte on.
+ * @param length in bytes, 0 to the target's length.
+ * @returns `iovec`.
+ * @throws {RangeError} if the target is shorter.
+ */
 export function setIovecLength(iovec: Iovec, length: number): Iovec {
   if (!(length >= 0 && length <= iovec.target.byteLength)) {
     throw new RangeError(`an iovec's length is 0 to ${iovec.target.byteLength} bytes here; got ${length}`);

@@ -1,4 +1,6 @@
-/** The mmap(2) family. Addresses are numbers: user space ends below 2^47 (2^48 on arm64) unless asked for otherwise. */
+/**
+ * The mmap(2) family. Addresses are numbers: user space ends at 2^47 (2^48 on arm64), unless a program asks for more.
+ */
 import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
 
 const prototypes = {
@@ -20,8 +22,13 @@ let nativeMunlock: NativeFunction<[Pointer, number]> | undefined;
 let pageSize = 0;
 
 /**
- * `void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)`
- * @param offset in bytes, a multiple of the page size.
+ * `void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)`: maps a file, or anonymous memory.
+ * @param address a hint; with MAP_FIXED the address itself; null lets the kernel choose.
+ * @param length in bytes, more than 0.
+ * @param protection PROT_* flags.
+ * @param flags MAP_* flags.
+ * @param fd -1 with MAP_ANONYMOUS.
+ * @param offset in bytes, a multiple of the page size (kernel-rules: page-alignment).
  * @returns the address, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/mmap.2.html
  */
@@ -51,25 +58,46 @@ export function mmapAsync(
   nativeMmap.async(address, length, protection, flags, fd, offset, asyncResult(callback));
 }
 
-/** `int munmap(void *addr, size_t length)`: 0 or a negative errno. Any view still over the range faults from then on. */
+/**
+ * `int munmap(void *addr, size_t length)`: a view that is still over the range faults from then on (SIGSEGV).
+ * @returns 0, also where nothing is mapped; or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/mmap.2.html
+ */
 export function munmap(address: Pointer, length: number): number {
   nativeMunmap ??= bind('int munmap(void *addr, size_t length)');
   return kernelResult(nativeMunmap(address, length));
 }
 
-/** `void *mremap(void *old, size_t old_size, size_t new_size, int flags, void *new)`: the address or a negative errno. */
+/**
+ * `void *mremap(void *old, size_t old_size, size_t new_size, int flags, void *new)`: resizes or moves a mapping.
+ * @param oldSize, newSize in bytes.
+ * @param flags MREMAP_* flags.
+ * @param newAddress used with MREMAP_FIXED only.
+ * @returns the new address, or a negative errno: ENOMEM if it cannot grow where it is.
+ * @see https://man7.org/linux/man-pages/man2/mremap.2.html
+ */
 export function mremap(address: Pointer, oldSize: number, newSize: number, flags: number, newAddress: Pointer): number {
   nativeMremap ??= bind('intptr_t mremap(void *old, size_t old_size, size_t new_size, int flags, void *fixed)');
   return kernelResult(nativeMremap(address, oldSize, newSize, flags, newAddress));
 }
 
-/** `int mprotect(void *addr, size_t size, int prot)`: 0 or a negative errno. */
+/**
+ * `int mprotect(void *addr, size_t size, int prot)`: changes how the pages of a range may be accessed.
+ * @param protection PROT_* flags.
+ * @returns 0 or a negative errno: EACCES if the file is not open for this.
+ * @see https://man7.org/linux/man-pages/man2/mprotect.2.html
+ */
 export function mprotect(address: Pointer, length: number, protection: number): number {
   nativeMprotect ??= bind('int mprotect(void *addr, size_t length, int prot)');
   return kernelResult(nativeMprotect(address, length, protection));
 }
 
-/** `int madvise(void *addr, size_t size, int advice)`: 0 or a negative errno. */
+/**
+ * `int madvise(void *addr, size_t size, int advice)`: says how the pages of a range will be used.
+ * @param advice one of MADV_*.
+ * @returns 0 or a negative errno: EFAULT of MADV_POPULATE_* where an access would raise SIGBUS.
+ * @see https://man7.org/linux/man-pages/man2/madvise.2.html
+ */
 export function madvise(address: Pointer, length: number, advice: number): number {
   nativeMadvise ??= bind(prototypes.madvise);
   return kernelResult(nativeMadvise(address, length, advice));
@@ -87,15 +115,23 @@ export function madviseAsync(
 }
 
 /**
- * `int mincore(void *addr, size_t length, unsigned char *vec)`: 0 or a negative errno.
- * Bit 0 of each byte of `vector` says that the page is in the cache; a page whose read is still in flight counts too.
+ * `int mincore(void *addr, size_t length, unsigned char *vec)`: which pages of a mapping are in memory.
+ * @param vector receives a byte for each page, whose bit 0 is set if the page is in the cache. A page whose read is
+ * still in flight counts as well (kernel-rules: cold-blocks).
+ * @returns 0 or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/mincore.2.html
  */
 export function mincore(address: Pointer, length: number, vector: Pointer): number {
   nativeMincore ??= bind('int mincore(void *addr, size_t length, void *vec)');
   return kernelResult(nativeMincore(address, length, vector));
 }
 
-/** `int msync(void *addr, size_t length, int flags)`: 0 or a negative errno. */
+/**
+ * `int msync(void *addr, size_t length, int flags)`: writes what was stored in a shared mapping to the file.
+ * @param flags MS_SYNC waits for the disk, MS_ASYNC does not.
+ * @returns 0 or a negative errno: EIO if a write failed.
+ * @see https://man7.org/linux/man-pages/man2/msync.2.html
+ */
 export function msync(address: Pointer, length: number, flags: number): number {
   nativeMsync ??= bind(prototypes.msync);
   return kernelResult(nativeMsync(address, length, flags));
@@ -107,25 +143,39 @@ export function msyncAsync(address: Pointer, length: number, flags: number, call
   nativeMsync.async(address, length, flags, asyncResult(callback));
 }
 
-/** `int mlock(const void *addr, size_t size)`: 0 or a negative errno. */
+/**
+ * `int mlock(const void *addr, size_t size)`: brings the pages of a range into memory and keeps them there.
+ * @returns 0 or a negative errno: ENOMEM beyond RLIMIT_MEMLOCK.
+ * @see https://man7.org/linux/man-pages/man2/mlock.2.html
+ */
 export function mlock(address: Pointer, length: number): number {
   nativeMlock ??= bind(prototypes.mlock);
   return kernelResult(nativeMlock(address, length));
 }
 
-/** {@link mlock} on libuv's thread pool: it reads what is not in memory. The range must stay mapped until `callback`. */
+/**
+ * {@link mlock} on libuv's thread pool: it reads what is not in memory. The range must stay mapped until `callback`.
+ */
 export function mlockAsync(address: Pointer, length: number, callback: (result: number) => void): void {
   nativeMlock ??= bind(prototypes.mlock);
   nativeMlock.async(address, length, asyncResult(callback));
 }
 
-/** `int munlock(const void *addr, size_t size)`: 0 or a negative errno. */
+/**
+ * `int munlock(const void *addr, size_t size)`: lets the pages of a range leave memory again.
+ * @returns 0 or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/mlock.2.html
+ */
 export function munlock(address: Pointer, length: number): number {
   nativeMunlock ??= bind('int munlock(void *addr, size_t length)');
   return kernelResult(nativeMunlock(address, length));
 }
 
-/** `int getpagesize(void)`: the page size in bytes; not 4096 everywhere. 4096 where libc cannot be asked. */
+/**
+ * `int getpagesize(void)`: the size of a page, which is not 4096 on every machine. Asked once.
+ * @returns bytes; 4096 where libc cannot be asked.
+ * @see https://man7.org/linux/man-pages/man2/getpagesize.2.html
+ */
 export function getpagesize(): number {
   if (pageSize === 0) {
     const size = bind<[]>('int getpagesize()')();

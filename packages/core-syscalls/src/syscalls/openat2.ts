@@ -8,7 +8,7 @@ const how = new Uint32Array(HOW_SIZE / 4);
 let native: NativeFunction<[number, number, string, Uint32Array, number]> | undefined;
 
 /**
- * `long openat2(int dirfd, const char *path, struct open_how *how, size_t size)`
+ * `long openat2(int dirfd, const char *path, struct open_how *how, size_t size)`: opens a file, confined as `resolve` says.
  *
  * With RESOLVE_CACHED (since Linux 5.12) it looks the path up without touching a disk, or answers EAGAIN; what the
  * filesystem does in its own open may still wait (kernel-rules: open-may-wait).

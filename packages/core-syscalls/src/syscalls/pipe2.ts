@@ -4,8 +4,9 @@ import { bind, kernelResult, type NativeFunction } from '../libc.js';
 let native: NativeFunction<[Int32Array, number]> | undefined;
 
 /**
- * `int pipe2(int pipefd[2], int flags)`
+ * `int pipe2(int pipefd[2], int flags)`: makes a pipe.
  * @param fds receives the read end at 0 and the write end at 1.
+ * @param flags O_CLOEXEC, O_NONBLOCK.
  * @returns 0 or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/pipe.2.html
  */

@@ -12,7 +12,8 @@ let nativeWritev: NativeFunction<[number, Pointer, number]> | undefined;
 let nativeVector: NativeFunction<[number, number, Pointer, number, number, number, number]> | undefined;
 
 /**
- * `ssize_t read(int fd, void *buf, size_t count)`
+ * `ssize_t read(int fd, void *buf, size_t count)`, at the file's own position.
+ * @param count in bytes.
  * @returns bytes read, 0 at the end, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/read.2.html
  */
@@ -22,7 +23,8 @@ export function read(fd: number, buffer: Pointer, count: number): number {
 }
 
 /**
- * `ssize_t write(int fd, const void *buf, size_t count)`
+ * `ssize_t write(int fd, const void *buf, size_t count)`, at the file's own position.
+ * @param count in bytes.
  * @returns bytes written, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/write.2.html
  */
@@ -32,7 +34,8 @@ export function write(fd: number, buffer: Pointer, count: number): number {
 }
 
 /**
- * `ssize_t pread(int fd, void *buf, size_t count, off_t offset)`
+ * `ssize_t pread(int fd, void *buf, size_t count, off_t offset)`: the file's own position stays.
+ * @param count, offset in bytes.
  * @returns bytes read, 0 at the end, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/pread.2.html
  */
@@ -42,7 +45,8 @@ export function pread(fd: number, buffer: Pointer, count: number, offset: number
 }
 
 /**
- * `ssize_t pwrite(int fd, const void *buf, size_t count, off_t offset)`
+ * `ssize_t pwrite(int fd, const void *buf, size_t count, off_t offset)`: the file's own position stays.
+ * @param count, offset in bytes. With O_APPEND the offset is ignored.
  * @returns bytes written, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/pwrite.2.html
  */
@@ -54,6 +58,7 @@ export function pwrite(fd: number, buffer: Pointer, count: number, offset: numbe
 /**
  * `ssize_t readv(int fd, const struct iovec *iov, int iovcnt)`, with one buffer.
  * @returns bytes read, 0 at the end, or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/readv.2.html
  */
 export function readv(fd: number, iovec: Iovec): number {
   nativeReadv ??= bind('intptr_t readv(int fd, void *iov, int iovcnt)');
@@ -63,6 +68,7 @@ export function readv(fd: number, iovec: Iovec): number {
 /**
  * `ssize_t writev(int fd, const struct iovec *iov, int iovcnt)`, with one buffer.
  * @returns bytes written, or a negative errno.
+ * @see https://man7.org/linux/man-pages/man2/readv.2.html
  */
 export function writev(fd: number, iovec: Iovec): number {
   nativeWritev ??= bind('intptr_t writev(int fd, void *iov, int iovcnt)');
@@ -70,7 +76,8 @@ export function writev(fd: number, iovec: Iovec): number {
 }
 
 function vectorCall(number: number, fd: number, iovec: Iovec, offset: number, flags: number): number {
-  // The kernel takes the offset in two halves; on 64-bit architectures the first is all of it (fs/read_write.c, pos_from_hilo).
+  // The kernel takes the offset in two halves; on 64-bit architectures the first is all of it (fs/read_write.c,
+  // pos_from_hilo).
   nativeVector ??= bind(
     'intptr_t syscall(long number, long fd, void *iov, long iovcnt, long low, long high, long flags)',
   );
@@ -80,9 +87,10 @@ function vectorCall(number: number, fd: number, iovec: Iovec, offset: number, fl
 /**
  * `ssize_t preadv2(int fd, const struct iovec *iov, int iovcnt, off_t offset, int flags)`, with one buffer.
  *
- * With RWF_NOWAIT it reads what is in the page cache and answers EAGAIN for what is not: the honest question for residency.
- * EOPNOTSUPP on tmpfs, procfs and sysfs.
+ * With RWF_NOWAIT it reads what is in the page cache and answers EAGAIN for what is not, which no other call tells as
+ * exactly (kernel-rules: cold-blocks). EOPNOTSUPP on tmpfs, procfs and sysfs.
  * @param offset in bytes; -1 uses and moves the file's own position.
+ * @param flags RWF_* flags.
  * @returns bytes read, 0 at the end, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/preadv2.2.html
  */
@@ -92,6 +100,8 @@ export function preadv2(fd: number, iovec: Iovec, offset: number, flags: number)
 
 /**
  * `ssize_t pwritev2(int fd, const struct iovec *iov, int iovcnt, off_t offset, int flags)`, with one buffer.
+ * @param offset in bytes; -1 uses and moves the file's own position.
+ * @param flags RWF_* flags.
  * @returns bytes written, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/pwritev2.2.html
  */

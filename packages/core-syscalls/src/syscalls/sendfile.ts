@@ -7,7 +7,7 @@ let native: NativeFunction<[outFd: number, inFd: number, offset: OffsetCell | nu
 const cell = createOffsetCell();
 
 /**
- * `ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)`
+ * `ssize_t sendfile(int out_fd, int in_fd, off_t *offset, size_t count)`: from a file in the page cache to any descriptor.
  *
  * @param offset where to read, in bytes; null uses and moves the file's own position.
  * @param count in bytes; the kernel moves at most `constants.MAX_RW_COUNT` in a call (kernel-rules: max-rw-count).

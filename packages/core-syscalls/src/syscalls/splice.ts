@@ -10,10 +10,14 @@ const cellIn = createOffsetCell();
 const cellOut = createOffsetCell();
 
 /**
- * `ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t size, unsigned int flags)`
+ * `ssize_t splice(int fd_in, off_t *off_in, int fd_out, off_t *off_out, size_t size, unsigned int flags)`:
+ * moves pages between a pipe and another descriptor.
  *
  * One of the two descriptors must be a pipe. SPLICE_F_NONBLOCK covers the pipe only (kernel-rules: nonblock-both).
- * @param offIn, offOut offsets in bytes, or null for the descriptor's own position (always null for a pipe or socket).
+ * @param offIn, offOut in bytes; null uses and moves the file's own position, and is the only choice for a pipe or a
+ * socket.
+ * @param size in bytes, at most.
+ * @param flags SPLICE_F_* flags.
  * @returns bytes moved, 0 at the end of the input, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/splice.2.html
  */
@@ -49,7 +53,10 @@ export function spliceAsync(
 }
 
 /**
- * `ssize_t tee(int fd_in, int fd_out, size_t size, unsigned int flags)`: duplicates a pipe's content without consuming it.
+ * `ssize_t tee(int fd_in, int fd_out, size_t size, unsigned int flags)`: duplicates a pipe's content without
+ * consuming it.
+ * @param size in bytes, at most.
+ * @param flags SPLICE_F_* flags.
  * @returns bytes duplicated, 0 if the input is empty and has no writer, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/tee.2.html
  */
@@ -59,10 +66,13 @@ export function tee(fdIn: number, fdOut: number, size: number, flags: number): n
 }
 
 /**
- * `ssize_t vmsplice(int fd, const struct iovec *iov, size_t count, unsigned int flags)`
+ * `ssize_t vmsplice(int fd, const struct iovec *iov, size_t count, unsigned int flags)`: memory into a pipe.
  *
- * The pages stay shared with the pipe and there is no completion: only for memory that never changes again.
- * @param iov an array of iovec, see `createIovec`.
+ * The pages stay shared with the pipe and there is no completion: only for memory that never changes again
+ * (kernel-rules: vmsplice-gift).
+ * @param iov one or more struct iovec, see {@link createIovec}.
+ * @param count of them.
+ * @param flags SPLICE_F_* flags.
  * @returns bytes moved into the pipe, or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/vmsplice.2.html
  */

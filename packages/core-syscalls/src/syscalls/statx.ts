@@ -9,7 +9,10 @@ let native: NativeFunction<[number, number, string, number, number, Buffer]> | u
 let nativeStatmount: NativeFunction<[number, Pointer, Pointer, number, number]> | undefined;
 
 /**
- * `int statx(int dirfd, const char *path, int flags, unsigned int mask, struct statx *statxbuf)`
+ * `int statx(int dirfd, const char *path, int flags, unsigned int mask, struct statx *statxbuf)`: the status of a file.
+ * @param path relative to `dirfd`; '' with AT_EMPTY_PATH: the file that `dirfd` is a descriptor of.
+ * @param flags AT_* flags.
+ * @param mask STATX_* flags: what is wanted. More, or less, may be answered.
  * @param buffer at least {@link STATX_SIZE} bytes; read it with {@link readStatx}.
  * @returns 0 or a negative errno.
  * @see https://man7.org/linux/man-pages/man2/statx.2.html
@@ -39,9 +42,11 @@ export interface Statx {
   readonly attributes: number;
   /** Names the file has; 0: closing it frees its blocks. */
   readonly nlink: number;
+  /** Type and permissions: S_IFMT and the lower 12 bits. */
   readonly mode: number;
+  /** Size of the file, in bytes. */
   readonly size: number;
-  /** In units of 512 bytes. */
+  /** What it takes on the disk, in units of 512 bytes. */
   readonly blocks: number;
   /** When the content was last modified: milliseconds since 1970, with fractions. */
   readonly modifiedMs: number;
@@ -54,7 +59,10 @@ export interface Statx {
 const uint64 = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * 2 ** 32;
 const seconds = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) + buffer.readInt32LE(at + 4) * 2 ** 32;
 
-/** The fields of a struct statx that {@link statx} has filled in. */
+/**
+ * Reads what {@link statx} has written.
+ * @param buffer at least {@link STATX_SIZE} bytes.
+ */
 export function readStatx(buffer: Buffer): Statx {
   return {
     mask: buffer.readUInt32LE(0),

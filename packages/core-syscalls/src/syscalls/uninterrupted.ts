@@ -1,9 +1,15 @@
-/** EINTR is never hidden by a call of this package: the caller that wants it made again says so (kernel-rules: eintr). */
+/**
+ * The calls of this package never hide EINTR: a caller that wants a call made again says so, here
+ * (kernel-rules: eintr).
+ */
 import { constants } from '../constants.js';
 
 const { EINTR } = constants;
 
-/** Makes a call again for as long as a signal interrupts it. Not for close(2), which has closed then. */
+/**
+ * Makes a call again for as long as a signal interrupts it. Not for close(2), which has closed then.
+ * @returns what the call returns, and never -EINTR.
+ */
 export function uninterrupted(call: () => number): number {
   for (;;) {
     const result = call();
@@ -11,7 +17,7 @@ export function uninterrupted(call: () => number): number {
   }
 }
 
-/** {@link uninterrupted} for a call that answers later. */
+/** {@link uninterrupted} for an asynchronous call. */
 export function uninterruptedAsync(
   call: (callback: (result: number) => void) => void,
   callback: (result: number) => void,
