@@ -70,7 +70,7 @@ export interface SocketSourceOptions {
   /** Whether the socket flows afterwards, even if it has not ended; asked then. Default: as it did before. */
   readonly resume?: () => boolean;
   /** What its descriptor is, where that has been asked already. */
-  readonly facts?: DescriptorFacts;
+  readonly facts?: DescriptorFacts | undefined;
 }
 
 /** A connected socket or pipe, no longer read by Node until it is given back. */
