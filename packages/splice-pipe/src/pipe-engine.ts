@@ -6,7 +6,7 @@
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { NOT_RESIDENT, OwnedDescriptor, type Resume, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
-import { readOn } from './read-watcher.js';
+import { readAfterZero } from './read-watcher.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
 import {
@@ -77,11 +77,10 @@ export class PipeEngine implements RelayEngine {
   /** splice(2) has answered 0: what a read brings, or its end, is believed (kernel-rules: urgent-mark). */
   #atZero(fd: number, count: number): number {
     this.calls++;
-    const buffer = this.#scratch();
-    const result = readOn(fd, buffer.subarray(0, Math.min(count, CARRY_SIZE)));
-    if (result > 0) {
-      this.#source.took(result);
-      this.#head = Buffer.from(buffer.subarray(0, result));
+    const result = readAfterZero(fd, count);
+    if (typeof result !== 'number') {
+      this.#source.took(result.length);
+      this.#head = Buffer.from(result);
       return this.#block('head', this.#destination.mayBlock ? NOT_RESIDENT : WOULD_BLOCK);
     }
     if (result === 0) this.#ended = true;
@@ -125,13 +124,13 @@ export class PipeEngine implements RelayEngine {
       return;
     }
     this.#destination.spliceOffThread?.(own.fd, Math.min(count, FILE_PIECE), (result) => {
+      const end = result === 0 ? this.#atZero(own.fd, count) : 0;
       own.close();
       if (result > 0) {
         this.#destination.moved(result);
         this.#moved(result);
         resume(null, result);
       } else if (result === 0) {
-        const end = this.#atZero(this.#source.descriptor(), count);
         if (this.#ended) resume(null, SOURCE_ENDED);
         else if (this.failed === undefined) resume(null, 0);
         else resume(new SyscallError(end, 'read'), 0);

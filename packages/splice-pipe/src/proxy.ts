@@ -204,12 +204,14 @@ class ProxySession {
     refused: string | undefined,
   ): Relay {
     const { onProgress } = this.#options;
-    const ends: Pick<RelayOptions, 'source' | 'destination' | 'socket' | 'written' | 'copied'> =
-      source === undefined
-        ? { source: () => new StreamSource(from), destination: new StreamDestination(to), written: to, copied: refused }
-        : { source: () => source, destination: to, socket: from };
+    const copies = source === undefined;
+    // Not spread from several objects: each would have a hidden class, and a table of its properties, of its own.
     return new Relay({
-      ...ends,
+      source: copies ? () => new StreamSource(from) : () => source,
+      destination: copies ? new StreamDestination(to) : to,
+      socket: copies ? undefined : from,
+      written: copies ? to : undefined,
+      copied: refused,
       head,
       eager: false,
       length: Number.POSITIVE_INFINITY,
@@ -325,7 +327,9 @@ function factsOfSocket(socket: Socket): DescriptorFacts | undefined {
 }
 
 const take = (socket: Socket, facts: DescriptorFacts | undefined): SocketSource =>
-  new SocketSource(socket, { resume: () => true, ...(facts && { facts }) });
+  new SocketSource(socket, { resume: always, facts });
+
+const always = (): boolean => true;
 
 const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0, durationMs: 0 });
 

@@ -30,6 +30,16 @@ export function readOn(fd: number, buffer: Uint8Array): number {
   return result;
 }
 
+/**
+ * After splice(2) has answered 0: what a read brings, or its end, is believed.
+ * @returns up to `size` bytes, valid until the next call; or 0 at the end, or a negative errno.
+ */
+export function readAfterZero(fd: number, size: number): Uint8Array | number {
+  shared ??= new Uint8Array(WATCH_SIZE_MAX);
+  const result = readOn(fd, shared.subarray(0, Math.min(size, WATCH_SIZE_MAX)));
+  return result > 0 ? shared.subarray(0, result) : result;
+}
+
 export class ReadWatcher {
   readonly #descriptor: () => number;
   readonly #socket: Socket;

@@ -70,9 +70,9 @@ export interface SocketSourceOptions {
   /** Whether the socket flows afterwards, even if it has not ended; asked then. Default: as it did before. */
   readonly resume?: () => boolean;
   /** What its descriptor is, where that has been asked already. */
-  readonly facts?: DescriptorFacts;
+  readonly facts?: DescriptorFacts | undefined;
   /** Called once, in words how, when other code touches the socket: it is to be given back; see takeSocketForReading. */
-  readonly onTouched?: (how: string) => void;
+  readonly onTouched?: ((how: string) => void) | undefined;
 }
 
 /** A connected socket or pipe, no longer read by Node until it is given back. */

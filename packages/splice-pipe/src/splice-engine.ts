@@ -19,7 +19,7 @@ import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { NOT_RESIDENT, type Resume, runOffThread, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { acquirePipe, FILL_MIN, type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
-import { readOn, WATCH_SIZE_MAX } from './read-watcher.js';
+import { readAfterZero, WATCH_SIZE_MAX } from './read-watcher.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
 
@@ -214,12 +214,11 @@ export class SpliceEngine implements RelayEngine {
   /** splice(2) has answered 0: what a read brings, or its end, is believed. */
   #atZero(fd: number, size: number): number {
     this.calls++;
-    const buffer = this.#scratch(COPY_SIZE);
-    const result = readOn(fd, buffer.subarray(0, Math.min(size, COPY_SIZE)));
+    const result = readAfterZero(fd, size);
     this.#releaseEmpty();
-    if (result > 0) {
-      this.#source.took(result);
-      this.#head = Buffer.from(buffer.subarray(0, result));
+    if (typeof result !== 'number') {
+      this.#source.took(result.length);
+      this.#head = Buffer.from(result);
       return this.#block('head', this.#destination.mayBlock ? NOT_RESIDENT : WOULD_BLOCK);
     }
     if (result === 0) this.#ended = true;

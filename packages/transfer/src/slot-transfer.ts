@@ -94,7 +94,8 @@ export interface SlotTransferOptions {
   readonly about?: Omit<TransferAbout, 'length'> | undefined;
 }
 
-const NONE: readonly SlotDestination[] = [];
+// Arrays are made with what they hold, and not pushed to: a grown one has room for seventeen, in every idle connection.
+const NONE: readonly never[] = [];
 
 function severalOf(destination: SlotTransferOptions['destination']): readonly SlotDestination[] {
   if (destination === undefined) return NONE;
@@ -106,9 +107,9 @@ export class SlotTransfer {
   readonly #destinations: readonly SlotDestination[];
   readonly #scope: TransferScope;
   #state: 'new' | 'starting' | 'queued' | 'preparing' | 'moving' | 'ended' = 'new';
-  readonly #requests: SlotRequest[] = [];
+  #requests: readonly SlotRequest[] = NONE;
   /** Those that have come, each at its place. */
-  readonly #slots: (WriteSlot | undefined)[] = [];
+  #slots: readonly (WriteSlot | undefined)[] = NONE;
   /** Slots that are still to come. */
   #awaited = 0;
   #engine: SlotEngine | undefined;
@@ -125,8 +126,9 @@ export class SlotTransfer {
   constructor(options: SlotTransferOptions) {
     this.#options = options;
     this.#destinations = severalOf(options.destination);
+    const { source, destination, detail } = options.about ?? {};
     const length = Number.isFinite(options.length) ? options.length : undefined;
-    this.#scope = new TransferScope({ ...options.about, length });
+    this.#scope = new TransferScope({ length, source, destination, detail });
   }
 
   /** Asks for the slots. They may come, and all of it be over, before this returns. */
@@ -142,9 +144,12 @@ export class SlotTransfer {
     else if (this.#early === undefined && source?.destroyed) this.lost(source.errored, 'source');
     if (this.#early !== undefined) return this.#end(this.#early);
     this.#state = 'queued';
-    if (source !== undefined) addSharedListener(source, 'close', this.#onSourceClose);
-    if (written !== undefined) addSharedListener(written, 'close', this.#onWrittenClose);
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (source !== undefined) addSharedListener(source, 'close', this.#onClose);
+    if (written !== undefined) addSharedListener(written, 'close', this.#onClose);
+    if (signal !== undefined) {
+      this.#onAbort = () => this.#endEarly(abortError(signal, 0), undefined);
+      signal.addEventListener('abort', this.#onAbort, { once: true });
+    }
     this.#awaited = this.#destinations.length;
     if (this.#awaited === 0) this.#begin();
     for (let index = 0; index < this.#destinations.length && this.#state === 'queued'; index++) this.#ask(index);
@@ -213,7 +218,9 @@ export class SlotTransfer {
    * that what has arrived cannot be taken for whole. Idempotent.
    */
   settle(connection: 'keep' | 'destroy', error?: Error): void {
-    for (const slot of this.#slots.splice(0)) {
+    const slots = this.#slots;
+    this.#slots = NONE;
+    for (const slot of slots) {
       if (connection === 'keep') slot?.end();
       else slot?.abandon();
     }
@@ -230,7 +237,7 @@ export class SlotTransfer {
     const { onCrowded } = this.#options;
     const request = requestWriteSlot(stream, socket, {
       begin: (slot) => {
-        this.#slots[index] = slot;
+        this.#slots = this.#destinations.map((_, at) => (at === index ? slot : this.#slots[at]));
         this.#awaited--;
         this.#begin();
       },
@@ -241,7 +248,7 @@ export class SlotTransfer {
       lost: (error) => this.#onSlotLost(index, error),
       ...(onCrowded && { crowded: onCrowded }),
     });
-    this.#requests.push(request);
+    this.#requests = this.#single === undefined ? [...this.#requests, request] : [request];
   }
 
   /** Before it moves, what was to get every byte will not: that is a failure, however many others there are. */
@@ -259,14 +266,15 @@ export class SlotTransfer {
     const { engine, length, signal, onProgress, onMoved } = this.#options;
     this.#state = 'preparing';
     try {
-      const slots = this.#slots.slice() as WriteSlot[]; // all have come
+      const slots = this.#slots as readonly WriteSlot[]; // all have come
       this.#engine = engine(slots[0], slots);
     } catch (error) {
       this.#endEarly(error, 'source');
     }
     // The engine takes its source, whose listeners are foreign code.
     if (this.#early !== undefined) return this.#end(this.#early);
-    signal?.removeEventListener('abort', this.#onAbort); // the transfer listens to it from now on
+    this.#stopListening(); // the transfer listens to the signal from now on
+    this.#requests = NONE;
     this.#state = 'moving';
     this.#transfer = new Transfer({
       engine: this.#engine as SlotEngine,
@@ -282,13 +290,19 @@ export class SlotTransfer {
     this.#transfer.start();
   }
 
-  readonly #onAbort = (): void => {
-    this.#endEarly(abortError(this.#options.signal as AbortSignal, 0), undefined);
+  #onAbort: (() => void) | undefined;
+
+  #stopListening(): void {
+    if (this.#onAbort !== undefined) this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#onAbort = undefined;
+  }
+
+  /** Of the source, or of the stream that is written to without a slot. */
+  readonly #onClose = (): void => {
+    const { source, written } = this.#options;
+    if (source?.destroyed) this.lost(source.errored, 'source');
+    else this.lost(written?.errored ?? null, 'destination');
   };
-
-  readonly #onSourceClose = (): void => this.lost(this.#options.source?.errored ?? null, 'source');
-
-  readonly #onWrittenClose = (): void => this.lost(this.#options.written?.errored ?? null, 'destination');
 
   #lossError(bytes: number): TransferError {
     const { side, error } = this.#lost as { side: Side; error: Error | null };
@@ -344,10 +358,10 @@ export class SlotTransfer {
     if (this.#state === 'ended') return;
     const moved = this.#transfer !== undefined;
     this.#state = 'ended';
-    const { source, written, signal, onEnd } = this.#options;
-    if (source !== undefined) removeSharedListener(source, 'close', this.#onSourceClose);
-    if (written !== undefined) removeSharedListener(written, 'close', this.#onWrittenClose);
-    signal?.removeEventListener('abort', this.#onAbort);
+    const { source, written, onEnd } = this.#options;
+    if (source !== undefined) removeSharedListener(source, 'close', this.#onClose);
+    if (written !== undefined) removeSharedListener(written, 'close', this.#onClose);
+    this.#stopListening();
     if (!moved) {
       for (const request of this.#requests) request.cancel();
       if (outcome.kind === 'failed') this.#scope.fail(outcome.error, outcome.result);
@@ -363,8 +377,9 @@ export class SlotTransfer {
   #leaveSlots(outcome: SlotOutcome): void {
     if (outcome.kind === 'completed' || outcome.kind === 'stopped') this.#endSlots();
     else if (outcome.kind === 'failed' && outcome.side === 'destination' && this.#single !== undefined) {
-      const slot = this.#slots.pop();
       const { cause } = outcome.error;
+      const [slot] = this.#slots;
+      this.#slots = NONE;
       // Of a socket that is destroyed the reason is its own: the end of a write would put another in its place.
       if (this.#single.socket.destroyed) slot?.abandon();
       else slot?.end(cause instanceof Error ? cause : outcome.error);
@@ -373,7 +388,9 @@ export class SlotTransfer {
 
   #endSlots(): void {
     const closing = this.#engine?.closing ?? '';
-    for (const slot of this.#slots.splice(0)) {
+    const slots = this.#slots;
+    this.#slots = NONE;
+    for (const slot of slots) {
       if (closing === '') slot?.end();
       else slot?.write(Buffer.from(closing, 'latin1'), (error) => slot.end(error));
     }
