@@ -2,6 +2,8 @@
  * What the drop-in promises where Node's own reading moves the bytes: a message gets no more than it has announced, a file that
  * gets shorter on its way is not taken for whole, and the transfer is published like any other.
  */
+import type { Writable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
 import type { EndKind } from '@zerocopy/core-syscalls';
 import {
   closedEarly,
@@ -67,9 +69,24 @@ export class CopiedRead {
   }
 
   /** Has been read, and goes to all that it is piped into. */
-  took(bytes: number): void {
-    for (const destination of pipesOf(this.#source) ?? []) if (isMessage(destination)) reserve(destination, bytes);
+  took(chunk: Buffer): void {
+    const bytes = this.#sizeOf(chunk);
+    for (const destination of [...(pipesOf(this.#source) ?? [])]) {
+      if (!isMessage(destination)) continue;
+      const fits = bytes <= bytesLeft(destination);
+      reserve(destination, bytes);
+      if (!fits) (destination as Writable).destroy(); // it has grown by its encoding
+    }
   }
+
+  /** Bytes of the text that is made of it, where the stream has an encoding: each of latin1 may become two. */
+  #sizeOf(chunk: Buffer): number {
+    const encoding = this.#source.readableEncoding;
+    if (encoding === null) return chunk.length;
+    this.#decoder ??= new StringDecoder(encoding);
+    return Buffer.byteLength(this.#decoder.write(chunk));
+  }
+  #decoder: StringDecoder | undefined;
 
   /** What the end of the file, when it has been read, says of it; undefined: it is a proper one. */
   shortfall(): TransferError | undefined {

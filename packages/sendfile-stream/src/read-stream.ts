@@ -208,7 +208,7 @@ export class SendfileReadStream extends ReadStream {
           return false;
         }
         if (!this.autoClose) this.once('end', () => copied.end(null)); // nothing else will tell
-      } else copied.took((chunk as Buffer).length);
+      } else copied.took(chunk as Buffer);
     }
     return super.push(chunk, encoding);
   }
