@@ -5,6 +5,7 @@
 import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
+import { nextTick, setImmediate } from '@zerocopy/transfer';
 import { isRegularFile, isUnlinked } from './source.js';
 
 const { AT_FDCWD, O_CLOEXEC, O_NONBLOCK, O_RDONLY, RESOLVE_CACHED } = constants;
@@ -50,7 +51,7 @@ export const cachedFs = {
     if (fd < 0) fs.open(path, flags, mode, callback);
     else {
       opened.add(fd);
-      process.nextTick(callback, null, fd);
+      nextTick(callback, null, fd);
     }
   },
   read: (...args: Parameters<typeof fs.read>): void => fs.read(...args),

@@ -43,14 +43,17 @@ export class CopiedRead {
   /** The count of bytes at which the file had its end, or the range; undefined where that is not promised. */
   readonly #expected: number | undefined;
 
-  /** Publishes the start: foreign code, after which the state of the source is to be looked at again. */
-  constructor(source: FileReader, record: MethodRecord) {
+  /**
+   * Publishes the start: foreign code, after which the state of the source is to be looked at again.
+   * @param lent the descriptor's own position may be moved by others.
+   */
+  constructor(source: FileReader, record: MethodRecord, lent: boolean) {
     this.#source = source;
     this.#record = record;
     this.#before = source.bytesRead - source.readableLength;
     const destination = pipesOf(source)?.[0];
     this.#destination = destination;
-    this.#expected = isConnection(destination) ? this.#endOfFile() : undefined;
+    this.#expected = isConnection(destination) ? endOfFile(source, lent) : undefined;
     const length = this.#expected === undefined ? undefined : this.#expected - this.#before;
     this.#scope = new TransferScope({
       length,
@@ -130,11 +133,12 @@ export class CopiedRead {
     }
     return error === null ? closedEarly('source', bytes) : transferError(error, bytes);
   }
+}
 
-  #endOfFile(): number | undefined {
-    const { fd, pos, end, bytesRead } = this.#source;
-    if (typeof fd !== 'number' || pos === undefined) return undefined;
-    const facts = inspectSource(fd);
-    return facts.sendable ? bytesRead + Math.max(0, Math.min(facts.size, end + 1) - pos) : undefined;
-  }
+/** The count of bytes read at which the file, or the range, ends as it is now; undefined where it cannot be known. */
+function endOfFile({ fd, pos, end, bytesRead }: FileReader, lent: boolean): number | undefined {
+  const position = pos ?? (lent ? undefined : bytesRead);
+  if (typeof fd !== 'number' || position === undefined) return undefined;
+  const facts = inspectSource(fd);
+  return facts.sendable ? bytesRead + Math.max(0, Math.min(facts.size, end + 1) - position) : undefined;
 }
