@@ -155,6 +155,7 @@ kernelTest('timers that a test has replaced do not stop a transfer', async (t) =
   const big = writeFile(join(directory, 'timers'), pattern(4 * MiB));
   const program = `
     import net from 'node:net';
+    import { mock } from 'node:test';
         import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
     const server = net.createServer(async (socket) => {
       mock.timers.enable();
@@ -165,7 +166,9 @@ kernelTest('timers that a test has replaced do not stop a transfer', async (t) =
       console.log(bytes, stream.bytesRead);
       process.exit();
     }).listen(0, () => net.connect(server.address().port).resume());`;
-  const child = spawn(process.execPath, ['--no-warnings', '--input-type=module', '-e', program, big]);
+  const child = spawn(process.execPath, ['--no-warnings', '--input-type=module', '-e', program, big], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const timer = setTimeout(() => child.kill(), 30_000);
   t.is(String(await collect(child.stdout)).trim(), `${4 * MiB} ${4 * MiB}`);
   clearTimeout(timer);
