@@ -2,6 +2,8 @@
  * What the drop-in promises where Node's own reading moves the bytes: a message gets no more than it has announced, a file that
  * gets shorter on its way is not taken for whole, and the transfer is published like any other.
  */
+import type { Writable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
 import type { EndKind } from '@zerocopy/core-syscalls';
 import {
   closedEarly,
@@ -41,14 +43,17 @@ export class CopiedRead {
   /** The count of bytes at which the file had its end, or the range; undefined where that is not promised. */
   readonly #expected: number | undefined;
 
-  /** Publishes the start: foreign code, after which the state of the source is to be looked at again. */
-  constructor(source: FileReader, record: MethodRecord) {
+  /**
+   * Publishes the start: foreign code, after which the state of the source is to be looked at again.
+   * @param lent the descriptor's own position may be moved by others.
+   */
+  constructor(source: FileReader, record: MethodRecord, lent: boolean) {
     this.#source = source;
     this.#record = record;
     this.#before = source.bytesRead - source.readableLength;
     const destination = pipesOf(source)?.[0];
     this.#destination = destination;
-    this.#expected = isConnection(destination) ? this.#endOfFile() : undefined;
+    this.#expected = isConnection(destination) ? endOfFile(source, lent) : undefined;
     const length = this.#expected === undefined ? undefined : this.#expected - this.#before;
     this.#scope = new TransferScope({
       length,
@@ -67,9 +72,24 @@ export class CopiedRead {
   }
 
   /** Has been read, and goes to all that it is piped into. */
-  took(bytes: number): void {
-    for (const destination of pipesOf(this.#source) ?? []) if (isMessage(destination)) reserve(destination, bytes);
+  took(chunk: Buffer): void {
+    const bytes = this.#sizeOf(chunk);
+    for (const destination of [...(pipesOf(this.#source) ?? [])]) {
+      if (!isMessage(destination)) continue;
+      const fits = bytes <= bytesLeft(destination);
+      reserve(destination, bytes);
+      if (!fits) (destination as Writable).destroy(); // it has grown by its encoding
+    }
   }
+
+  /** Bytes of the text that is made of it, where the stream has an encoding: each of latin1 may become two. */
+  #sizeOf(chunk: Buffer): number {
+    const encoding = this.#source.readableEncoding;
+    if (encoding === null) return chunk.length;
+    this.#decoder ??= new StringDecoder(encoding);
+    return Buffer.byteLength(this.#decoder.write(chunk));
+  }
+  #decoder: StringDecoder | undefined;
 
   /** What the end of the file, when it has been read, says of it; undefined: it is a proper one. */
   shortfall(): TransferError | undefined {
@@ -113,11 +133,12 @@ export class CopiedRead {
     }
     return error === null ? closedEarly('source', bytes) : transferError(error, bytes);
   }
+}
 
-  #endOfFile(): number | undefined {
-    const { fd, pos, end, bytesRead } = this.#source;
-    if (typeof fd !== 'number' || pos === undefined) return undefined;
-    const facts = inspectSource(fd);
-    return facts.sendable ? bytesRead + Math.max(0, Math.min(facts.size, end + 1) - pos) : undefined;
-  }
+/** The count of bytes read at which the file, or the range, ends as it is now; undefined where it cannot be known. */
+function endOfFile({ fd, pos, end, bytesRead }: FileReader, lent: boolean): number | undefined {
+  const position = pos ?? (lent ? undefined : bytesRead);
+  if (typeof fd !== 'number' || position === undefined) return undefined;
+  const facts = inspectSource(fd);
+  return facts.sendable ? bytesRead + Math.max(0, Math.min(facts.size, end + 1) - position) : undefined;
 }

@@ -192,7 +192,7 @@ export class SendfileReadStream extends ReadStream {
     if (this.#failed || this.#route?.read()) return;
     if (this.method === undefined) this.#record.fallBack('the stream is read in user space');
     if (this.destroyed) return;
-    this.#copied ??= new CopiedRead(this, this.#record);
+    this.#copied ??= new CopiedRead(this, this.#record, this.#givenDescriptor);
     if (this.destroyed) return; // by a subscriber
     this.#readWithin(this.#copied.room(), size);
   }
@@ -208,7 +208,7 @@ export class SendfileReadStream extends ReadStream {
           return false;
         }
         if (!this.autoClose) this.once('end', () => copied.end(null)); // nothing else will tell
-      } else copied.took((chunk as Buffer).length);
+      } else copied.took(chunk as Buffer);
     }
     return super.push(chunk, encoding);
   }

@@ -132,6 +132,8 @@ export class SmallFileEngine implements SlotEngine {
   readonly method = 'copy';
   readonly syscall = 'write';
   readonly reason: string;
+  /** The file has been read: what fails is the message. */
+  readonly failed = 'destination';
   inStream = 0;
   readonly #message: OutgoingMessage;
   readonly #file: SmallRead;
@@ -158,6 +160,7 @@ export class SmallFileEngine implements SlotEngine {
 
   wait(_count: number, resume: Resume): void {
     const { bytes } = this.#file;
+    if (this.#message.writableEnded) return resume(endedByAnother(), 0);
     this.inStream = bytes.length;
     this.#resume = resume;
     if (!this.#ends) {

@@ -28,6 +28,10 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   readonly #resource = new AsyncResource('ZEROCOPY_PIPE');
   #state: 'waiting' | 'moving' | 'lost' | 'over' = 'waiting';
   #leaving = false;
+  /** `begin` is under way. */
+  #asking = false;
+  /** Handed back meanwhile. */
+  #declined = false;
   #watch: PipeWatch | undefined;
   #afterwards: (() => void) | undefined;
   /** The `_read` that was put in front of the source's own, where it is not one of our streams. */
@@ -78,9 +82,14 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   read(): boolean {
     if (this.#state !== 'waiting') return this.#state !== 'over'; // only by hand: Node does not ask twice
     if (this.source.readableLength > 0) return false; // what Node has read comes first; then the route is asked again
+    this.#asking = true;
     const refused = otherReader(this.source, this.destination) ?? this.#resource.runInAsyncScope(this.begin, this);
+    this.#asking = false;
     if (refused !== undefined) this.leave(refused);
-    return refused === undefined || this.source.destroyed;
+    if (this.source.destroyed) return true;
+    // Handed back while it was being asked: Node reads in the same `_read`. An empty push would be no answer there, since a
+    // Readable that fills its buffer stops asking when a read has brought nothing.
+    return refused === undefined && !this.#declined;
   }
 
   /** Goes back to Node's reading for good, for `reason`, if it is one to be told. Idempotent. */
@@ -152,7 +161,8 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
     const then = this.#afterwards;
     this.#afterwards = undefined;
     this.#resource.runInAsyncScope(() => {
-      if (!this.source.destroyed) this.source.push(chunk);
+      if (this.#asking && chunk === '') this.#declined = true;
+      else if (!this.source.destroyed) this.source.push(chunk);
       then?.();
     });
   }
