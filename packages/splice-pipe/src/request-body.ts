@@ -21,6 +21,7 @@ import {
   isSocket,
   setImmediate,
   socketDescriptor,
+  soleParserListener,
   withoutBodyListener,
 } from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
@@ -54,6 +55,9 @@ function hasNoBody({ statusCode, req }: IncomingMessage & { req?: { method?: str
   return statusCode === 204 || statusCode === 304 || (statusCode !== null && req?.method === 'HEAD');
 }
 
+const OTHER_READER = 'somebody else reads the connection';
+const isReadByOthers = (socket: Socket): boolean => soleParserListener(socket) === undefined || isPausedByHttp(socket);
+
 /** Why the body cannot be read below the parser, or undefined; `dataListeners` as for a socket. */
 export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): string | undefined {
   const reason = unavailable();
@@ -75,12 +79,11 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   }
   if (Object.hasOwn(request, '_read') || Object.hasOwn(request, 'push')) return "the request's methods were replaced";
   if (request.complete) return 'the whole body is in user space already';
-  // Node's own listener feeds the parser. What others listen for, they are to have.
-  if (socket.listenerCount('data') !== 1 || isPausedByHttp(socket)) return 'somebody else reads the connection';
   if (Object.hasOwn(socket, '_read')) return "the connection's _read has been replaced";
   const fd = socketDescriptor(socket);
   if (fd < 0 || kindOf(fd) !== 'stream' || !isNonblocking(fd)) return 'the connection has no plain descriptor';
-  return undefined;
+  // Node's own listener feeds the parser. What others listen for, they are to have.
+  return isReadByOthers(socket) ? OTHER_READER : undefined;
 }
 
 /** Keeps Node from reading on by itself until the parser is through with the chunk that held the header. */
@@ -110,16 +113,16 @@ export class HeldRequest {
     if (this.#request.complete) return 'the whole body is in user space already';
     const { socket } = this.#request;
     if (this.#request.destroyed || socket.destroyed) return 'the request is destroyed';
-    if (socket.listenerCount('data') !== 1 || isPausedByHttp(socket)) return 'somebody else reads the connection';
+    if (isReadByOthers(socket)) return OTHER_READER;
     return undefined;
   }
 
-  /** Node reads it as before. */
-  release(): void {
+  /** Node reads it as before. @param ask whether its connection is resumed, if need be. */
+  release(ask = true): void {
     this.#request.off('data', this.#count);
     if (!Reflect.deleteProperty(this.#request, '_read')) return;
     // The stream may believe that a read is under way. A destroyed one has no socket any more that it could ask.
-    if (!this.#request.destroyed) this.#request._read(0);
+    if (ask && !this.#request.destroyed) this.#request._read(0);
   }
 
   /** @param onTouched called once, in words how, when other code touches the connection: it is to be given back. */
@@ -131,7 +134,7 @@ export class HeldRequest {
         this.#request.off('data', this.#count);
         return this.#seen;
       },
-      () => this.release(),
+      (ask) => this.release(ask),
     );
   }
 }
@@ -147,7 +150,7 @@ export class RequestSource implements KernelSource {
   readonly #request: IncomingMessage & RequestInternals;
   readonly #socket: Socket;
   readonly #connection: SocketSource;
-  readonly #release: () => void;
+  readonly #release: (ask: boolean) => void;
   #unparsed: number;
   #fromHead: number;
   #dropping = true;
@@ -162,13 +165,15 @@ export class RequestSource implements KernelSource {
     request: IncomingMessage & RequestInternals,
     onTouched: (how: string) => void,
     observed: () => number,
-    release: () => void,
+    release: (ask: boolean) => void,
   ) {
     this.#request = request;
     this.#socket = request.socket;
     this.#release = release;
-    this.#feedParser = request.socket.listeners('data')[0] as (bytes: Buffer) => void;
-    this.#connection = new SocketSource(request.socket, { resume: () => true, onTouched });
+    this.#feedParser = soleParserListener(request.socket) as (bytes: Buffer) => void;
+    this.#connection = new SocketSource(request.socket, { onTouched });
+    // The parser has paused it where what it had brought was not read at once. Read, it would have been resumed by now.
+    (request.socket as { readableFlowing: boolean | null }).readableFlowing = true;
     const listened = request.listenerCount('data') > 0;
     const chunks: Buffer[] = [];
     for (let chunk = request.read() as Buffer | null; chunk !== null; chunk = request.read() as Buffer | null) {
@@ -233,6 +238,7 @@ export class RequestSource implements KernelSource {
 
   giveBack(unread: Buffer, _ended?: boolean, missing = 0): void {
     const own = unread.subarray(0, Math.min(unread.length, this.#fromHead));
+    const paused = this.#socket.readableFlowing === false; // by other code: it resumes the connection, too
     // What the destination's stream has taken, and will deliver, was stopped without a word about it.
     this.#feedZeros(this.#outstanding - (unread.length - own.length));
     this.#given = true;
@@ -242,7 +248,7 @@ export class RequestSource implements KernelSource {
     if (unread.length > own.length && !this.#socket.destroyed) this.#socket.emit('data', unread.subarray(own.length));
     Reflect.deleteProperty(this.#request, 'push');
     this.#connection.giveBack(Buffer.alloc(0), false, missing);
-    this.#release();
+    this.#release(!paused);
     if (this.#unparsed === 0 && unread.length === 0) this.#request.resume(); // only 'end' is left
   }
 

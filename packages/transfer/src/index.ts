@@ -64,6 +64,7 @@ export {
   isStandardOutput,
   isWritePatched,
   pipesOf,
+  soleParserListener,
   withoutBodyListener,
 } from './socket-internals.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
