@@ -13,12 +13,14 @@ async function withFullListener(use: (connect: () => Socket) => Promise<void>): 
     process.execPath,
     [
       '-e',
-      "const s=require('net').createServer().listen({port:0,host:'127.0.0.1',backlog:1},()=>{console.log(s.address().port);for(;;);})",
+      "const s=require('net').createServer().listen({port:0,host:'127.0.0.1',backlog:1},()=>{console.log(s.address().port);process.kill(process.pid,'SIGSTOP')})",
     ],
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
+  // It stops itself, and is killed also where this process ends early.
+  const kill = (): void => void child.kill('SIGKILL');
+  process.once('exit', kill);
   const [line] = (await once(child.stdout, 'data')) as [Buffer];
-  child.kill('SIGSTOP');
   const connect = (): Socket => net.connect(Number(String(line)), '127.0.0.1').on('error', () => {});
   for (let n = 0; n < 4; n++) fillers.push(connect());
   await pause(50);
@@ -26,7 +28,8 @@ async function withFullListener(use: (connect: () => Socket) => Promise<void>): 
     await use(connect);
   } finally {
     for (const filler of fillers) filler.destroy();
-    child.kill('SIGKILL');
+    process.off('exit', kill);
+    kill();
   }
 }
 
