@@ -16,12 +16,14 @@ import { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import {
+  isConsumedByParser,
   isEncrypted,
   isPausedByHttp,
   isSocket,
   setImmediate,
   socketDescriptor,
   soleParserListener,
+  startReading,
   withoutBodyListener,
 } from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
@@ -86,6 +88,13 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   return isReadByOthers(socket) ? OTHER_READER : undefined;
 }
 
+/** Has Node read the connection for `request`, which may believe that a read is under way. */
+function readOn(request: IncomingMessage): void {
+  if (request.destroyed) return; // it has no socket any more that it could ask
+  request._read(0);
+  if (!isConsumedByParser(request.socket)) startReading(request.socket);
+}
+
 /** Keeps Node from reading on by itself until the parser is through with the chunk that held the header. */
 export class HeldRequest {
   readonly #request: IncomingMessage & RequestInternals;
@@ -121,8 +130,7 @@ export class HeldRequest {
   release(ask = true): void {
     this.#request.off('data', this.#count);
     if (!Reflect.deleteProperty(this.#request, '_read')) return;
-    // The stream may believe that a read is under way. A destroyed one has no socket any more that it could ask.
-    if (ask && !this.#request.destroyed) this.#request._read(0);
+    if (ask) readOn(this.#request);
   }
 
   /** @param onTouched called once, in words how, when other code touches the connection: it is to be given back. */
@@ -281,6 +289,8 @@ export async function openRequest(request: IncomingMessage, length: number): Pro
       return source;
     },
     stream() {
+      // Other code may have begun to read the connection while Node had stopped it.
+      if (held === undefined && refused === OTHER_READER) readOn(request);
       release();
       return request;
     },

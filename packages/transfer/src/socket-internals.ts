@@ -39,6 +39,16 @@ export function stopReading(socket: Socket): void {
   handle.readStop();
 }
 
+/**
+ * Starts libuv's read loop on a socket that flows, where that has been forgotten: node:http stops the loop of a connection
+ * whose body is not read at once, and does not start it again if a 'data' listener has been added to it meanwhile.
+ */
+export function startReading(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle === null || handle.reading === true || socket.destroyed || socket.readableEnded) return;
+  if (socket.readableFlowing === true) (socket as unknown as { _read(size: number): void })._read(0);
+}
+
 /** Whether libuv reads this socket into user space right now. */
 export function isReading(socket: Socket): boolean {
   return handleOf(socket)?.reading === true;
