@@ -60,6 +60,15 @@ function hasNoBody({ statusCode, req }: IncomingMessage & { req?: { method?: str
 const OTHER_READER = 'somebody else reads the connection';
 const isReadByOthers = (socket: Socket): boolean => soleParserListener(socket) === undefined || isPausedByHttp(socket);
 
+/**
+ * Whether Node has thrown the body away, or does so as it comes, because the answer was complete before anything read it.
+ * Its end says nothing then: what is read of it now cannot be told from a whole body.
+ */
+export function isThrownAway(message: IncomingMessage & { readonly _dumped?: boolean }): boolean {
+  const { 'content-length': length, 'transfer-encoding': encoding } = message.headers;
+  return message._dumped === true && (encoding !== undefined || Number(length) > 0);
+}
+
 /** Why the body cannot be read below the parser, or undefined; `dataListeners` as for a socket. */
 export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): string | undefined {
   const reason = unavailable();
@@ -70,6 +79,7 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   if (hasNoBody(request)) return 'the message has no body';
   if (!Number.isSafeInteger(contentLength(request))) return 'the request has no Content-Length (a chunked body)';
   if (request.destroyed || socket.destroyed) return 'the request is destroyed';
+  if (isThrownAway(request)) return 'Node has thrown the body away';
   if (
     (request.readableFlowing === true && dataListeners === 0) ||
     request.readableDidRead ||
@@ -122,8 +132,8 @@ export class HeldRequest {
     if (this.#request.complete) return 'the whole body is in user space already';
     const { socket } = this.#request;
     if (this.#request.destroyed || socket.destroyed) return 'the request is destroyed';
-    if (isReadByOthers(socket)) return OTHER_READER;
-    return undefined;
+    if (isThrownAway(this.#request)) return 'Node has thrown the body away';
+    return isReadByOthers(socket) ? OTHER_READER : undefined;
   }
 
   /** Node reads it as before. @param ask whether its connection is resumed, if need be. */

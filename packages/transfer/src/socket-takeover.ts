@@ -150,7 +150,11 @@ class Taken implements TakenSocket {
     const socket = this.#socket;
     socket.off('resume', this.#onResume).off('pause', this.#onPause).off('newListener', this.#onNewListener);
     for (const name of this.#replaced) Reflect.deleteProperty(socket, name);
-    if (unread !== undefined && unread.length > 0 && !socket.destroyed) socket.unshift(unread);
+    if (unread !== undefined && unread.length > 0 && !socket.destroyed) {
+      // An encoding that was set meanwhile is for these bytes, too: unshift() would not decode them.
+      if (socket.readableEncoding !== null && socket.readableLength === 0) socket.push(unread);
+      else socket.unshift(unread);
+    }
     for (const args of this.#unshifted) if (!socket.destroyed) this.#call('unshift', args);
     if (socket.destroyed) return; // by a listener that has just got something, too
     if (resume) socket.resume();
