@@ -10,6 +10,7 @@
  *
  * Whatever else touches the connection meanwhile gets it back at the byte that has been reached.
  */
+import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
@@ -108,6 +109,8 @@ function readOn(request: IncomingMessage): void {
 /** Keeps Node from reading on by itself until the parser is through with the chunk that held the header. */
 export class HeldRequest {
   readonly #request: IncomingMessage & RequestInternals;
+  /** The async context of the caller. */
+  readonly context: AsyncResource = new AsyncResource('ZEROCOPY_BODY');
   #seen = 0;
   readonly #count = (chunk: Buffer): void => {
     this.#seen += chunk.length;
@@ -143,17 +146,15 @@ export class HeldRequest {
     if (ask) readOn(this.#request);
   }
 
+  /** Ends the counting. @returns bytes of the body that a 'data' listener has been given. */
+  observed(): number {
+    this.#request.off('data', this.#count);
+    return this.#seen;
+  }
+
   /** @param onTouched called once, in words how, when other code touches the connection: it is to be given back. */
   take(onTouched: (how: string) => void): RequestSource {
-    return new RequestSource(
-      this.#request,
-      onTouched,
-      () => {
-        this.#request.off('data', this.#count);
-        return this.#seen;
-      },
-      (ask) => this.release(ask),
-    );
+    return new RequestSource(this.#request, this, onTouched);
   }
 }
 
@@ -175,19 +176,19 @@ export class RequestSource implements KernelSource {
   /** Read below the parser, and not delivered yet. */
   #outstanding = 0;
   #given = false;
+  readonly #context: AsyncResource;
   /** Node's own 'data' listener of the connection: it feeds the parser. */
   readonly #feedParser: (bytes: Buffer) => void;
 
-  /** @param observed ends the counting, and tells what a 'data' listener has been given, the bytes read here included. */
-  constructor(
-    request: IncomingMessage & RequestInternals,
-    onTouched: (how: string) => void,
-    observed: () => number,
-    release: (ask: boolean) => void,
-  ) {
+  /**
+   * @param held what kept the request from being read: it tells what a 'data' listener has been given, the bytes read here
+   * included, and lets Node read again.
+   */
+  constructor(request: IncomingMessage & RequestInternals, held: HeldRequest, onTouched: (how: string) => void) {
+    this.#context = held.context;
     this.#request = request;
     this.#socket = request.socket;
-    this.#release = release;
+    this.#release = (ask) => held.release(ask);
     this.#feedParser = soleParserListener(request.socket) as (bytes: Buffer) => void;
     this.#connection = new SocketSource(request.socket, { onTouched });
     // The parser has paused it where what it had brought was not read at once. Read, it would have been resumed by now.
@@ -199,10 +200,14 @@ export class RequestSource implements KernelSource {
     }
     this.head = Buffer.concat(chunks);
     this.#fromHead = this.head.length;
-    this.remaining = contentLength(request) - this.head.length - observed();
+    this.remaining = contentLength(request) - this.head.length - held.observed();
     this.#unparsed = this.remaining;
     const { push } = request;
-    request.push = (chunk, encoding) => (this.#dropping && chunk !== null ? true : push.call(request, chunk, encoding));
+    request.push = (chunk, encoding) => {
+      // Otherwise its end would be told in the async context of the parser, or of the thread pool.
+      if (chunk === null) return this.#context.runInAsyncScope(push, request, null) as boolean;
+      return this.#dropping ? true : push.call(request, chunk, encoding);
+    };
   }
 
   descriptor(): number {

@@ -46,6 +46,8 @@ export interface RouteSlot {
 
 /** One kind of destination. */
 export interface RouteTarget {
+  /** Bytes that it has got so far; 0 where its slot does not count them. */
+  readonly written: number;
   /** Nothing can be written to it any more. */
   readonly ended: boolean;
   readonly destroyed: boolean;
@@ -94,6 +96,10 @@ class FileTarget implements RouteTarget {
 
   get destroyed(): boolean {
     return this.#writer.destroyed;
+  }
+
+  get written(): number {
+    return this.#writer.bytesWritten;
   }
 
   get about(): RouteTarget['about'] {
@@ -188,6 +194,7 @@ class RelayedSlot implements RouteSlot {
 
 class SocketTarget implements RouteTarget {
   readonly about = { destination: 'socket' } as const;
+  readonly written = 0;
   readonly #socket: Socket;
 
   constructor(socket: Socket) {
@@ -219,6 +226,7 @@ class SocketTarget implements RouteTarget {
 
 class MessageTarget implements RouteTarget {
   readonly about = { destination: 'http' } as const;
+  readonly written = 0;
   readonly #message: OutgoingMessage;
   readonly #length: number | undefined;
 

@@ -85,6 +85,8 @@ export class TakenRoute {
   #relay: Relay | undefined;
   #leaving = false;
   #unwatchEncoding: (() => void) | undefined;
+  /** What the destination had got before it was piped into, in bytes. */
+  readonly #written: number;
 
   /**
    * To be made when `source` has been piped into `destination`, before it has flowed, and if nothing speaks against it:
@@ -94,6 +96,7 @@ export class TakenRoute {
     this.source = source;
     this.#options = options;
     this.#target = targetOf(destination, isSocket(source) ? undefined : contentLength(source));
+    this.#written = this.#target.written;
     const writable = destination as NodeJS.WritableStream;
     this.#held = isSocket(source) ? new HeldSocket(source, writable) : new HeldRequest(source);
     this.#watch = new PipeWatch(source, writable, (reason) => this.leave(reason));
@@ -161,7 +164,7 @@ export class TakenRoute {
       length: taken.remaining ?? Number.POSITIVE_INFINITY,
       promised: taken.remaining,
       endedEarly: (bytes) => closedEarly('source', bytes),
-      about: { source: isSocket(this.source) ? 'socket' : 'http', ...this.#target.about },
+      about: { source: isSocket(this.source) ? 'socket' : 'http', before: this.#before, ...this.#target.about },
       onCrowded: () => this.leave('other code uses the destination'),
       onMoved: (bytes) => {
         slot.moved(bytes);
@@ -180,6 +183,13 @@ export class TakenRoute {
     this.#state = 'moving';
     this.#relay = relay;
     relay.start();
+  }
+
+  /** Bytes that Node had read when the source was taken: they have gone through its pipe. */
+  get #before(): number {
+    const { remaining } = this.#taken as ReturnType<Held['take']>;
+    if (remaining !== undefined) return contentLength(this.source as IncomingMessage) - remaining;
+    return (this.#slot?.written ?? 0) - this.#written;
   }
 
   /** What is encoded is not what the client has sent: it can come through Node's pipe only. */
