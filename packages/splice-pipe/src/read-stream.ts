@@ -9,6 +9,7 @@ import { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
 import { invalidArgument, isSocket, MethodRecord, pipesOf } from '@zerocopy/transfer';
 import { unavailable } from './endpoint.js';
+import { publishReading } from './published-copy.js';
 import { refusalOfPair, SocketRoute } from './socket-route.js';
 import type { SpliceStreamEvents } from './stream-events.js';
 
@@ -73,6 +74,7 @@ export class SpliceReadStream extends Readable {
     const socket = this.#socket;
     if (!this.#listening) {
       this.#listening = true;
+      if (this.#bytesMoved === 0) this.#publish();
       socket.on('data', (chunk: Buffer) => {
         this.#bytesMoved += chunk.length;
         if (!this.push(chunk)) socket.pause();
@@ -99,6 +101,15 @@ export class SpliceReadStream extends Readable {
     if (this.readableEncoding !== null) return 'the stream has an encoding';
     if (this.#listening || this.readableLength > 0 || this.destroyed) return 'the stream is being read already';
     return isSocket(destination) ? refusalOfPair(this.#socket, destination) : 'the destination is not a socket';
+  }
+
+  /** What is read in user space from now on. */
+  #publish(): void {
+    publishReading(this, {
+      about: { source: 'socket', destination: 'stream' },
+      bytes: () => this.#bytesMoved,
+      reason: () => this.fallbackReason,
+    });
   }
 
   #routeTo(destination: Socket): SocketRoute {

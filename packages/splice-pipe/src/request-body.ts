@@ -10,17 +10,21 @@
  *
  * Whatever else touches the connection meanwhile gets it back at the byte that has been reached.
  */
+import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import {
+  isConsumedByParser,
   isEncrypted,
   isPausedByHttp,
   isSocket,
   setImmediate,
   socketDescriptor,
+  soleParserListener,
+  startReading,
   withoutBodyListener,
 } from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
@@ -54,6 +58,18 @@ function hasNoBody({ statusCode, req }: IncomingMessage & { req?: { method?: str
   return statusCode === 204 || statusCode === 304 || (statusCode !== null && req?.method === 'HEAD');
 }
 
+const OTHER_READER = 'somebody else reads the connection';
+const isReadByOthers = (socket: Socket): boolean => soleParserListener(socket) === undefined || isPausedByHttp(socket);
+
+/**
+ * Whether Node has thrown the body away, or does so as it comes, because the answer was complete before anything read it.
+ * Its end says nothing then: what is read of it now cannot be told from a whole body.
+ */
+export function isThrownAway(message: IncomingMessage & { readonly _dumped?: boolean }): boolean {
+  const { 'content-length': length, 'transfer-encoding': encoding } = message.headers;
+  return message._dumped === true && (encoding !== undefined || Number(length) > 0);
+}
+
 /** Why the body cannot be read below the parser, or undefined; `dataListeners` as for a socket. */
 export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): string | undefined {
   const reason = unavailable();
@@ -64,6 +80,7 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   if (hasNoBody(request)) return 'the message has no body';
   if (!Number.isSafeInteger(contentLength(request))) return 'the request has no Content-Length (a chunked body)';
   if (request.destroyed || socket.destroyed) return 'the request is destroyed';
+  if (isThrownAway(request)) return 'Node has thrown the body away';
   if (
     (request.readableFlowing === true && dataListeners === 0) ||
     request.readableDidRead ||
@@ -75,17 +92,25 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   }
   if (Object.hasOwn(request, '_read') || Object.hasOwn(request, 'push')) return "the request's methods were replaced";
   if (request.complete) return 'the whole body is in user space already';
-  // Node's own listener feeds the parser. What others listen for, they are to have.
-  if (socket.listenerCount('data') !== 1 || isPausedByHttp(socket)) return 'somebody else reads the connection';
   if (Object.hasOwn(socket, '_read')) return "the connection's _read has been replaced";
   const fd = socketDescriptor(socket);
   if (fd < 0 || kindOf(fd) !== 'stream' || !isNonblocking(fd)) return 'the connection has no plain descriptor';
-  return undefined;
+  // Node's own listener feeds the parser. What others listen for, they are to have.
+  return isReadByOthers(socket) ? OTHER_READER : undefined;
+}
+
+/** Has Node read the connection for `request`, which may believe that a read is under way. */
+function readOn(request: IncomingMessage): void {
+  if (request.destroyed) return; // it has no socket any more that it could ask
+  request._read(0);
+  if (!isConsumedByParser(request.socket)) startReading(request.socket);
 }
 
 /** Keeps Node from reading on by itself until the parser is through with the chunk that held the header. */
 export class HeldRequest {
   readonly #request: IncomingMessage & RequestInternals;
+  /** The async context of the caller. */
+  readonly context: AsyncResource = new AsyncResource('ZEROCOPY_BODY');
   #seen = 0;
   readonly #count = (chunk: Buffer): void => {
     this.#seen += chunk.length;
@@ -110,29 +135,26 @@ export class HeldRequest {
     if (this.#request.complete) return 'the whole body is in user space already';
     const { socket } = this.#request;
     if (this.#request.destroyed || socket.destroyed) return 'the request is destroyed';
-    if (socket.listenerCount('data') !== 1 || isPausedByHttp(socket)) return 'somebody else reads the connection';
-    return undefined;
+    if (isThrownAway(this.#request)) return 'Node has thrown the body away';
+    return isReadByOthers(socket) ? OTHER_READER : undefined;
   }
 
-  /** Node reads it as before. */
-  release(): void {
+  /** Node reads it as before. @param ask whether its connection is resumed, if need be. */
+  release(ask = true): void {
     this.#request.off('data', this.#count);
     if (!Reflect.deleteProperty(this.#request, '_read')) return;
-    // The stream may believe that a read is under way. A destroyed one has no socket any more that it could ask.
-    if (!this.#request.destroyed) this.#request._read(0);
+    if (ask) readOn(this.#request);
+  }
+
+  /** Ends the counting. @returns bytes of the body that a 'data' listener has been given. */
+  observed(): number {
+    this.#request.off('data', this.#count);
+    return this.#seen;
   }
 
   /** @param onTouched called once, in words how, when other code touches the connection: it is to be given back. */
   take(onTouched: (how: string) => void): RequestSource {
-    return new RequestSource(
-      this.#request,
-      onTouched,
-      () => {
-        this.#request.off('data', this.#count);
-        return this.#seen;
-      },
-      () => this.release(),
-    );
+    return new RequestSource(this.#request, this, onTouched);
   }
 }
 
@@ -147,28 +169,30 @@ export class RequestSource implements KernelSource {
   readonly #request: IncomingMessage & RequestInternals;
   readonly #socket: Socket;
   readonly #connection: SocketSource;
-  readonly #release: () => void;
+  readonly #release: (ask: boolean) => void;
   #unparsed: number;
   #fromHead: number;
   #dropping = true;
   /** Read below the parser, and not delivered yet. */
   #outstanding = 0;
   #given = false;
+  readonly #context: AsyncResource;
   /** Node's own 'data' listener of the connection: it feeds the parser. */
   readonly #feedParser: (bytes: Buffer) => void;
 
-  /** @param observed ends the counting, and tells what a 'data' listener has been given, the bytes read here included. */
-  constructor(
-    request: IncomingMessage & RequestInternals,
-    onTouched: (how: string) => void,
-    observed: () => number,
-    release: () => void,
-  ) {
+  /**
+   * @param held what kept the request from being read: it tells what a 'data' listener has been given, the bytes read here
+   * included, and lets Node read again.
+   */
+  constructor(request: IncomingMessage & RequestInternals, held: HeldRequest, onTouched: (how: string) => void) {
+    this.#context = held.context;
     this.#request = request;
     this.#socket = request.socket;
-    this.#release = release;
-    this.#feedParser = request.socket.listeners('data')[0] as (bytes: Buffer) => void;
-    this.#connection = new SocketSource(request.socket, { resume: () => true, onTouched });
+    this.#release = (ask) => held.release(ask);
+    this.#feedParser = soleParserListener(request.socket) as (bytes: Buffer) => void;
+    this.#connection = new SocketSource(request.socket, { onTouched });
+    // The parser has paused it where what it had brought was not read at once. Read, it would have been resumed by now.
+    (request.socket as { readableFlowing: boolean | null }).readableFlowing = true;
     const listened = request.listenerCount('data') > 0;
     const chunks: Buffer[] = [];
     for (let chunk = request.read() as Buffer | null; chunk !== null; chunk = request.read() as Buffer | null) {
@@ -176,10 +200,14 @@ export class RequestSource implements KernelSource {
     }
     this.head = Buffer.concat(chunks);
     this.#fromHead = this.head.length;
-    this.remaining = contentLength(request) - this.head.length - observed();
+    this.remaining = contentLength(request) - this.head.length - held.observed();
     this.#unparsed = this.remaining;
     const { push } = request;
-    request.push = (chunk, encoding) => (this.#dropping && chunk !== null ? true : push.call(request, chunk, encoding));
+    request.push = (chunk, encoding) => {
+      // Otherwise its end would be told in the async context of the parser, or of the thread pool.
+      if (chunk === null) return this.#context.runInAsyncScope(push, request, null) as boolean;
+      return this.#dropping ? true : push.call(request, chunk, encoding);
+    };
   }
 
   descriptor(): number {
@@ -233,6 +261,7 @@ export class RequestSource implements KernelSource {
 
   giveBack(unread: Buffer, _ended?: boolean, missing = 0): void {
     const own = unread.subarray(0, Math.min(unread.length, this.#fromHead));
+    const paused = this.#socket.readableFlowing === false; // by other code: it resumes the connection, too
     // What the destination's stream has taken, and will deliver, was stopped without a word about it.
     this.#feedZeros(this.#outstanding - (unread.length - own.length));
     this.#given = true;
@@ -242,7 +271,7 @@ export class RequestSource implements KernelSource {
     if (unread.length > own.length && !this.#socket.destroyed) this.#socket.emit('data', unread.subarray(own.length));
     Reflect.deleteProperty(this.#request, 'push');
     this.#connection.giveBack(Buffer.alloc(0), false, missing);
-    this.#release();
+    this.#release(!paused);
     if (this.#unparsed === 0 && unread.length === 0) this.#request.resume(); // only 'end' is left
   }
 
@@ -275,6 +304,8 @@ export async function openRequest(request: IncomingMessage, length: number): Pro
       return source;
     },
     stream() {
+      // Other code may have begun to read the connection while Node had stopped it.
+      if (held === undefined && refused === OTHER_READER) readOn(request);
       release();
       return request;
     },

@@ -67,7 +67,7 @@ export function refusalOfSource(socket: Socket, dataListeners = 0, facts?: Descr
 }
 
 export interface SocketSourceOptions {
-  /** Whether the socket flows afterwards, even if it has not ended; asked then. Default: as it did before. */
+  /** Whether the socket is resumed afterwards; asked then. Default: it flows, or does not, as it stands then. */
   readonly resume?: () => boolean;
   /** What its descriptor is, where that has been asked already. */
   readonly facts?: DescriptorFacts | undefined;
@@ -89,8 +89,7 @@ export class SocketSource implements KernelSource {
 
   /** To be called when {@link refusalOfSource} has no objection, or a 'data' listener is there to get the head. */
   constructor(socket: Socket, { resume, facts, onTouched }: SocketSourceOptions = {}) {
-    const flowed = socket.readableFlowing === true;
-    this.#resume = resume ?? (() => flowed);
+    this.#resume = resume ?? (() => false);
     const taken = takeSocketForReading(socket, { onTouched });
     if (taken === null) throw new Error('the socket cannot be taken over');
     this.#socket = socket;
@@ -130,7 +129,7 @@ export class SocketSource implements KernelSource {
 
   delivered(): void {}
 
-  /** Flows if it did before, or if only the end is left: Node is to see that itself. */
+  /** It is resumed if only the end is left, too: Node is to see that itself. */
   giveBack(unread: Buffer, ended: boolean, missing = 0): void {
     this.#watcher?.destroy();
     this.#watcher = undefined;

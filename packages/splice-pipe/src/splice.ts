@@ -28,7 +28,7 @@ import {
 } from './endpoint.js';
 import { StreamDestination, StreamSource } from './plain-streams.js';
 import { Relay, type RelayOptions, type RelayOutcome } from './relay.js';
-import { isRequest, openRequest } from './request-body.js';
+import { isRequest, isThrownAway, openRequest } from './request-body.js';
 
 export interface SpliceOptions {
   /** Bytes to move, at most. Default: up to the source's end. */
@@ -98,7 +98,7 @@ export async function splice(
  * only be told from a whole one here.
  */
 async function openBody(message: IncomingMessage, length: number): Promise<SourceEnd> {
-  if ((message as { _dumped?: boolean })._dumped === true) throw closedEarly('source', 0);
+  if (isThrownAway(message)) throw closedEarly('source', 0);
   const untouched = !message.readableDidRead && !message.destroyed;
   const end = await openRequest(message, length);
   // Of a body that has been read in part, how much is left is not known.

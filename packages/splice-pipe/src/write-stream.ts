@@ -2,7 +2,7 @@
  * A drop-in for fs.createWriteStream that lets the kernel write what is piped into it from a socket or an upload.
  *
  * It is an fs.WriteStream: options, events, properties and errors are Node's own code. When a source is piped into it
- * that the kernel can read, a route is laid beneath Node's pipe (upload-route.ts): the bytes are spliced into the file, in a
+ * that the kernel can read, a route is laid beneath Node's pipe (taken-route.ts): the bytes are spliced into the file, in a
  * slot of the stream's own queue. At the end the source is given back, sees its end, and Node's pipe ends the stream.
  */
 import { type createWriteStream, WriteStream } from 'node:fs';
@@ -11,12 +11,13 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { type FileWriter, isSocket, MethodRecord, validateChoice } from '@zerocopy/transfer';
+import { closedEarly, type FileWriter, isSocket, MethodRecord, validateChoice } from '@zerocopy/transfer';
 import { unavailable } from './endpoint.js';
-import { contentLength, isRequest, refusalOfRequest } from './request-body.js';
+import { publishPipe } from './published-copy.js';
+import { contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
 import { refusalOfSource } from './source.js';
 import type { SpliceStreamEvents } from './stream-events.js';
-import { UploadRoute } from './upload-route.js';
+import { TakenRoute } from './taken-route.js';
 
 /** The options of `fs.createWriteStream`, and ours. */
 export type SpliceWriteStreamOptions = Exclude<Parameters<typeof createWriteStream>[1], string | undefined> & {
@@ -46,7 +47,7 @@ export class SpliceWriteStream extends WriteStream {
   readonly #record: MethodRecord;
   readonly #neverFallBack: boolean;
   readonly #foreignFs: boolean;
-  #route: UploadRoute | undefined;
+  #route: TakenRoute | undefined;
 
   /** As {@link createSpliceWriteStream}. */
   constructor(path: string | Buffer | URL, options?: SpliceWriteStreamOptions | BufferEncoding | null) {
@@ -91,11 +92,35 @@ export class SpliceWriteStream extends WriteStream {
   #onPipe(source: Readable): void {
     if (this.#route?.underWay && !this.#route.left) return this.#route.leave('more than one source is piped into it');
     if (this.destroyed || this.writableEnded) return;
+    if (isRequest(source) && isThrownAway(source)) {
+      this.destroy(closedEarly('source', 0)); // not a file without its bytes, and no error
+      return;
+    }
     const refused = this.#refusal() ?? refusalOfPipe(source, this.#neverFallBack);
-    if (refused !== undefined) return this.#record.fallBack(refused);
-    this.#route = new UploadRoute(source as Socket | IncomingMessage, this as unknown as FileWriter, {
+    if (refused !== undefined) {
+      this.#record.fallBack(refused);
+      this.#publish(source);
+      return;
+    }
+    this.#route = new TakenRoute(source as Socket | IncomingMessage, this as unknown as FileWriter, {
       record: this.#record,
       onProgress: (bytes, total) => this.emit('progress', bytes, total),
+      onDeclined: () => this.#publish(source),
+    });
+  }
+
+  /** What Node's own pipe writes from now on. */
+  #publish(source: Readable): void {
+    if (this.destroyed || this.writableEnded) return;
+    const before = this.bytesWritten;
+    publishPipe(source, this, {
+      about: {
+        source: isRequest(source) ? 'http' : isSocket(source) ? 'socket' : 'stream',
+        destination: 'file',
+        detail: { destination: this.path },
+      },
+      bytes: () => this.bytesWritten - before,
+      reason: () => this.#record.fallbackReason,
     });
   }
 

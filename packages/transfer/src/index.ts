@@ -63,11 +63,14 @@ export {
   countsItsBody,
   hasOnRead,
   isAwaitingSocket,
+  isConsumedByParser,
   isEndedByPipeline,
   isPausedByHttp,
   isStandardOutput,
   isWritePatched,
   pipesOf,
+  soleParserListener,
+  startReading,
   withoutBodyListener,
 } from './socket-internals.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';

@@ -17,9 +17,9 @@ interface Handle {
 interface SocketInternals {
   readonly _handle?: Handle | null;
   readonly _paused?: boolean;
-  readonly _readableState?: { readonly ended?: boolean };
+  readonly _readableState?: { readonly ended?: boolean; readonly resumeScheduled?: boolean };
   /** Of node:http; its callbacks are under numbers. */
-  readonly parser?: Record<number, ((...args: never[]) => unknown) | null> | null;
+  readonly parser?: (Record<number, ((...args: never[]) => unknown) | null> & { readonly _consumed?: boolean }) | null;
 }
 
 interface MessageInternals {
@@ -40,9 +40,42 @@ export function stopReading(socket: Socket): void {
   handle.readStop();
 }
 
+/**
+ * Starts libuv's read loop on a socket that flows, where that has been forgotten: node:http stops the loop of a connection
+ * whose body is not read at once, and does not start it again if a 'data' listener has been added to it meanwhile.
+ */
+export function startReading(socket: Socket): void {
+  const handle = handleOf(socket);
+  if (handle === null || handle.reading === true || socket.destroyed || socket.readableEnded) return;
+  if (socket.readableFlowing === true) (socket as unknown as { _read(size: number): void })._read(0);
+}
+
 /** Whether libuv reads this socket into user space right now. */
 export function isReading(socket: Socket): boolean {
   return handleOf(socket)?.reading === true;
+}
+
+/** Whether resume() has been called, and its event is still to come. */
+export function isResuming(socket: Socket): boolean {
+  return (socket as unknown as SocketInternals)._readableState?.resumeScheduled === true;
+}
+
+/**
+ * Whether Node's HTTP server reads this connection by its parser, below the stream: it starts and stops that reading at the
+ * events 'resume' and 'pause'.
+ */
+export function isConsumedByParser(socket: Socket): boolean {
+  return (socket as unknown as SocketInternals).parser?._consumed === true;
+}
+
+/**
+ * The listener by which Node's HTTP server or client feeds the parser of `socket`, where it is the only one that hears what
+ * the connection brings.
+ */
+export function soleParserListener(socket: Socket): ((bytes: Buffer) => void) | undefined {
+  const [listener, ...others] = socket.listeners('data');
+  const isNodes = (socket as unknown as SocketInternals).parser && listener?.name.endsWith('socketOnData');
+  return isNodes && others.length === 0 ? (listener as (bytes: Buffer) => void) : undefined;
 }
 
 let onReadCallback: symbol | undefined;

@@ -40,6 +40,8 @@ export function transferCounts(): TransferCounts {
 export interface TransferAbout {
   /** Bytes asked for, if that is known. */
   readonly length?: number | undefined;
+  /** Bytes that Node's own pipe had moved before the transfer took over: they are published with its own. Default: 0. */
+  readonly before?: number | undefined;
   /** What the bytes come from. */
   readonly source?: EndKind | undefined;
   /** What they go to. */
@@ -68,8 +70,8 @@ export class TransferScope {
     if (this.#state !== 'new') return;
     this.#state = 'open';
     if (!observed()) return;
-    const { length, source, destination, detail } = this.#about;
-    const trace: TransferTrace = { length, source, destination, detail };
+    const { length, before = 0, source, destination, detail } = this.#about;
+    const trace: TransferTrace = { length: length && before + length, source, destination, detail };
     this.#trace = trace;
     this.#resource.runInAsyncScope(() => {
       channel.start.runStores(trace, () => {
@@ -94,7 +96,7 @@ export class TransferScope {
     counters.ended(result);
     const trace = this.#trace;
     if (trace === undefined) return;
-    trace.result = result;
+    trace.result = { ...result, bytes: trace.bytes as number };
     if (handedBack !== undefined) trace.handedBack = handedBack;
     this.run(publishEnd, trace);
   }
@@ -119,7 +121,7 @@ export class TransferScope {
     this.#state = 'closed';
     const trace = this.#trace;
     if (trace === undefined) return true;
-    trace.bytes = result.bytes;
+    trace.bytes = (this.#about.before ?? 0) + result.bytes;
     trace.method = result.method;
     if (result.fallbackReason !== undefined) trace.fallbackReason = result.fallbackReason;
     trace.offThread = offThread;

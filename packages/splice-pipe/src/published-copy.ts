@@ -1,0 +1,85 @@
+/** What a stream copies by Node's own reading and writing is a transfer, too: it is published as one, once. */
+import { finished, type Readable, type Writable } from 'node:stream';
+import {
+  closedEarly,
+  setImmediate,
+  type TransferAbout,
+  type TransferResult,
+  TransferScope,
+  transferError,
+} from '@zerocopy/transfer';
+
+/** What is told of a copy. */
+export interface Copy {
+  readonly about: TransferAbout;
+  /** Bytes that have been copied so far. */
+  bytes(): number;
+  /** Why they are copied, in words. */
+  reason(): string | undefined;
+}
+
+/** One scope for a copy, and its result. */
+function open({ about, bytes, reason }: Copy): {
+  readonly scope: TransferScope;
+  succeed(): void;
+  fail(error: unknown): void;
+} {
+  const scope = new TransferScope(about);
+  const startedAt = performance.now();
+  scope.start();
+  const result = (): TransferResult => {
+    const told: TransferResult = {
+      bytes: bytes(),
+      method: 'copy',
+      syscalls: 0, // by libuv
+      durationMs: performance.now() - startedAt,
+    };
+    const why = reason();
+    if (why !== undefined) told.fallbackReason = why;
+    return told;
+  };
+  return {
+    scope,
+    succeed: () => scope.succeed(result()),
+    fail: (error) => {
+      const told = result();
+      scope.fail(transferError(error, told.bytes), told);
+    },
+  };
+}
+
+/** Publishes what `stream` brings, from now on until it ends. */
+export function publishReading(stream: Readable, copy: Copy): void {
+  const { succeed, fail } = open(copy);
+  finished(stream, { writable: false }, (error) => (error ? fail(error) : succeed()));
+}
+
+/** Publishes what the pipe from `source` writes to `stream`, from now on until the pipe, or one of the two, is over. */
+export function publishPipe(source: Readable, stream: Writable, copy: Copy): void {
+  const { succeed, fail } = open(copy);
+  const stop = (): void => {
+    source.off('close', onSourceClose);
+    stream.off('unpipe', onUnpipe).off('finish', onFinish).off('close', onClose);
+  };
+  const onFinish = (): void => {
+    stop();
+    succeed();
+  };
+  const onClose = (): void => {
+    stop();
+    fail(
+      source.errored ?? stream.errored ?? closedEarly(source.readableEnded ? 'destination' : 'source', copy.bytes()),
+    );
+  };
+  const onSourceClose = (): void => {
+    if (source.readableEnded) return;
+    stop();
+    fail(source.errored ?? closedEarly('source', copy.bytes()));
+  };
+  const onUnpipe = (from: unknown): void => {
+    // `pipeline` unpipes at the source's end, and ends the destination then: it is still to be seen how that goes.
+    if (from === source) setImmediate(() => stream.writableEnded || stream.destroyed || source.destroyed || onFinish());
+  };
+  source.on('close', onSourceClose);
+  stream.on('unpipe', onUnpipe).on('finish', onFinish).on('close', onClose);
+}
