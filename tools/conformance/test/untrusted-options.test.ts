@@ -3,25 +3,24 @@
  * was asked; it never hangs, leaves nothing open, and changes no prototype.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
-import { descriptors, until } from '@zerocopy/conformance/security/theft';
-import { withPair } from '@zerocopy/conformance/traffic/peers';
+import { openDescriptors } from '@zerocopy/conformance/holdings';
+import { comesTrue } from '@zerocopy/conformance/security/theft';
 import { constants, feature, formatReport, probe, probePath, syscalls } from '@zerocopy/core-syscalls';
 import { copyFile } from '@zerocopy/file-copy';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { createMmapReadStream, mapFile, mapFileSync, SharedBufferPool } from '@zerocopy/mmap-buffer';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import { createSpliceWriteStream, proxy, splice, tee } from '@zerocopy/splice-pipe';
+import { makeFile, temporaryDirectory } from '@zerocopy/testing/files';
+import { withPair } from '@zerocopy/testing/sockets';
 import test, { type TestFn } from 'ava';
 import fc from 'fast-check';
 
-const directory = mkdtempSync(join(tmpdir(), 'zerocopy-untrusted-'));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-const path = join(directory, 'file');
-writeFileSync(path, 'somebody has written this');
+const directory = temporaryDirectory();
+const path = makeFile(directory, 'somebody has written this');
 const linux = process.platform === 'linux';
 const onLinux = (linux ? test.serial : test.serial.skip) as TestFn;
 
@@ -79,7 +78,7 @@ const code = (error: unknown): unknown => (error as { code?: unknown } | null)?.
 
 /** Runs a call with what has been made up; any outcome is fine but silence, a leak, or an error without a code. */
 async function harmless(call: () => unknown): Promise<void> {
-  const before = descriptors();
+  const before = openDescriptors();
   let outcome: { readonly error?: unknown } | undefined;
   Promise.resolve()
     .then(call)
@@ -91,11 +90,12 @@ async function harmless(call: () => unknown): Promise<void> {
         outcome = { error };
       },
     );
-  if (!(await until(() => outcome !== undefined))) throw new Error('it does not end');
+  if (!(await comesTrue(() => outcome !== undefined))) throw new Error('it does not end');
   const error = outcome?.error;
   if (error !== undefined && typeof code(error) !== 'string') throw new Error(`no code: ${error}`, { cause: error });
   if (!linux) return;
-  if (!(await until(() => descriptors() <= before))) throw new Error(`${descriptors() - before} descriptors are open`);
+  if (!(await comesTrue(() => openDescriptors() <= before)))
+    throw new Error(`${openDescriptors() - before} descriptors are open`);
   if (Object.getOwnPropertyNames(Object.prototype).join() !== PROTOTYPE) throw new Error('the prototype has changed');
   if (({} as { polluted?: unknown }).polluted !== undefined) throw new Error('the prototype is polluted');
 }

@@ -1,9 +1,8 @@
 /** Connected sockets, TCP and unix, that are gone when their test is through; and what arrives on them. */
 import { once } from 'node:events';
-import { rmSync } from 'node:fs';
 import net, { type AddressInfo, type NetConnectOpts, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { temporaryDirectory } from './files.js';
+import { removeDirectory, temporaryDirectory } from './files.js';
 
 export type Kind = 'tcp' | 'unix';
 
@@ -21,15 +20,19 @@ export function addressOf(server: Server): NetConnectOpts {
 }
 
 /** A listening server, both halves of whose connections are ended by hand. */
-export async function listen(kind: Kind, onConnection: (socket: Socket) => void): Promise<Listening> {
+export async function listen(
+  kind: Kind,
+  onConnection: (socket: Socket) => void,
+  options: net.ServerOpts = {},
+): Promise<Listening> {
   const directory = kind === 'unix' ? temporaryDirectory(undefined, 'unix') : undefined;
-  const server = net.createServer({ allowHalfOpen: true }, onConnection);
+  const server = net.createServer({ allowHalfOpen: true, ...options }, onConnection);
   if (directory === undefined) server.listen(0, '127.0.0.1');
   else server.listen(join(directory, 's'));
   await once(server, 'listening');
   const close = (): void => {
     server.close();
-    if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+    if (directory !== undefined) removeDirectory(directory);
   };
   return { server, address: addressOf(server), close };
 }
@@ -41,11 +44,11 @@ export interface Pair {
 }
 
 /** A connected pair, which the caller destroys. */
-export async function connectedPair(kind: Kind): Promise<Pair> {
+export async function connectedPair(kind: Kind, options: net.ServerOpts = {}): Promise<Pair> {
   const { promise, resolve } = withResolvers<Socket>();
-  const { address, close } = await listen(kind, resolve);
+  const { address, close } = await listen(kind, resolve, options);
   const client = net.connect({ ...address, allowHalfOpen: true });
-  const server = await promise;
+  const [server] = await Promise.all([promise, once(client, 'connect')]);
   close();
   return { server, client };
 }
