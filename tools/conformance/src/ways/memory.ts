@@ -205,12 +205,18 @@ const streamingLent = (by: 'number' | 'FileHandle'): Way => ({
     const { promise, resolve } = withResolvers<NodeJS.ErrnoException | undefined>();
     source.on('error', resolve);
     for (const event of ['end', 'close']) source.once(event, () => resolve(undefined));
-    await once(source, 'readable').catch(() => {}); // by then it has mapped the first window
-    stage.receive(
-      source,
-      () => 0,
-      () => {},
-    );
+    const begun = await once(source, 'readable').then(
+      () => true,
+      () => false,
+    ); // by then it has mapped the first window
+    if (!begun) stage.receiveLast(() => Buffer.alloc(0));
+    else {
+      stage.receive(
+        source,
+        () => 0,
+        () => {},
+      );
+    }
     const over = promise.then((error): readonly Told[] => [{ error, method: source.method }]);
     return { over, moving: () => true };
   },
