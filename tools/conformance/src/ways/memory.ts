@@ -139,7 +139,11 @@ const closedEarly: Way = {
   victims: ['mapping'],
   async begin(stage) {
     const path = stage.file();
-    const file = await mapFile(path, { access: 'write' });
+    const file = await mapFile(path, { access: 'write' }).catch((error: NodeJS.ErrnoException) => error);
+    if (file instanceof Error) {
+      stage.receiveLast(() => Buffer.alloc(0));
+      return { over: Promise.resolve([{ error: file }]) };
+    }
     stage.fds.push(...stage.numbersOf(path));
     const close = (): Promise<void> => file.close().catch(() => {});
     stage.victim('mapping', close);

@@ -242,6 +242,8 @@ const storing = (kind: Kind, left: boolean): Way => ({
   },
 });
 
+const GONE = Object.assign(new Error('the connection has gone, and what was to come by it'), { code: 'ECONNRESET' });
+
 /** Into a number that stays its user's. */
 const storingByNumber: Way = {
   name: 'createSpliceWriteStream over a number',
@@ -256,7 +258,8 @@ const storingByNumber: Way = {
     const over = new Promise<readonly Told[]>((resolve) => {
       to.on('error', (error) => resolve([{ error, bytes: to.bytesWritten }]));
       to.once('finish', () => resolve([{ bytes: to.bytesWritten, method: to.method }]));
-      from.once('close', () => resolve([{ bytes: to.bytesWritten }]));
+      // Node's pipe tells nobody of a source that is gone.
+      from.once('close', () => setTimeout(() => resolve([{ error: GONE, bytes: to.bytesWritten }]), 5));
     });
     from.pipe(to);
     await turn(); // until then it is an fs.WriteStream
@@ -264,7 +267,6 @@ const storingByNumber: Way = {
   },
 };
 
-const GONE = Object.assign(new Error('the connection has gone, and this upload with it'), { code: 'ECONNRESET' });
 const UPLOADS = 3;
 
 /** Sends uploads, each after the other's answer or all at once; resolves by the last answer, or when the connection is gone. */
