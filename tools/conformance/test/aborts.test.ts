@@ -37,7 +37,9 @@ linuxTest(
   async (t) => {
     const directory = temporaryDirectory(undefined, 'leaks');
     const program = fileURLToPath(import.meta.resolve('@zerocopy/conformance/aborts/leaks'));
-    const { stdout } = await promisify(execFile)(process.execPath, [program, '4', directory]);
+    const { stdout } = await promisify(execFile)(process.execPath, [program, '4', directory], {
+      env: { ...process.env, TMPDIR: directory },
+    });
     const { before, after, free } = JSON.parse(stdout) as LeakReport;
     // An fs.open() that is under way when its thread is terminated is lost by Node itself: of files by their names.
     const ours = (links: readonly string[]): string[] => links.filter((link) => !link.includes('zerocopy-leaks-'));

@@ -81,7 +81,7 @@ const mapped =
   async (stage: Stage): Promise<readonly [MappedFile, string]> => {
     const path = makeFileOf(stage);
     if (options.guard !== 'trap') await keepLeaseThread();
-    return [await mapFile(path, options), path];
+    return [await mapFile(path, stage.options(options)), path];
   };
 
 const copyOf = (file: MappedFile): Buffer => Buffer.from(file.buffer);
@@ -179,7 +179,7 @@ const streaming = (name: string, to: (stage: Stage) => Promise<Writable> | Writa
   async begin(stage) {
     const path = deepFile(stage);
     const destination = await to(stage);
-    const source = createMmapReadStream(path, { start: START, highWaterMark: 64 * 1024 });
+    const source = createMmapReadStream(path, stage.options({ start: START, highWaterMark: 64 * 1024 }));
     const closed = once(source, 'close').catch(() => {});
     const over = pipeline(source, destination)
       .then(
@@ -378,7 +378,7 @@ export const memoryWays: readonly Way[] = [
     'mapFileSync',
     async (stage) => {
       const path = stage.file();
-      return [mapFileSync(path, { populate: true }), path];
+      return [mapFileSync(path, stage.options({ populate: true })), path];
     },
     copyOf,
   ),

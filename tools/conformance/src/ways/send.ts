@@ -55,14 +55,15 @@ async function streamed(
   path: string,
   range: { start?: number; end?: number } = {},
 ): Promise<Told> {
-  const source = createSendfileStream(path, { ...LARGE, ...range });
+  const source = createSendfileStream(path, stage.options({ ...LARGE, ...range }));
   // By then its file is closed, too.
   const closed = once(source, 'close').catch(() => {});
   source.once('open', (fd) => stage.fds.push(fd));
   stage.victim('stream', () => source.destroy());
+  stage.heed(source);
   let error: NodeJS.ErrnoException | undefined;
   try {
-    await pipeline(source, destination, stage.options({}));
+    await pipeline(source, destination, stage.forNode());
   } catch (failure) {
     error = failure as NodeJS.ErrnoException;
   }
@@ -108,7 +109,8 @@ const streamingNumber = (temperature: Temperature): Way => ({
 type Respond = (stage: Stage, response: ServerResponse, path: string) => Promise<Told>;
 
 const byPromise: Respond = async (stage, response, path) => (await send(stage, response, path))[0] as Told;
-const small: Respond = async (_stage, response, path) => (await one(sendFile(response, path, SMALL)))[0] as Told;
+const small: Respond = async (stage, response, path) =>
+  (await one(sendFile(response, path, stage.options(SMALL))))[0] as Told;
 
 /** One request to a server of its own. */
 const responding = (
@@ -126,7 +128,7 @@ const responding = (
     server.once('request', async (_request, response: ServerResponse) => {
       if (framing === 'length') response.setHeader('Content-Length', stage.content.length);
       else response.write(''); // headers without a length go out: the body is chunked
-      const told = await respond(stage, response, path);
+      const told = await respond(stage, response, path).catch((error: Error): Told => ({ error, bytes: 0 }));
       if (told.error !== undefined) response.destroy();
       else if (!response.writableEnded) response.end();
       resolve([told]);

@@ -128,7 +128,7 @@ const proxying = (kind: Kind, talk: Talk, manner: { late?: boolean } = {}): Way 
       stage.receive(
         far,
         () => near.bytesWritten,
-        () => {},
+        () => near.end(),
         { ...manner, expected },
       );
     receive(right, stage.content);
@@ -141,10 +141,11 @@ const proxying = (kind: Kind, talk: Talk, manner: { late?: boolean } = {}): Way 
     const over = proxy(left.near, right.near, stage.options({})).then(
       ({ forward, backward }): readonly Told[] => [forward, backward].map(({ bytes, method }) => ({ bytes, method })),
       (error: ProxyError): readonly Told[] =>
-        [error.forward, error.backward].map(({ bytes, method }) => ({
+        // What is refused before it begins has no directions.
+        [error.forward, error.backward].map((way) => ({
           error,
-          bytes,
-          method,
+          bytes: way?.bytes ?? 0,
+          method: way?.method,
           mayLose: lossIn(kind, talk),
         })),
     );
@@ -189,7 +190,7 @@ const failureOf = (
   to: NodeJS.WritableStream,
   stage: Stage,
 ): Promise<NodeJS.ErrnoException | undefined> =>
-  pipeline(from, to, stage.options({})).then(
+  pipeline(from, to, stage.forNode()).then(
     () => undefined,
     (error: NodeJS.ErrnoException) => error,
   );
@@ -202,6 +203,7 @@ const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way =>
     stage.set();
     const stream = createSpliceReadStream(from);
     stage.victim('stream', () => stream.destroy());
+    stage.heed(stream);
     if (manner.left === true) stream.once('progress', () => stream.on('data', () => {}));
     const over = failureOf(stream, to, stage).then((error): readonly Told[] => [
       { error, bytes: stream.bytesMoved, method: stream.method },
@@ -213,6 +215,7 @@ const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way =>
 /** Of a pipeline into a file, once that is closed, too. */
 async function stored(from: NodeJS.ReadableStream, to: SpliceWriteStream, stage: Stage): Promise<Told> {
   const closed = new Promise<void>((resolve) => to.once('close', resolve));
+  stage.heed(to);
   const path = String(to.path);
   stage.receiveFile(path, () => (existsSync(path) ? readFileSync(path) : Buffer.alloc(0)));
   const error = await failureOf(from, to, stage);
@@ -228,7 +231,7 @@ const storing = (kind: Kind, left: boolean): Way => ({
   victims: ['stream', 'source'],
   async begin(stage) {
     const from = await stage.socketSource(kind);
-    const to = createSpliceWriteStream(stage.path());
+    const to = createSpliceWriteStream(stage.path(), stage.options({}));
     to.once('open', (fd) => stage.fds.push(fd));
     stage.victim('stream', () => to.destroy());
     stage.set();
@@ -297,7 +300,12 @@ const uploading = (pipelined: boolean): Way => ({
   async begin(stage) {
     const all: Promise<Told>[] = [];
     const server = http.createServer((request: IncomingMessage, response: ServerResponse) => {
-      const told = stored(request, createSpliceWriteStream(stage.path()), stage);
+      const storing = async (): Promise<Told> =>
+        stored(request, createSpliceWriteStream(stage.path(), stage.options({})), stage);
+      const told = storing().catch((error: Error): Told => {
+        stage.receiveLast(() => Buffer.alloc(0));
+        return { error, bytes: 0 };
+      });
       all.push(told);
       told.then(({ error }) => {
         if (error === undefined) response.end('got it');

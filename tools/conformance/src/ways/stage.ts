@@ -27,7 +27,7 @@ import { temporaryDirectory } from '@zerocopy/testing/files';
 import { arrival, connectedPair, destroyed, type Kind, withResolvers } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
 import { makeCold, makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
-import type { Delivery, Setting, Told } from './way.js';
+import type { Delivery, Hooks, Setting, Told } from './way.js';
 
 /** Turns of the loop without a byte, after which a sender counts as having come to a halt. */
 const HALTED_TURNS = 10;
@@ -75,6 +75,8 @@ export class Stage {
   readonly directory: string;
   readonly content: Buffer;
   readonly signal: AbortSignal | undefined;
+  readonly #hooks: Hooks | undefined;
+  readonly #bag: Setting['bag'];
   /** Descriptors that the transfer uses: lent numbers, those of sockets it was given, those of streams and handles. */
   readonly fds: number[] = [];
   /** Of these the ones that are the user's, who may close them. */
@@ -87,16 +89,30 @@ export class Stage {
   #names = 0;
 
   /** @param held Receivers wait until {@link goOn}, and sockets buffer little. */
-  constructor({ directory, content, signal }: Setting, held = false) {
+  constructor({ directory, content, signal, hooks, bag }: Setting, held = false) {
     this.directory = directory;
     this.content = content;
     this.signal = signal;
+    this.#hooks = hooks;
+    this.#bag = bag;
     this.#held = held;
   }
 
-  /** Options with the setting's signal. */
-  options<T extends object>(others: T): T & { signal?: AbortSignal } {
-    return this.signal === undefined ? others : { ...others, signal: this.signal };
+  /** Options for a package, with the setting's signal, and its hook; or what the setting has instead. */
+  options<T extends object>(others: T): T & { signal?: AbortSignal; onProgress?: () => void } {
+    if (this.#bag !== undefined) return this.#bag.options as T;
+    const signal = this.forNode();
+    return { ...others, ...signal, ...(this.#hooks && { onProgress: this.#hooks.onProgress }) };
+  }
+
+  /** Options for Node's own pipeline. */
+  forNode(): { signal?: AbortSignal } {
+    return this.signal === undefined ? {} : { signal: this.signal };
+  }
+
+  /** The setting's hook hears of a stream's progress. */
+  heed(stream: NodeJS.EventEmitter): void {
+    if (this.#hooks !== undefined) stream.on('progress', this.#hooks.onEvent);
   }
 
   onDispose(disposal: () => unknown): void {
@@ -404,7 +420,10 @@ export class Stage {
     const path = this.path();
     const destination = createWriteStream(path);
     const closed = once(destination, 'close').catch(() => {});
-    this.onDispose(() => closed);
+    this.onDispose(() => {
+      destination.destroy();
+      return closed;
+    });
     this.receiveFile(path, () => readFileSync(path, { flag: 'a+' }));
     return destination;
   }

@@ -12,6 +12,17 @@ export interface Setting {
   /** What is to arrive. */
   readonly content: Buffer;
   readonly signal?: AbortSignal | undefined;
+  /** Called from within the transfer; what it throws is thrown there. */
+  readonly hooks?: Hooks | undefined;
+  /** Given to the packages instead of the way's own options: what somebody else has made up. */
+  readonly bag?: { readonly options: unknown } | undefined;
+}
+
+export interface Hooks {
+  /** By the functions that report their progress. */
+  onProgress(): void;
+  /** By the streams' events. */
+  onEvent(): void;
 }
 
 /** What the API told of one destination. */
