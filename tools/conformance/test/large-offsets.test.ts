@@ -1,4 +1,4 @@
-/** Beyond 2^31 and 2^32 (rule 11): the right bytes at the right offset; and numbers that are no offsets. */
+/** Beyond 2^31 and 2^32 (kernel-rules: large-offsets): the right bytes at the right offset; and numbers that are no offsets. */
 import { closeSync, createReadStream, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { libcStatus, syscalls } from '@zerocopy/core-syscalls';
