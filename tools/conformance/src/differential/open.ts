@@ -9,7 +9,8 @@ export interface OpenFault {
   readonly family: string;
   /** What is wrong. */
   readonly is: string;
-  readonly program: unknown;
+  /** Of one that is met by chance only there is none. */
+  readonly program?: unknown;
   /** Whether a program may meet it. */
   meets(program: Met): boolean;
 }
@@ -44,8 +45,7 @@ export const openFaults: readonly OpenFault[] = [
   },
   {
     family: 'stream',
-    is: 'destroyed by a subscriber of diagnostics_channel it leaves its pipe open',
-    program: { ...stream, steps: [{ when: 'diagnostics', what: { do: 'destroy', of: 'source', error: false } }] },
+    is: 'destroyed or left by a subscriber of diagnostics_channel it leaves pipes open, now and then',
     meets: ({ steps = [] }) => steps.some(({ when }) => when === 'diagnostics'),
   },
   {
@@ -79,6 +79,26 @@ export const openFaults: readonly OpenFault[] = [
       ],
     },
     meets: ({ exchanges = [] }) => exchanges.some((exchange) => does(exchange, 'cork')),
+  },
+  {
+    family: 'http',
+    is: 'a second source that is piped into a response exceeds the Content-Length that was announced for the file',
+    program: {
+      exchanges: [
+        {
+          method: 'GET',
+          status: 200,
+          file: { size: 65_535 },
+          headers: 'on time',
+          by: 'pipe',
+          before: [],
+          after: [],
+          steps: [{ when: 'source open', what: { do: 'pipe another' } }],
+          options: {},
+        },
+      ],
+    },
+    meets: ({ exchanges = [] }) => exchanges.some((exchange) => does(exchange, 'pipe another')),
   },
 ];
 
