@@ -112,7 +112,7 @@ const cases: readonly Case[] = [
   ...of('mapFile with a lease', ['mmap', 3, fails('ENOMEM')], ['fs.closeSync', 1, fails('EIO')]),
   ...of(
     'mapFile with a trap',
-    ['fs.fstatSync', 2, fails('EIO')],
+    ['statx', 5, fails('EIO')],
     ['madvise', 1, fails('EINTR', 5)],
     ['madvise', 1, fails('EINVAL'), 'arrives'],
   ),

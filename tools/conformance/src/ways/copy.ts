@@ -89,7 +89,9 @@ const copying = ({ name, options = {}, absent, sparse = false, elsewhere = false
         return [told];
       },
       (error: TransferError): readonly Told[] => {
-        if (error.bytes !== undefined && existsSync(target) && !error.message.includes('could not be removed')) {
+        // A destination that was there before stays if nothing has been written into it.
+        const left = existsSync(target) && fstatSync(fd).size > 0;
+        if (error.bytes !== undefined && left && !error.message.includes('could not be removed')) {
           throw new Error(`the copy is still there, and nothing says so: ${error.message}`);
         }
         told = { error, bytes: error.bytes ?? 0 }; // what fails before the first byte fails as in Node, without a count

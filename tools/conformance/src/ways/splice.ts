@@ -39,7 +39,11 @@ const splicing = (
     const [source, destination] = [await from(stage), await to(stage)];
     stage.set();
     const check = listenersOf(source, destination);
-    return { over: one(splice(source, destination, stage.options({}))).finally(check) };
+    const over = one(splice(source, destination, stage.options({}))).then((told) => {
+      check(told[0]?.error !== undefined);
+      return told;
+    });
+    return { over };
   },
   ...more,
 });
@@ -87,7 +91,7 @@ const splicingPart = (kind: Kind, manner: { late?: boolean }): Way => ({
     stage.set();
     const check = listenersOf(from, to);
     const over = one(splice(from, to, stage.options({ length: content.length }))).then((told) => {
-      check();
+      check(told[0]?.error !== undefined);
       if (from.destroyed) return told; // with its own failure: then there is nothing to be had
       const rest = arrival(from);
       stage.receiveLast(
@@ -169,11 +173,11 @@ const teeing = (
     const check = listenersOf(from, ...to);
     const over = tee(from, to, stage.options({})).then(
       ({ destinations: branches, method }): readonly Told[] => {
-        check();
+        check(branches.some(({ error }) => error !== undefined));
         return branches.map(({ error, bytes }) => ({ error, bytes, method }));
       },
       (error: TeeError): readonly Told[] => {
-        check();
+        check(true);
         const nothing = to.map(() => ({ bytes: error.bytes, error: undefined }));
         return (error.destinations ?? nothing).map((branch) => ({ error: branch.error ?? error, bytes: branch.bytes }));
       },
