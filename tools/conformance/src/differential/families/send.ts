@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { compact, fileSpec, MORE_THAN_BUFFERS, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, separate, shareOf } from '../bytes.js';
 import { type Action, Cast, type FileName, type Given, give, type Join, pathOf, replaceStdout } from '../cast.js';
-import { allowListeners, allowNoCancelledWrite, allowUnreadDirectory } from '../documented.js';
+import { allowListeners, allowNoCancelledWrite, allowSecondSource, allowUnreadDirectory } from '../documented.js';
 import { codeOf, type Step } from '../journal.js';
 import { closeStream, type Family, listeners, type Observation, type Outcome, type Run } from '../run.js';
 import { anything, at, bySubscriber, destroying, ending, none, type Steps, simple, writing } from '../steps.js';
@@ -199,6 +199,7 @@ function reconcile(program: SendProgram, node: Outcome, ours: Outcome): void {
   }
   allowListeners(node.destination, ours.destination);
   allowNoCancelledWrite(node.destination, ours.destination);
+  allowSecondSource(program.receiver.reads === 'until', program.steps, node, ours);
   if (program.file === 'directory') allowUnreadDirectory(node, ours);
   // README of sendfile-stream: "A file that gets shorter while it is sent destroys the connection with
   // ERR_FILE_TRUNCATED". Node ends as if the file had always been so short.

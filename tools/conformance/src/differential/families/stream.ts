@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { compact, MORE_THAN_BUFFERS, seldom, size, writeSize } from '../arbitraries.js';
 import { content, difference, separate, shareOf } from '../bytes.js';
 import { Cast, type Join, replaceStdout } from '../cast.js';
-import { allowNoCancelledWrite } from '../documented.js';
+import { allowNoCancelledWrite, allowSecondSource } from '../documented.js';
 import { codeOf } from '../journal.js';
 import type { Family, Observation, Outcome, Run } from '../run.js';
 import { anything, at, bySubscriber, none, type Steps, simple } from '../steps.js';
@@ -88,13 +88,15 @@ async function run(program: StreamProgram, run: Run): Promise<Observation> {
         writableFinished: destination.writableFinished,
         errored: destination.errored && codeOf(destination.errored),
       },
-      received: decoded ? { bytes: arrived.length() } : { file, own },
+      // Of what has been written by an encoding that came in the middle, the middle is not known.
+      received: decoded ? { bytes: program.until === undefined ? arrived.length() : undefined } : { file, own },
     },
   };
 }
 
 function reconcile(program: StreamProgram, node: Outcome, ours: Outcome): void {
   allowNoCancelledWrite(node.destination, ours.destination);
+  allowSecondSource(program.until !== undefined, program.steps, node, ours);
   // How much shares a segment with what was written before it is nobody's promise.
   if (program.until !== undefined) {
     for (const { received } of [node, ours]) if (received.file === 'nothing') received.file = 'part';
