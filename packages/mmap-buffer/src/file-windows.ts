@@ -58,20 +58,18 @@ export class FileWindows {
 
   /** Calls back with up to `size` bytes, or null at the end of the file; after it has returned. */
   read(size: number, callback: (error: Error | null, bytes: Buffer | null) => void): void {
-    if (this.#current === undefined || this.#current.bytes.length === 0) {
-      try {
+    try {
+      if (this.#current === undefined || this.#current.bytes.length === 0) {
         this.#current = this.#ahead ?? this.#open();
         this.#ahead = this.#current === undefined ? undefined : this.#open();
-      } catch (error) {
-        nextTick(callback, error, null);
-        return;
       }
-    }
-    const window = this.#current;
-    if (window === undefined) {
-      nextTick(callback, this.#loss(), null);
+      if (this.#current === undefined) nextTick(callback, this.#loss(), null);
+    } catch (error) {
+      nextTick(callback, error, null);
       return;
     }
+    const window = this.#current;
+    if (window === undefined) return;
     window.whenReady((error) => {
       if (error !== null) return callback(error, null);
       const bytes = window.bytes.subarray(0, size);

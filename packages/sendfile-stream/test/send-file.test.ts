@@ -1,4 +1,3 @@
-import { fork } from 'node:child_process';
 import { pbkdf2 } from 'node:crypto';
 import { once } from 'node:events';
 import {
@@ -17,9 +16,9 @@ import http from 'node:http';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { check, constants, syscalls, TransferError } from '@zerocopy/core-syscalls';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
+import { pollingReader } from '@zerocopy/testing/polling-reader';
 import test from 'ava';
 import {
   collect,
@@ -217,7 +216,7 @@ kernelTest('64 MiB to a fast reader take fewer than 2 system calls per MiB', asy
   const counts: number[] = [];
   // On a busy machine the reader is not fast; one undisturbed run of a few shows what the transfer needs.
   while (counts.length < 8 && !counts.some((count) => count < 128)) {
-    const reader = fork(fileURLToPath(new URL('./fixtures/polling-reader.js', import.meta.url)), [port]);
+    const reader = pollingReader(Number(port));
     const [socket] = (await once(listener, 'connection')) as [Socket];
     const result = await sendFile(socket, big);
     t.like(result, { bytes: 64 * MiB, method: 'sendfile' });

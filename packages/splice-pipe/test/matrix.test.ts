@@ -19,7 +19,7 @@ const chunkings = [
 ];
 
 interface Heard {
-  readonly received: number;
+  readonly bytes: number;
   readonly sha256: string;
 }
 
@@ -34,7 +34,7 @@ async function converse(
     accept = resolve;
   });
   const { address, close } = await listen(kind, directory, accept);
-  const heard = peer.ask<Heard>({ address, send, chunk: chunking.chunk, gaps: chunking.gaps });
+  const heard = peer.converse({ address, send, chunk: chunking.chunk, gaps: chunking.gaps });
   const socket = await accepted;
   close();
   return { socket, heard };
@@ -62,7 +62,7 @@ for (const from of ['tcp', 'unix'] as const) {
           destination.socket.end();
           source.socket.end();
           t.is(result.bytes, size);
-          t.like(await destination.heard, { received: size, sha256: hashOf(size) });
+          t.like(await destination.heard, { bytes: size, sha256: hashOf(size) });
           if (size >= MiB) t.is(result.method, 'splice');
           t.is(source.socket.bytesRead, size);
           t.is(destination.socket.bytesWritten, size);
@@ -90,7 +90,7 @@ for (const from of ['tcp', 'unix'] as const) {
         destination.socket.end();
         await again.close();
         t.like(sent, { bytes: size, method: 'splice' });
-        t.like(await destination.heard, { received: size, sha256: hashOf(size) });
+        t.like(await destination.heard, { bytes: size, sha256: hashOf(size) });
       }
     }
   });
@@ -104,7 +104,7 @@ for (const from of ['tcp', 'unix'] as const) {
       t.is((await splice(source.socket, destination.socket, { length })).bytes, first);
       // Given back: an ordinary stream again, from the very next byte.
       source.socket.pipe(destination.socket);
-      t.like(await destination.heard, { received: size, sha256: hashOf(size) });
+      t.like(await destination.heard, { bytes: size, sha256: hashOf(size) });
       source.socket.end();
       await source.heard;
     }

@@ -1,6 +1,6 @@
 /** `npm run conformance -- AREA [options]`: the long runs, each a program of its own. */
 const AREAS: Readonly<Record<string, string>> = {
-  faults: 'every fault at the first 20 system calls of all traffic: same bytes, or a clear error and the exact count',
+  faults: 'every fault at the first 20 system calls of every way: same bytes, or a clear error and the exact count',
   differential: 'random programs, ours beside those of Node: --cases N --seed N',
   networks: 'two hosts, and between them loss, delay, reordering, tiny windows, a link that goes down',
   aborts: 'terminate, exit, signals and exceptions in the midst of transfers',

@@ -1,8 +1,5 @@
 /** Processes that end in the middle of their transfers, each way once; more rounds: `node dist/aborts/main.js`. */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { endings } from '@zerocopy/conformance/aborts/endings';
@@ -10,6 +7,7 @@ import type { LeakReport } from '@zerocopy/conformance/aborts/leaks';
 import { momentsOf } from '@zerocopy/conformance/aborts/moments';
 import { difference, run } from '@zerocopy/conformance/aborts/round';
 import { libcStatus } from '@zerocopy/core-syscalls';
+import { temporaryDirectory } from '@zerocopy/testing/files';
 import test from 'ava';
 
 const SEED = 8;
@@ -37,18 +35,16 @@ const linuxTest = libcStatus().available ? test.serial : test.serial.skip;
 linuxTest(
   'workers terminated in the midst of their transfers leave no descriptors and no threads behind',
   async (t) => {
-    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-leaks-'));
-    try {
-      const program = fileURLToPath(import.meta.resolve('@zerocopy/conformance/aborts/leaks'));
-      const { stdout } = await promisify(execFile)(process.execPath, [program, '4', directory]);
-      const { before, after, free } = JSON.parse(stdout) as LeakReport;
-      // An fs.open() that is under way when its thread is terminated is lost by Node itself: of files by their names.
-      const ours = (links: readonly string[]): string[] => links.filter((link) => !link.includes('zerocopy-leaks-'));
-      t.deepEqual(ours(after.descriptors), ours(before.descriptors));
-      t.is(after.threads, before.threads);
-      t.is(free, 8, 'of the pool, what they held has been taken back');
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    const directory = temporaryDirectory(undefined, 'leaks');
+    const program = fileURLToPath(import.meta.resolve('@zerocopy/conformance/aborts/leaks'));
+    const { stdout } = await promisify(execFile)(process.execPath, [program, '4', directory], {
+      env: { ...process.env, TMPDIR: directory },
+    });
+    const { before, after, free } = JSON.parse(stdout) as LeakReport;
+    // An fs.open() that is under way when its thread is terminated is lost by Node itself: of files by their names.
+    const ours = (links: readonly string[]): string[] => links.filter((link) => !link.includes('zerocopy-leaks-'));
+    t.deepEqual(ours(after.descriptors), ours(before.descriptors));
+    t.is(after.threads, before.threads);
+    t.is(free, 8, 'of the pool, what they held has been taken back');
   },
 );

@@ -1,17 +1,13 @@
 /** The seam itself: what is put in front of a call arrives, at the nth, and nowhere else. */
 import '@zerocopy/conformance/faults/install';
-import fs, { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import fs from 'node:fs';
 import { promisify } from 'node:util';
 import { withFaults } from '@zerocopy/conformance/faults/injection';
 import { libcStatus, syscalls } from '@zerocopy/core-syscalls';
+import { makeFile, temporaryDirectory } from '@zerocopy/testing/files';
 import test, { type TestFn } from 'ava';
 
-const directory = mkdtempSync(join(tmpdir(), 'zerocopy-faults-'));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-const path = join(directory, 'file');
-writeFileSync(path, 'abcdefgh');
+const path = makeFile(temporaryDirectory(), 'abcdefgh');
 const kernelTest = (libcStatus().available ? test.serial : test.serial.skip) as TestFn;
 
 kernelTest('the nth call fails with the errno asked for, so many times, and no other does', async (t) => {

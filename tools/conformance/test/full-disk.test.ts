@@ -1,20 +1,18 @@
 /** A real full disk, and a limit on the size of files: the errors of Node's own, the exact count of bytes, no byte wrong. */
 import { execFile, execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { pattern } from '@zerocopy/conformance/traffic/traffic';
+import { MiB, pattern } from '@zerocopy/testing/bytes';
+import { makeFile, temporaryDirectory } from '@zerocopy/testing/files';
+import { onLinux } from '@zerocopy/testing/kernel-tests';
 import test, { type ExecutionContext, type TestFn } from 'ava';
 
 const run = promisify(execFile);
-const MiB = 1024 * 1024;
 const fixture = fileURLToPath(new URL('./fixtures/full-disk.js', import.meta.url));
-const directory = mkdtempSync(join(tmpdir(), 'zerocopy-full-'));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-const source = join(directory, 'source');
-writeFileSync(source, pattern(3 * MiB));
+const directory = temporaryDirectory(undefined, 'full');
+const source = makeFile(directory, pattern(3 * MiB));
 
 interface Told {
   readonly code?: string;
@@ -41,8 +39,6 @@ function mountRefusal(): string | undefined {
   }
 }
 
-const shrunken = (process.platform === 'linux' ? test : test.skip) as TestFn;
-
 function check(t: ExecutionContext, report: Record<string, Told>, code: string, limit: number): void {
   for (const [name, { code: told, bytes, size, same }] of Object.entries(report)) {
     if (name === 'MappedFile.resize') {
@@ -58,7 +54,7 @@ function check(t: ExecutionContext, report: Record<string, Told>, code: string, 
 }
 
 const refusal = mountRefusal();
-((refusal === undefined ? shrunken : test.skip) as TestFn)(
+((refusal === undefined ? onLinux : test.skip) as TestFn)(
   `ENOSPC on a filesystem of 1 MiB${refusal === undefined ? '' : ` (${refusal})`}`,
   async (t) => {
     const { stdout } = await run('unshare', [
@@ -72,7 +68,7 @@ const refusal = mountRefusal();
   },
 );
 
-shrunken('EFBIG beyond RLIMIT_FSIZE', async (t) => {
+onLinux('EFBIG beyond RLIMIT_FSIZE', async (t) => {
   const limit = 600 * 1024; // sh counts in blocks of 512 bytes
   const small = join(directory, 'limited');
   mkdirSync(small);

@@ -1,28 +1,17 @@
-/** The right bytes at offsets beyond 2^31 and 2^32 (kernel-rules: large-offsets), and numbers that are no offsets. */
-import {
-  closeSync,
-  createReadStream,
-  ftruncateSync,
-  mkdtempSync,
-  openSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+/** Beyond 2^31 and 2^32 (kernel-rules: large-offsets): the right bytes at the right offset; and numbers that are no offsets. */
+import { closeSync, createReadStream, ftruncateSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { arrival, withPair } from '@zerocopy/conformance/traffic/peers';
-import { pattern } from '@zerocopy/conformance/traffic/traffic';
 import { libcStatus, syscalls } from '@zerocopy/core-syscalls';
 import { copyFile } from '@zerocopy/file-copy';
 import { createMmapReadStream, mapFile, SharedBufferPool } from '@zerocopy/mmap-buffer';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import { proxy, splice, tee } from '@zerocopy/splice-pipe';
+import { pattern } from '@zerocopy/testing/bytes';
+import { temporaryDirectory } from '@zerocopy/testing/files';
+import { arrival, withPair } from '@zerocopy/testing/sockets';
 import test, { type TestFn } from 'ava';
 
-const directory = mkdtempSync(join(tmpdir(), 'zerocopy-large-'));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+const directory = temporaryDirectory(undefined, 'large');
 const path = join(directory, 'large');
 const SIZE = 5 * 2 ** 30;
 const AROUND = 100_000;
@@ -32,12 +21,6 @@ const file = openSync(path, 'w');
 ftruncateSync(file, SIZE);
 for (const boundary of Object.values(BOUNDARIES)) writeSync(file, content, 0, content.length, boundary - AROUND);
 closeSync(file);
-
-async function collect(stream: NodeJS.ReadableStream): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(Buffer.from(chunk as Buffer));
-  return Buffer.concat(chunks);
-}
 
 const toSocket = (use: (socket: import('node:net').Socket) => Promise<unknown>): Promise<Buffer> =>
   withPair('tcp', async ({ server, client }) => {
@@ -65,7 +48,7 @@ for (const [name, boundary] of Object.entries(BOUNDARIES)) {
             stream.pipe(socket, { end: false });
           }),
       ),
-      createMmapReadStream: collect(createMmapReadStream(path, { start, end })),
+      createMmapReadStream: arrival(createMmapReadStream(path, { start, end })),
       mapFile: mapFile(path, { offset: start, length }).then(async (mapped) => {
         const bytes = Buffer.from(mapped.buffer);
         await mapped.close();

@@ -1,10 +1,8 @@
 /** Two hosts on bad networks: the short form of `networks/main.js`; and that it can fail, and leaves nothing behind. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { conditions, netemArguments } from '@zerocopy/conformance/networks/conditions';
 import { namespacesPermitted } from '@zerocopy/conformance/networks/namespaces';
 import { QUICK } from '@zerocopy/conformance/networks/report';
@@ -12,6 +10,7 @@ import { runNetworks } from '@zerocopy/conformance/networks/run';
 import { scenarios } from '@zerocopy/conformance/networks/scenarios/index';
 import { judge } from '@zerocopy/conformance/networks/verdict';
 import { feature } from '@zerocopy/core-syscalls';
+import { temporaryDirectory } from '@zerocopy/testing/files';
 import test, { type TestFn } from 'ava';
 
 const MAIN = createRequire(import.meta.url).resolve('@zerocopy/conformance/networks/main');
@@ -52,8 +51,7 @@ networkTest(
 
 networkTest(`ended in the middle it leaves no process, and so no namespace, and no file${why}`, async (t) => {
   t.timeout(180_000);
-  const directory = mkdtempSync(join(tmpdir(), 'zerocopy-networks-test-'));
-  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  const directory = temporaryDirectory(undefined, 'networks-test');
   const mark = `ZEROCOPY_NETWORKS_TEST=${process.pid}-${Date.now()}`;
   const [name, value] = mark.split('=') as [string, string];
   const child = spawn(process.execPath, [MAIN, '--quick'], {

@@ -1,14 +1,14 @@
 /** The soak, for some seconds: that it runs, that it judges, and that a leak is seen. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { svgGraph, terminalGraph } from '@zerocopy/conformance/soak/graph';
 import { findings, type Metric, type Sample } from '@zerocopy/conformance/soak/samples';
 import { soak } from '@zerocopy/conformance/soak/soak';
 import { feature } from '@zerocopy/core-syscalls';
+import { temporaryDirectory } from '@zerocopy/testing/files';
 import test, { type TestFn } from 'ava';
 
 const MAIN = createRequire(import.meta.url).resolve('@zerocopy/conformance/soak/main');
@@ -35,8 +35,7 @@ soakTest(`some seconds of mixed traffic: no byte is wrong, and nothing is left a
 
 soakTest(`with a leak it ends with status 1, and says what grows; its graph is there${why}`, async (t) => {
   t.timeout(180_000);
-  const directory = mkdtempSync(join(tmpdir(), 'zerocopy-soak-test-'));
-  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  const directory = temporaryDirectory(undefined, 'soak-test');
   const report = join(directory, 'report.svg');
   const child = spawn(
     process.execPath,

@@ -3,25 +3,27 @@
  * was asked; it never hangs, leaves nothing open, and changes no prototype.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
-import { descriptors, until } from '@zerocopy/conformance/security/theft';
-import { withPair } from '@zerocopy/conformance/traffic/peers';
+import { openDescriptors } from '@zerocopy/conformance/holdings';
+import { everything } from '@zerocopy/conformance/security/everything';
+import { comesTrue } from '@zerocopy/conformance/security/theft';
+import { whyNot } from '@zerocopy/conformance/ways/index';
+import { run } from '@zerocopy/conformance/ways/way';
 import { constants, feature, formatReport, probe, probePath, syscalls } from '@zerocopy/core-syscalls';
 import { copyFile } from '@zerocopy/file-copy';
-import { acquireLease } from '@zerocopy/lease-guard';
-import { createMmapReadStream, mapFile, mapFileSync, SharedBufferPool } from '@zerocopy/mmap-buffer';
+import { acquireLease, type Lease } from '@zerocopy/lease-guard';
+import { createMmapReadStream, mapFile, SharedBufferPool } from '@zerocopy/mmap-buffer';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
-import { createSpliceWriteStream, proxy, splice, tee } from '@zerocopy/splice-pipe';
-import test, { type TestFn } from 'ava';
+import { pattern } from '@zerocopy/testing/bytes';
+import { makeFile, temporaryDirectory } from '@zerocopy/testing/files';
+import test, { type SerialFn, type TestFn } from 'ava';
 import fc from 'fast-check';
 
-const directory = mkdtempSync(join(tmpdir(), 'zerocopy-untrusted-'));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-const path = join(directory, 'file');
-writeFileSync(path, 'somebody has written this');
+const directory = temporaryDirectory();
+const path = makeFile(directory, 'somebody has written this');
+const content = pattern(100_000);
 const linux = process.platform === 'linux';
 const onLinux = (linux ? test.serial : test.serial.skip) as TestFn;
 
@@ -79,7 +81,7 @@ const code = (error: unknown): unknown => (error as { code?: unknown } | null)?.
 
 /** Runs a call with what has been made up; any outcome is fine but silence, a leak, or an error without a code. */
 async function harmless(call: () => unknown): Promise<void> {
-  const before = descriptors();
+  const before = openDescriptors();
   let outcome: { readonly error?: unknown } | undefined;
   Promise.resolve()
     .then(call)
@@ -91,19 +93,20 @@ async function harmless(call: () => unknown): Promise<void> {
         outcome = { error };
       },
     );
-  if (!(await until(() => outcome !== undefined))) throw new Error('it does not end');
+  if (!(await comesTrue(() => outcome !== undefined))) throw new Error('it does not end');
   const error = outcome?.error;
   if (error !== undefined && typeof code(error) !== 'string') throw new Error(`no code: ${error}`, { cause: error });
   if (!linux) return;
-  if (!(await until(() => descriptors() <= before))) throw new Error(`${descriptors() - before} descriptors are open`);
+  if (!(await comesTrue(() => openDescriptors() <= before)))
+    throw new Error(`${openDescriptors() - before} descriptors are open`);
   if (Object.getOwnPropertyNames(Object.prototype).join() !== PROTOTYPE) throw new Error('the prototype has changed');
   if (({} as { polluted?: unknown }).polluted !== undefined) throw new Error('the prototype is polluted');
 }
 
-const check = (bag: fc.Arbitrary<unknown>, call: (options: never) => unknown): Promise<void> =>
+const check = (bag: fc.Arbitrary<unknown>, call: (options: never) => unknown, runs = numRuns): Promise<void> =>
   fc.assert(
     fc.asyncProperty(bag, (options) => harmless(() => call(options as never))),
-    { numRuns, interruptAfterTimeLimit: 30_000 },
+    { numRuns: runs, interruptAfterTimeLimit: 30_000 },
   ) as Promise<void>;
 
 /** Without the flags or mode -0, of which Node's own fs.open ends the process by an assertion (Node 20). */
@@ -129,76 +132,37 @@ const closed = (stream: Readable | Writable): Promise<void> =>
     setTimeout(() => resolve(), 200).unref();
   });
 
-test.serial('sendFile', async (t) => {
-  const bag = bagOf('start', 'end', 'lease', 'leaseBreak', 'endMessage', 'smallFileSize');
-  await t.notThrowsAsync(check(bag, (options) => sendFile(new PassThrough().resume(), path, options)));
-  await t.notThrowsAsync(
-    check(bag, (options) =>
-      withPair('unix', ({ server, client }) => {
-        client.resume();
-        return sendFile(server, path, options);
-      }),
-    ),
-  );
-});
+/** Of all packages together: what one does not know is for it to ignore. */
+const OPTIONS = bagOf(
+  ...'start end lease leaseBreak endMessage smallFileSize highWaterMark encoding flags mode flush'.split(' '),
+  ...'length dropAfter idleTimeout halfCloseTimeout head proxyProtocol reflink exclusive'.split(' '),
+  ...'access offset populate hugePages guard autoClose emitClose'.split(' '),
+);
 
-test.serial('createSendfileStream and createMmapReadStream', async (t) => {
-  const bag = bagOf('start', 'end', 'highWaterMark', 'encoding', 'flags', 'lease', 'leaseBreak', 'smallFileSize');
-  for (const create of [createSendfileStream, createMmapReadStream]) {
-    await t.notThrowsAsync(
-      check(bag, (options) => (calm(options) ? closed(create(path, options).resume()) : undefined)),
-    );
-  }
+// The thread that serves leases stays for as long as there is one: its start is no leak.
+let held: Lease | undefined;
+test.before(async () => {
+  if (feature('lease').available) held = await acquireLease(makeFile(directory), 'read');
 });
+test.after.always(() => held?.release());
 
-test.serial('createSpliceWriteStream', async (t) => {
-  const target = join(directory, 'target');
-  const bag = bagOf('start', 'flags', 'mode', 'encoding', 'highWaterMark', 'flush');
-  await t.notThrowsAsync(
-    check(bag, (options) => (calm(options) ? closed(createSpliceWriteStream(target, options)) : undefined)),
-  );
-});
+for (const way of everything) {
+  const missing = whyNot(way);
+  const wayTest = (missing === undefined ? test.serial : test.serial.skip) as SerialFn;
+  const why = missing === undefined ? '' : ` (${missing})`;
+  wayTest(`${way.name}: whatever its options are, it does it, or says what is wrong${why}`, async (t) => {
+    const once = (options: unknown): Promise<unknown> => {
+      const setting = { directory: mkdtempSync(join(directory, 'way-')), content };
+      return run(way, { ...setting, bag: { options } }).then((deliveries) => {
+        for (const { error } of deliveries) if (error !== undefined) throw error;
+      });
+    };
+    await once({}).catch(() => {}); // what stays is started
+    await t.notThrowsAsync(check(OPTIONS.filter(calm), once, Math.ceil(numRuns / 6)));
+  });
+}
 
-test.serial('splice, tee and proxy', async (t) => {
-  await t.notThrowsAsync(
-    check(bagOf('length', 'dropAfter', 'idleTimeout', 'halfCloseTimeout', 'head', 'proxyProtocol'), (options) =>
-      withPair('unix', (from) =>
-        withPair('unix', async (to) => {
-          from.client.end('bytes');
-          to.client.end('bytes');
-          to.client.resume();
-          const results = await Promise.allSettled([
-            splice(from.server, to.server, options),
-            splice(from.server, to.server, options),
-            tee(from.server, [to.server], options),
-          ]);
-          await Promise.race([
-            proxy(from.server, to.server, options),
-            new Promise((resolve) => setTimeout(resolve, 20)),
-          ]);
-          for (const result of results) if (result.status === 'rejected') throw result.reason;
-        }),
-      ),
-    ),
-  );
-});
-
-test.serial('copyFile, mapFile, acquireLease and SharedBufferPool', async (t) => {
-  // The thread that serves leases stays for as long as there is one: its start is no leak.
-  const held = join(directory, 'held');
-  writeFileSync(held, 'held');
-  const mapped = feature('mmap').available ? await mapFile(held) : undefined;
-  t.teardown(() => mapped?.close());
-  await t.notThrowsAsync(
-    check(bagOf('reflink', 'exclusive'), (options) => copyFile(path, join(directory, 'copy'), options)),
-  );
-  await t.notThrowsAsync(
-    check(bagOf('access', 'offset', 'length', 'populate', 'hugePages', 'guard'), async (options) => {
-      const mapped = await mapFile(path, options);
-      await mapped.close();
-      await mapFileSync(path, options).close();
-    }),
-  );
+test.serial('acquireLease and SharedBufferPool', async (t) => {
   await t.notThrowsAsync(
     check(bagOf('autoRelease', 'releaseBeforeMs'), async (options) => {
       const lease = await acquireLease(path, 'read', options);

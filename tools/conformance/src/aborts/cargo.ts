@@ -1,15 +1,8 @@
 /** What a process has under way when it ends: the same jobs for the packages and for their twin, Node's own streams. */
 import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Hooks } from '../ways/way.js';
 import type { Hosts } from './hosts.js';
-
-/** Called from within the transfers; what they throw is thrown there. */
-export interface Hooks {
-  /** By the functions that report their progress. */
-  onProgress(): void;
-  /** By the streams' events. */
-  onEvent(): void;
-}
 
 export interface Setting {
   readonly hosts: Hosts;

@@ -19,7 +19,7 @@ import { ours } from './ours.js';
  * Not those by HTTP: Node's parser aborts the process if its thread is terminated at the wrong moment, with Node's own
  * streams as well. Nor those that make one view after the other: koffi does so, within about a microsecond.
  */
-const NAMES = ['stream', 'coldFile', 'toFile', 'joined', 'recorded', 'proxied', 'teed', 'copied', 'leased'];
+const NAMES = ['stream', 'coldFile', 'toFile', 'joined', 'recorded', 'read', 'proxied', 'teed', 'copied', 'leased'];
 /** Milliseconds between the first bytes of the last job and the end. */
 const LATEST = 40;
 /** Milliseconds that the kernel and libuv get to tidy up. */

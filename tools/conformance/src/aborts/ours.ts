@@ -1,141 +1,45 @@
-/** Every package of the project, busy. */
-import { once } from 'node:events';
-import { closeSync, open as openCallback, openSync, truncateSync } from 'node:fs';
-import { open } from 'node:fs/promises';
-import http from 'node:http';
+/** Every package of the project, busy: ways of the catalogue, over and over. */
+import { closeSync, open as openCallback, truncateSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { finished, pipeline } from 'node:stream/promises';
+import { finished } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { isMainThread } from 'node:worker_threads';
-import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
-import { copyFile } from '@zerocopy/file-copy';
+import { feature } from '@zerocopy/core-syscalls';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { createMmapReadStream, mapFile, SharedBufferPool } from '@zerocopy/mmap-buffer';
-import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
+import { createSendfileStream } from '@zerocopy/sendfile-stream';
 import { createSpliceReadStream, createSpliceWriteStream, proxy, splice, tee } from '@zerocopy/splice-pipe';
-import { type Cargo, FILE_SIZE, type Job, makeFile, type Setting } from './cargo.js';
+import { MiB, pattern } from '@zerocopy/testing/bytes';
+import { wayNamed, whyNot } from '../ways/index.js';
+import { run } from '../ways/way.js';
+import { type Cargo, type Job, makeFile, type Setting } from './cargo.js';
 
 const openAsync = promisify(openCallback);
-const MiB = 1024 * 1024;
+const content = pattern(4 * MiB);
 
-/** Its next reads have to wait for the disk, where there is one. */
-function makeCold(path: string): void {
-  const fd = openSync(path, 'r');
-  syscalls.posixFadvise(fd, 0, 0, constants.POSIX_FADV_DONTNEED);
-  closeSync(fd);
-}
-
-const progress =
-  ({ hooks }: Setting, moved: () => void): (() => void) =>
-  () => {
+/** A way of the catalogue as a job: it moves when it says so, or when it is over. */
+const going =
+  (name: string): Job =>
+  async ({ directory, hooks }, moved) => {
+    const way = wayNamed(name);
+    if (whyNot(way) !== undefined) return moved();
+    const heard = {
+      onProgress(): void {
+        moved();
+        hooks.onProgress();
+      },
+      onEvent(): void {
+        moved();
+        hooks.onEvent();
+      },
+    };
+    const own = await mkdtemp(join(directory, 'way-'));
+    for (const { error } of await run(way, { directory: own, content, hooks: heard }))
+      if (error !== undefined) throw error;
     moved();
     hooks.onProgress();
   };
-
-const listener =
-  ({ hooks }: Setting, moved: () => void): (() => void) =>
-  () => {
-    moved();
-    hooks.onEvent();
-  };
-
-/** What tells that a stream of sendfile moves: where the kernel does not send there is no progress, but data. */
-const SENT = feature('sendfile').available ? 'progress' : 'data';
-
-const stream: Job = async (setting, moved) => {
-  const socket = await setting.hosts.to('sink');
-  const source = createSendfileStream(setting.file);
-  source.on(SENT, listener(setting, moved));
-  await pipeline(source, socket);
-};
-
-/** By HTTP, and to a client that comes too late to be waited for. */
-const response: Job = async (setting, moved) => {
-  const server = http.createServer((_request, answer) => {
-    const source = createSendfileStream(setting.file);
-    source.on(SENT, listener(setting, moved));
-    void pipeline(source, answer);
-  });
-  const port = await setting.hosts.listen(server);
-  const request = http.get({ port, host: '127.0.0.1', agent: false });
-  const [answer] = (await once(request, 'response')) as [http.IncomingMessage];
-  await finished(answer.resume());
-  server.close();
-};
-
-const coldFile: Job = async (setting, moved) => {
-  makeCold(setting.file);
-  const socket = await setting.hosts.to('sink');
-  await sendFile(socket, setting.file, { onProgress: progress(setting, moved) });
-  socket.destroy();
-};
-
-const toFile: Job = async (setting, moved) => {
-  makeCold(setting.file);
-  const to = await open(join(setting.directory, 'sent'), 'w');
-  await sendFile(to, setting.file, { onProgress: progress(setting, moved) });
-  await to.close();
-};
-
-const joined: Job = async (setting, moved) => {
-  const [from, to] = [await setting.hosts.to('source'), await setting.hosts.to('sink')];
-  await splice(from, to, { length: 8 * MiB, onProgress: progress(setting, moved) });
-  from.destroy();
-  to.destroy();
-};
-
-const recorded: Job = async (setting, moved) => {
-  const [from, to] = [await setting.hosts.to('source'), await open(join(setting.directory, 'recorded'), 'w')];
-  await splice(from, to, { length: 4 * MiB, onProgress: progress(setting, moved) });
-  from.destroy();
-  await to.close();
-};
-
-const proxied: Job = async (setting, moved) => {
-  const [a, b] = [await setting.hosts.to('source'), await setting.hosts.to('sink')];
-  let bytes = 0;
-  const onProgress = progress(setting, moved);
-  await proxy(a, b, {
-    onProgress(forward) {
-      onProgress();
-      bytes = forward;
-      if (bytes > 8 * MiB) a.destroy();
-    },
-  }).catch((error: NodeJS.ErrnoException) => {
-    if (!a.destroyed) throw error;
-  });
-  b.destroy();
-};
-
-const teed: Job = async (setting, moved) => {
-  const [from, to] = [await setting.hosts.to('source'), await setting.hosts.to('sink')];
-  const file = await open(join(setting.directory, 'teed'), 'w');
-  await tee(from, [to, file], { length: 4 * MiB, onProgress: progress(setting, moved) });
-  from.destroy();
-  to.destroy();
-  await file.close();
-};
-
-const uploaded: Job = async (setting, moved) => {
-  const server = http.createServer((request, answer) => {
-    const to = createSpliceWriteStream(join(setting.directory, 'uploaded'));
-    to.on('progress', listener(setting, moved));
-    void pipeline(request, to).then(() => answer.end());
-  });
-  const port = await setting.hosts.listen(server);
-  const headers = { 'content-length': String(FILE_SIZE) };
-  const request = http.request({ port, host: '127.0.0.1', method: 'PUT', agent: false, headers });
-  request.end(Buffer.alloc(FILE_SIZE));
-  const [answer] = (await once(request, 'response')) as [http.IncomingMessage];
-  await finished(answer.resume());
-  server.close();
-};
-
-const copied: Job = async (setting, moved) => {
-  const to = join(setting.directory, 'copied');
-  await copyFile(setting.file, to, { reflink: 'never', onProgress: progress(setting, moved) });
-};
 
 /** Somebody cuts the file short while it is mapped, read and under a lease. */
 const mapped: Job = async (setting, moved) => {
@@ -163,25 +67,6 @@ function cutShort(fd: number, path: string): void {
   closeSync(fd);
   truncateSync(path, 5000);
 }
-
-/**
- * Under a lease, which a writer breaks. On a worker the writer does not wait: a thread that is terminated while its own
- * open() waits for its own lease ends when the kernel takes that away, after lease-break-time (45 s).
- */
-const leased: Job = async (setting, moved) => {
-  if (!feature('lease').available) return moved();
-  const path = makeFile(setting.directory, 'leased', 5000);
-  const lease = await acquireLease(path, 'read');
-  lease.on('break', () => {
-    moved();
-    void lease.release();
-    setting.hooks.onEvent();
-  });
-  const released = once(lease, 'release');
-  if (isMainThread) closeSync(await openAsync(path, 'r+'));
-  else await openAsync(path, constants.O_RDWR | constants.O_NONBLOCK).then(closeSync, () => {});
-  await released;
-};
 
 const pooled: Job = async (setting, moved) => {
   if (!feature('memfdSeals').available || !feature('mmap').available) return moved();
@@ -222,18 +107,19 @@ const keep = (thing: unknown): void => void kept.push(thing);
 
 export const ours: Cargo = {
   jobs: {
-    stream,
-    response,
-    coldFile,
-    toFile,
-    joined,
-    recorded,
-    proxied,
-    teed,
-    uploaded,
-    copied,
+    stream: going('createSendfileStream to a tcp socket'),
+    response: going('createSendfileStream to a response with a length'),
+    coldFile: going('sendFile of a cold file to a tcp socket'),
+    toFile: going('sendFile of a cold file to a file'),
+    joined: going('splice from a tcp socket to a tcp socket'),
+    recorded: going('splice from a tcp socket to a file'),
+    read: going('createSpliceReadStream of a tcp socket'),
+    proxied: going('proxy between tcp sockets, both at once'),
+    teed: going('tee to a socket and a file'),
+    uploaded: going('createSpliceWriteStream from uploads on one connection'),
+    copied: going('copyFile by splice'),
+    leased: going('a lease that is broken by a writer'),
     mapped,
-    leased,
     pooled,
   },
   idle,

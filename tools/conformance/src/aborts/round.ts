@@ -1,9 +1,9 @@
 /** One child that ends in the middle of everything, and what is to be seen of it. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { removeDirectory, temporaryDirectory } from '@zerocopy/testing/files';
 import { makeDurableFile } from './cargo.js';
 import { type ChildOrder, type Ending, MARK, READY } from './endings.js';
 
@@ -43,14 +43,18 @@ export async function run(
   { early, delay }: Moment,
   hazards: boolean = false,
 ): Promise<Outcome> {
-  const directory = mkdtempSync(join(tmpdir(), 'zerocopy-aborts-'));
+  const directory = temporaryDirectory(undefined, 'aborts');
   try {
     const cwd = join(directory, 'cwd');
     mkdirSync(cwd);
     const file = makeDurableFile(directory, 'file');
     const order: ChildOrder = { cargo, ending: ending.name, early, delay, directory, file, hazards };
     const args = ['-c', WITH_CORES, process.execPath, ...process.execArgv, program, JSON.stringify(order)];
-    const child = spawn('sh', args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('sh', args, {
+      cwd,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, TMPDIR: directory }, // what it leaves there goes with it
+    });
     let [stdout, stderr, hung] = ['', '', false];
     let signalled = false;
     const signal = (): void => {
@@ -85,7 +89,7 @@ export async function run(
       stderr,
     };
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    removeDirectory(directory);
   }
 }
 

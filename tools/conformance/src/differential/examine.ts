@@ -5,8 +5,10 @@
  * difference counts only if repeated runs of Node never come to what ours came to. What is a violation counts at once.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { DIAGNOSTICS } from './cast.js';
 import { holdings, leaks } from './leaks.js';
 import { type Family, type Observation, type Outcome, Run, type Side, uncaught } from './run.js';
+import type { Steps } from './steps.js';
 import type { Workspace } from './workspace.js';
 
 export interface Verdict {
@@ -77,11 +79,18 @@ function compare<Program>(family: Family<Program>, program: Program, node: Obser
   const expected = withoutRacingCodes(node.outcome);
   const actual = withoutRacingCodes(ours.outcome);
   family.reconcile?.(program, expected, actual);
+  const compared = !isSubscribed(program);
   return [
     ...ours.violations.map((violation) => `ours: ${violation}`),
     ...node.violations.map((violation) => `Node: ${violation}`),
-    ...differencesOf('', expected, actual),
+    ...(compared ? differencesOf('', expected, actual) : []),
   ];
+}
+
+/** Whether something happens at a moment that Node's own streams do not have. */
+function isSubscribed(program: unknown): boolean {
+  const { steps = [], exchanges = [] } = program as { steps?: Steps; exchanges?: readonly unknown[] };
+  return steps.some(({ when }) => when === DIAGNOSTICS) || exchanges.some(isSubscribed);
 }
 
 /** A copy without the difference between a write that met the connection's end and a read that did: both see it. */

@@ -1,4 +1,4 @@
-/** Who called: a package of the project, or the traffic around it, which does its own reading and writing. */
+/** Who called: a package of the project, or the way around it, which does its own reading and writing. */
 const packages = new URL('../../', import.meta.resolve('@zerocopy/core-syscalls')).href;
 const sources = packages.replace('file://', '');
 

@@ -1,12 +1,12 @@
 /**
- * Every fault at every one of the first calls of a traffic: each run ends with the same bytes, or with a clear error and
+ * Every fault at every one of the first calls of a way: each run ends with the same bytes, or with a clear error and
  * the exact count of what has arrived; and holds nothing afterwards.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import type { Delivery, Traffic } from '../traffic/traffic.js';
-import { collectGarbage, describeKept, type Holdings, holdings, TRIAL_PREFIX } from './holdings.js';
+import { removeDirectory, temporaryDirectory } from '@zerocopy/testing/files';
+import { collectGarbage } from '@zerocopy/testing/holdings';
+import { turn } from '@zerocopy/testing/waiting';
+import { describeKept, type Holdings, holdings, TRIAL } from '../holdings.js';
+import { complaintOf, type Delivery, run, type Way } from '../ways/way.js';
 import { type Fault, type FaultPlan, type FaultReport, withFaults } from './injection.js';
 
 /** The issue's list. EAGAIN comes as a storm: more than one in a row. */
@@ -44,14 +44,14 @@ export function mustArrive(call: string, fault: Fault): boolean {
   return REFUSALS.has(fault.code) && REPLACEABLE.has(call);
 }
 
-/** Calls of each traffic that are disturbed. */
+/** Calls of each way that are disturbed. */
 export const FIRST_CALLS = 20;
 
 /** Milliseconds after which a run counts as hanging, unless the caller says otherwise. */
 const PATIENCE = 10_000;
 
 export interface Trial {
-  readonly traffic: string;
+  readonly way: string;
   readonly at: number;
   readonly fault: Fault;
   /** The call that was disturbed. */
@@ -67,39 +67,23 @@ export interface Trial {
 export const describeFault = (fault: Fault): string =>
   fault.kind === 'short' ? 'a count of 1' : `${fault.code}${(fault.times ?? 1) > 1 ? ` × ${fault.times}` : ''}`;
 
-/** What is wrong with how one delivery ended, or undefined. */
-export function complaintOf(delivery: Delivery, whole: Buffer): string | undefined {
-  const { received, error, bytes, expected: content = whole, mayLose, mayGain } = delivery;
-  if (error === undefined) {
-    if (!received.equals(content)) return `success was told, and ${received.length} bytes arrived, or wrong ones`;
-    return bytes === content.length ? undefined : `success was told with ${bytes} of ${content.length} bytes`;
-  }
-  if (typeof error.code !== 'string' || error.message === '') return `an error that is not clear: ${error}`;
-  if (!received.equals(content.subarray(0, received.length))) return 'what arrived is no beginning of what was sent';
-  if (mayLose !== undefined && received.length < bytes) return undefined;
-  if (mayGain !== undefined && received.length > bytes) return undefined;
-  if (bytes !== received.length) return `${error.code} told ${bytes} bytes, and ${received.length} arrived`;
-  return undefined;
-}
-
 /** Runs it in a directory of its own, under a plan. Rejects if it throws, or hangs. */
 async function runOnce(
-  traffic: Traffic,
+  way: Way,
   content: Buffer,
   patience: number,
   plan?: FaultPlan,
 ): Promise<{ readonly deliveries: readonly Delivery[]; readonly report: FaultReport; readonly thrown: unknown }> {
-  const directory = mkdtempSync(join(tmpdir(), TRIAL_PREFIX));
+  const directory = temporaryDirectory(undefined, TRIAL);
   const setting = { directory, content };
   let timer: NodeJS.Timeout | undefined;
   let thrown: unknown;
   try {
-    traffic.prepare?.(setting);
     const { value, report } = await withFaults(
       plan,
       () =>
         Promise.race([
-          traffic.run(setting),
+          run(way, setting),
           new Promise<never>((_resolve, reject) => {
             timer = setTimeout(() => reject(new Error(`it hung for ${patience} ms`)), patience);
           }),
@@ -107,26 +91,26 @@ async function runOnce(
           thrown = error;
           return [];
         }),
-      traffic.background,
+      way.background,
     );
     return { deliveries: value, report, thrown };
   } finally {
     clearTimeout(timer);
-    rmSync(directory, { recursive: true, force: true });
+    removeDirectory(directory);
   }
 }
 
 const told = (error: unknown): string => (error instanceof Error ? (error.stack ?? error.message) : String(error));
 
-async function disturb(traffic: Traffic, content: Buffer, plan: FaultPlan, patience: number): Promise<Trial> {
+async function disturb(way: Way, content: Buffer, plan: FaultPlan, patience: number): Promise<Trial> {
   let stray: unknown;
   const onStray = (error: unknown): void => {
     stray ??= error;
   };
   process.on('uncaughtException', onStray);
   process.on('unhandledRejection', onStray);
-  const { deliveries, report, thrown } = await runOnce(traffic, content, patience, plan);
-  await new Promise((resolve) => setImmediate(resolve));
+  const { deliveries, report, thrown } = await runOnce(way, content, patience, plan);
+  await turn();
   process.off('uncaughtException', onStray);
   process.off('unhandledRejection', onStray);
   let complaint = thrown === undefined ? undefined : `it threw: ${told(thrown)}`;
@@ -140,7 +124,7 @@ async function disturb(traffic: Traffic, content: Buffer, plan: FaultPlan, patie
   if (stray !== undefined) complaint ??= `nobody caught: ${told(stray)}`;
   const outcomes = deliveries.map(({ received: _received, ...outcome }) => outcome);
   return {
-    traffic: traffic.name,
+    way: way.name,
     at: plan.at,
     fault: plan.fault,
     call: report.hit,
@@ -154,35 +138,30 @@ async function disturb(traffic: Traffic, content: Buffer, plan: FaultPlan, patie
 const CLOSING_TURNS = 200;
 
 /** What is held more than before, in words. What only waits for the garbage collector does not count. */
-async function keptSince(before: Holdings, pooled: () => number): Promise<string | undefined> {
-  const closing = (): boolean => holdings(pooled()).descriptors > before.descriptors;
-  for (let turn = 0; turn < CLOSING_TURNS && closing(); turn++) await new Promise((resolve) => setImmediate(resolve));
-  const kept = (): string | undefined => describeKept(before, holdings(pooled()));
-  await collectGarbage(() => kept() === undefined);
+async function keptSince(before: Holdings): Promise<string | undefined> {
+  const closing = (): boolean => holdings().descriptors > before.descriptors;
+  for (let turns = 0; turns < CLOSING_TURNS && closing(); turns++) await turn();
+  const kept = (): string | undefined => describeKept(before, holdings());
+  if (kept() !== undefined) await collectGarbage(() => kept() === undefined);
   return kept();
 }
 
-export interface AttemptOptions {
-  /** Milliseconds after which a run counts as hanging. */
-  readonly patience?: number;
-  /** Descriptors that may be open afterwards without being a leak, such as those of idle pipes; asked then. */
-  readonly pooled?: () => number;
-}
-
-/** One trial: the traffic with one fault, and what is held afterwards. */
+/** One trial: the way with one fault, and what is held afterwards. */
 export async function attempt(
-  traffic: Traffic,
+  way: Way,
   content: Buffer,
   plan: FaultPlan,
-  { patience = PATIENCE, pooled = () => 0 }: AttemptOptions = {},
+  { patience = PATIENCE }: { readonly patience?: number } = {},
 ): Promise<Trial> {
-  const before = holdings(pooled());
-  const trial = await disturb(traffic, content, plan, patience);
-  const kept = await keptSince(before, pooled);
+  const before = holdings();
+  const trial = await disturb(way, content, plan, patience);
+  const kept = await keptSince(before);
   return kept === undefined || trial.complaint !== undefined ? trial : { ...trial, complaint: kept };
 }
 
-export interface ExhaustiveOptions extends AttemptOptions {
+export interface ExhaustiveOptions {
+  /** Milliseconds after which a run counts as hanging. */
+  readonly patience?: number;
   readonly content: Buffer;
   readonly faults?: readonly Fault[];
   /** Calls disturbed, from the first on. */
@@ -192,16 +171,16 @@ export interface ExhaustiveOptions extends AttemptOptions {
   readonly onTrial?: (trial: Trial) => void;
 }
 
-/** All trials of one traffic. What is kept counts for the trial it was lost in. */
-export async function exhaust(traffic: Traffic, options: ExhaustiveOptions): Promise<readonly Trial[]> {
+/** All trials of one way. What is kept counts for the trial it was lost in. */
+export async function exhaust(way: Way, options: ExhaustiveOptions): Promise<readonly Trial[]> {
   const { content, faults = FAULTS, firstCalls = FIRST_CALLS, patience = PATIENCE, choose, onTrial } = options;
-  // Twice: what is probed, bound and started once is not part of the traffic.
-  await runOnce(traffic, content, patience);
-  const { report, deliveries, thrown } = await runOnce(traffic, content, patience);
+  // Twice: what is probed, bound and started once is not part of the way.
+  await runOnce(way, content, patience);
+  const { report, deliveries, thrown } = await runOnce(way, content, patience);
   if (thrown !== undefined) throw thrown;
   for (const delivery of deliveries) {
     const complaint = complaintOf(delivery, content) ?? delivery.error?.message;
-    if (complaint !== undefined) throw new Error(`${traffic.name} fails undisturbed: ${complaint}`);
+    if (complaint !== undefined) throw new Error(`${way.name} fails undisturbed: ${complaint}`);
   }
   const plans: FaultPlan[] = [];
   for (let at = 1; at <= Math.min(firstCalls, report.calls.length); at++) {
@@ -209,7 +188,7 @@ export async function exhaust(traffic: Traffic, options: ExhaustiveOptions): Pro
   }
   const trials: Trial[] = [];
   for (const plan of choose?.(plans) ?? plans) {
-    const trial = await attempt(traffic, content, plan, options);
+    const trial = await attempt(way, content, plan, options);
     trials.push(trial);
     onTrial?.(trial);
   }

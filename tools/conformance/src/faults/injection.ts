@@ -201,7 +201,7 @@ function disturbingDirect(name: string, native: NodeCall, countIndex: number | u
 /** fs.promises.open, the one function of node:fs/promises that the packages call. */
 function disturbingOpen(native: typeof fs.promises.open): typeof fs.promises.open {
   return async (...args) => {
-    if (armed === undefined || !calledByPackage()) return native(...args); // traffic opens files of its own by it
+    if (armed === undefined || !calledByPackage()) return native(...args); // a way opens files of its own by it
     const fault = disturbance('fs.promises.open');
     if (fault?.kind !== 'errno' || isHidden(fault, 'open')) return native(...args);
     throw nodeError(fault.code, 'open');

@@ -2,27 +2,20 @@
  * The thread that answers for leases, disturbed: whoever wants the file gets it soon all the same, and what was mapped
  * stays what it was; or there is no lease, and an error says so.
  */
-import {
-  closeSync,
-  constants as fs,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, constants as fs, openSync, truncateSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Worker, WorkerOptions } from 'node:worker_threads';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { mapFile } from '@zerocopy/mmap-buffer';
+import { removeDirectory, temporaryDirectory } from '@zerocopy/testing/files';
+import { threads } from '@zerocopy/testing/holdings';
+import { describeKept, holdings, TRIAL } from '../holdings.js';
 import { calledByPackage } from './caller.js';
-import { describeKept, holdings, TRIAL_PREFIX } from './holdings.js';
 import type { Fault } from './injection.js';
+import type { Trial } from './trials.js';
 
 /** What the thread gets besides its own data. */
 export interface ThreadFaults {
@@ -86,7 +79,8 @@ const LATE = `the file could not be written to for ${PATIENCE} ms`;
 /** What is wrong, or undefined. Throws where the lease cannot be had. */
 type Scene = (path: string, content: Buffer) => Promise<string | undefined>;
 
-export type LeaseScene = 'released' | 'told' | 'copied';
+export const LEASE_SCENES = ['released', 'told', 'copied'] as const;
+export type LeaseScene = (typeof LEASE_SCENES)[number];
 
 const scenes: Readonly<Record<LeaseScene, Scene>> = {
   async released(path) {
@@ -115,17 +109,11 @@ const scenes: Readonly<Record<LeaseScene, Scene>> = {
   },
 };
 
-export interface ThreadTrial {
-  readonly at: number;
-  readonly fault: Fault | undefined;
-  readonly call: string | undefined;
-  readonly calls: number;
+export interface ThreadTrial extends Trial {
   /** What the one who wanted the lease was told. */
   readonly error: NodeJS.ErrnoException | undefined;
-  readonly complaint: string | undefined;
 }
 
-const threads = (): number => readdirSync('/proc/self/task').length;
 let preloaded = false;
 
 /** @param fault undefined: it only counts. Nobody else may have a lease in this thread meanwhile. */
@@ -144,11 +132,11 @@ export async function leaseThreadUnder(
   const calls = new Int32Array(shared, 0, 1);
   const hit = new Uint8Array(shared, 4);
   next = { plan: fault === undefined ? undefined : { at, fault }, calls, hit };
-  const directory = mkdtempSync(join(tmpdir(), TRIAL_PREFIX));
+  const directory = temporaryDirectory(undefined, TRIAL);
   const path = join(directory, 'file');
   writeFileSync(path, content);
   await stat(path); // by Node's thread pool, which starts with its first use
-  const before = holdings(0);
+  const before = holdings();
   const threadsBefore = threads();
   let error: NodeJS.ErrnoException | undefined;
   let complaint: string | undefined;
@@ -159,30 +147,11 @@ export async function leaseThreadUnder(
     if (typeof error.code !== 'string') complaint = `an error that is not clear: ${error.stack}`;
   } finally {
     next = undefined;
-    rmSync(directory, { recursive: true, force: true });
+    removeDirectory(directory);
   }
   if (!(await until(() => threads() <= threadsBefore))) complaint ??= 'the thread does not end';
-  complaint ??= describeKept({ ...before, regions: Number.POSITIVE_INFINITY }, holdings(0));
+  complaint ??= describeKept({ ...before, regions: Number.POSITIVE_INFINITY }, holdings());
   const call = Buffer.from(hit).toString('latin1').replace(/\0+$/, '');
-  return { at, fault, call: call === '' ? undefined : call, calls: Atomics.load(calls, 0), error, complaint };
-}
-
-/** All trials of the first calls, or those that `choose` takes. Rejects if there is a complaint undisturbed. */
-export async function exhaustLeaseThread(
-  scene: LeaseScene,
-  content: Buffer,
-  faults: readonly Fault[],
-  firstCalls: number,
-  choose: (at: number, fault: Fault) => boolean = () => true,
-): Promise<readonly ThreadTrial[]> {
-  // Twice: a thread pool, for instance, starts with the first of them.
-  await leaseThreadUnder(scene, content, 0, undefined);
-  const { calls, complaint, error } = await leaseThreadUnder(scene, content, 0, undefined);
-  if (complaint !== undefined || error !== undefined) throw new Error(`undisturbed: ${complaint ?? error?.message}`);
-  if (calls === 0) throw new Error('there was a thread that answers for leases already');
-  const trials: ThreadTrial[] = [];
-  for (let at = 1; at <= Math.min(calls, firstCalls); at++) {
-    for (const fault of faults) if (choose(at, fault)) trials.push(await leaseThreadUnder(scene, content, at, fault));
-  }
-  return trials;
+  const clear = error !== undefined;
+  return { at, fault, call: call === '' ? undefined : call, calls: Atomics.load(calls, 0), clear, error, complaint };
 }

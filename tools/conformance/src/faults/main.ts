@@ -1,15 +1,15 @@
-/** `node tools/conformance/dist/faults/main.js`: every fault at the first 20 calls of every traffic. */
+/** `node tools/conformance/dist/faults/main.js`: every fault at the first 20 calls of every way. */
 import './install.js';
 import { parseArgs } from 'node:util';
-import { pipePoolStats } from '@zerocopy/splice-pipe';
+import { pattern } from '@zerocopy/testing/bytes';
 import Table from 'cli-table3';
-import { allTraffic } from '../traffic/index.js';
-import { pattern } from '../traffic/traffic.js';
+import { allWays, whyNot } from '../ways/index.js';
 import { describeFault, exhaust, FAULTS } from './exhaustive.js';
 import type { Fault } from './injection.js';
-import { exhaustLeaseThread } from './lease-thread.js';
-import { exhaustProbe } from './probe.js';
-import { exhaustTrap } from './trap.js';
+import { LEASE_SCENES, leaseThreadUnder } from './lease-thread.js';
+import { probeUnder } from './probe.js';
+import { trapUnder } from './trap.js';
+import { everyFault, type Trial } from './trials.js';
 
 const { values } = parseArgs({
   options: {
@@ -21,42 +21,27 @@ const { values } = parseArgs({
 });
 const content = pattern(Number(values.size));
 const firstCalls = Number(values.calls);
-const table = new Table({ head: ['traffic', 'trials', 'not reached', 'same bytes', 'clear error', 'wrong'] });
+const table = new Table({ head: ['way', 'trials', 'not reached', 'same bytes', 'clear error', 'wrong'] });
 let wrong = 0;
-interface OtherTrial {
-  readonly at: number;
-  readonly fault: Fault | undefined;
-  readonly call: string | undefined;
-  readonly complaint: string | undefined;
-}
-
-/** What is no traffic. The probe makes many calls, each with the same consequence: of the later ones, a few faults. */
-const others: Readonly<Record<string, () => Promise<readonly (OtherTrial & { readonly clear: boolean })[]>>> = {
-  'the thread that answers for leases': async () => [
-    ...(await exhaustLeaseThread('released', content, FAULTS, firstCalls)).map((trial) => ({
-      ...trial,
-      clear: trial.error !== undefined,
-    })),
-    ...(await exhaustLeaseThread('told', content, FAULTS, firstCalls)).map((trial) => ({
-      ...trial,
-      clear: trial.error !== undefined,
-    })),
-    ...(await exhaustLeaseThread('copied', content, FAULTS, firstCalls)).map((trial) => ({
-      ...trial,
-      clear: trial.error !== undefined,
-    })),
-  ],
-  'the first SIGBUS trap of a process': async () =>
-    (await exhaustTrap(FAULTS)).map((trial) => ({ ...trial, clear: trial.code !== undefined })),
-  probePath: async () =>
-    (await exhaustProbe('probePath', FAULTS)).map((trial) => ({ ...trial, clear: trial.missing.length > 0 })),
-  'the probe': async () =>
-    (await exhaustProbe('probe', FAULTS, (at, fault) => at <= firstCalls || FAULTS.indexOf(fault) % 4 === 3)).map(
-      (trial) => ({ ...trial, clear: trial.missing.length > 0 }),
-    ),
+/** What is no way. The probe makes many calls, each with the same consequence: of the later ones, a few faults. */
+const others: Readonly<Record<string, () => Promise<readonly Trial[]>>> = {
+  'the thread that answers for leases': async () => {
+    const all: Trial[] = [];
+    for (const scene of LEASE_SCENES) {
+      const under = (at: number, fault: Fault | undefined) => leaseThreadUnder(scene, content, at, fault);
+      all.push(...(await everyFault(under, FAULTS, { firstCalls })));
+    }
+    return all;
+  },
+  'the first SIGBUS trap of a process': () => everyFault(trapUnder, FAULTS),
+  probePath: () => everyFault((at, fault) => probeUnder('probePath', at, fault), FAULTS),
+  'the probe': () =>
+    everyFault((at, fault) => probeUnder('probe', at, fault), FAULTS, {
+      choose: (at, fault) => at <= firstCalls || FAULTS.indexOf(fault) % 4 === 3,
+    }),
 };
 
-// First: a thread that some traffic has left alive would not be tried.
+// First: a thread that some way has left alive would not be tried.
 for (const [name, run] of Object.entries(others)) {
   if (values.only !== undefined && !name.includes(values.only)) continue;
   const trials = await run();
@@ -70,23 +55,27 @@ for (const [name, run] of Object.entries(others)) {
   table.push([name, trials.length, missed, good.length - clear.length, clear.length, bad.length]);
   wrong += bad.length;
 }
-for (const traffic of allTraffic) {
-  if (values.only !== undefined && !traffic.name.includes(values.only)) continue;
-  const trials = await exhaust(traffic, {
+for (const way of allWays) {
+  if (values.only !== undefined && !way.name.includes(values.only)) continue;
+  const missing = whyNot(way);
+  if (missing !== undefined) {
+    table.push([`${way.name} (${missing})`, 'skipped', '', '', '', '']);
+    continue;
+  }
+  const trials = await exhaust(way, {
     content,
     firstCalls,
     patience: Number(values.patience),
-    pooled: () => 2 * pipePoolStats().idle,
     onTrial({ at, fault, call, complaint }) {
       if (complaint !== undefined)
-        console.log(`✖ ${traffic.name}: ${describeFault(fault)} at call ${at} (${call}): ${complaint}`);
+        console.log(`✖ ${way.name}: ${describeFault(fault)} at call ${at} (${call}): ${complaint}`);
     },
   });
   const bad = trials.filter(({ complaint }) => complaint !== undefined);
   const good = trials.filter(({ complaint, call }) => complaint === undefined && call !== undefined);
   const clear = good.filter(({ deliveries }) => deliveries.some(({ error }) => error !== undefined));
   const missed = trials.filter(({ complaint, call }) => complaint === undefined && call === undefined);
-  table.push([traffic.name, trials.length, missed.length, good.length - clear.length, clear.length, bad.length]);
+  table.push([way.name, trials.length, missed.length, good.length - clear.length, clear.length, bad.length]);
   wrong += bad.length;
 }
 console.log(table.toString());

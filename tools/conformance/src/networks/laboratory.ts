@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bytesOf } from '../content/bytes.js';
+import { bytesOf } from '@zerocopy/testing/bytes';
 import { CLEAN, type Condition, conditions } from './conditions.js';
 import { cutOffs, type Implementation } from './cut-off.js';
 import type { Holdings } from './host.js';

@@ -3,17 +3,18 @@
  * is open, and a few more, as soon as a transfer has begun, or moves; and lifted when it is over. Prints, as JSON, what
  * went wrong.
  */
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { probe } from '@zerocopy/core-syscalls';
 import { copyFile } from '@zerocopy/file-copy';
 import { mapFile, SharedBufferPool } from '@zerocopy/mmap-buffer';
 import { sendFile } from '@zerocopy/sendfile-stream';
 import { splice } from '@zerocopy/splice-pipe';
+import { makeFile, temporaryDirectory } from '@zerocopy/testing/files';
 import koffi from 'koffi';
-import { descriptors, until } from './theft.js';
-import { allThefts } from './thefts.js';
+import { openDescriptors } from '../holdings.js';
+import { allWays, whyNot } from '../ways/index.js';
+import { begin, comesTrue } from './theft.js';
 
 const RLIMIT_NOFILE = 7;
 const library = koffi.load(null);
@@ -44,62 +45,57 @@ export interface HungryReport {
   readonly whole: number;
 }
 
-const directory = mkdtempSync(join(tmpdir(), 'zerocopy-hungry-'));
-process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+const directory = temporaryDirectory(undefined, 'hungry');
 const complaints: string[] = [];
 let failed = 0;
 let whole = 0;
 const CLEAR = new Set(['EMFILE', 'ERR_WORKER_INIT_FAILED']);
 probe();
 
-/** Every so manieth transfer, as the argument says; default: each. */
+/** Every so manieth way, as the argument says; default: each. Those with victims move as long as they are wanted to. */
 const stride = Number(process.argv[2] ?? 1);
-for (const [index, theft] of allThefts.entries()) {
-  if (theft.skipped !== undefined || theft.name.startsWith('a lease') || index % stride !== 0) continue;
+const ways = allWays.filter((way) => (way.victims ?? []).length > 0 && whyNot(way) === undefined);
+for (const [index, way] of ways.entries()) {
+  if (index % stride !== 0) continue;
   for (const moment of ['at once', 'moving'] as const) {
     const own = join(directory, `${index} ${moment}`);
     mkdirSync(own);
-    const before = descriptors();
-    const mark = await theft.begin(own);
-    if (moment === 'moving') await until(() => mark.moving());
+    const before = openDescriptors();
+    const { stage, told, moving, complaint } = await begin(way, own);
+    if (moment === 'moving') await comesTrue(moving);
     leave(index % 4);
-    mark.goOn();
-    let outcome: { readonly error: unknown } | undefined;
-    mark.over.then((error) => {
-      outcome = { error };
-    });
-    const promised = /^(sendFile|splice from|copyFile)/.test(theft.name) && !/destroyed/.test(theft.name);
+    stage.goOn();
     // What has no promise is only looked at for a while: a stream that nobody ends has no end.
     let looks = 0;
-    const over = await until(() => outcome !== undefined || (!promised && looks++ > 20));
+    const over = await comesTrue(() => told() !== undefined || (way.promised !== true && looks++ > 20));
     lift();
-    const told = `${theft.name}, ${moment}`;
-    const { code, message } = (outcome?.error ?? {}) as NodeJS.ErrnoException;
-    if (!over) complaints.push(`${told}: it does not end`);
-    else if (outcome !== undefined && promised) {
-      if (outcome.error === undefined) {
+    const what = `${way.name}, ${moment}`;
+    const { code, message } = told()?.find(({ error }) => error !== undefined)?.error ?? {};
+    if (!over) complaints.push(`${what}: it does not end`);
+    else if (told() !== undefined && way.promised === true) {
+      if (message === undefined) {
         whole++;
-        await until(() => mark.complaint(true) === undefined);
-        const complaint = mark.complaint(true);
-        if (complaint !== undefined) complaints.push(`${told}: ${complaint}`);
+        await comesTrue(() => complaint(true) === undefined);
+        const short = complaint(true);
+        if (short !== undefined) complaints.push(`${what}: ${short}`);
       } else {
         failed++;
-        if (!CLEAR.has(code ?? '')) complaints.push(`${told}: ${code} ${message}`);
+        if (!CLEAR.has(code ?? '')) complaints.push(`${what}: ${code} ${message}`);
       }
     }
-    if (mark.complaint() !== undefined) complaints.push(`${told}: ${mark.complaint()}`);
-    mark.steal(); // what was lent is the caller's to close
-    await mark.over;
-    await mark.dispose();
-    if (!(await until(() => descriptors() <= before))) {
-      complaints.push(`${told}: ${descriptors() - before} descriptors have not been closed`);
+    const wrong = complaint();
+    if (wrong !== undefined) complaints.push(`${what}: ${wrong}`);
+    for (const victim of way.victims ?? []) stage.take(victim); // what was lent is the user's to close
+    await comesTrue(() => told() !== undefined);
+    await stage.dispose();
+    if (!(await comesTrue(() => openDescriptors() <= before))) {
+      complaints.push(`${what}: ${openDescriptors() - before} descriptors have not been closed`);
     }
   }
 }
 
 // With none left, each begins by saying so.
-const source = join(directory, 'source');
-writeFileSync(source, 'bytes');
+const source = makeFile(directory, 'bytes');
 const [from, to] = [openSync(source, 'r'), openSync(join(directory, 'target'), 'w')];
 const attempts: Readonly<Record<string, () => Promise<unknown>>> = {
   'sendFile to a number': () => sendFile(to, source),
@@ -109,7 +105,7 @@ const attempts: Readonly<Record<string, () => Promise<unknown>>> = {
   mapFile: () => mapFile(source),
   SharedBufferPool: async () => new SharedBufferPool({ bufferSize: 1, count: 1 }),
 };
-const before = descriptors();
+const before = openDescriptors();
 for (const [name, attempt] of Object.entries(attempts)) {
   let code: unknown;
   // Again, if something that was lingering has just been closed, and there was one after all.
@@ -122,7 +118,7 @@ for (const [name, attempt] of Object.entries(attempts)) {
     lift();
   }
   if (code !== 'EMFILE') complaints.push(`${name}: ${code} instead of EMFILE`);
-  if (!(await until(() => descriptors() <= before))) complaints.push(`${name} has left descriptors open`);
+  if (!(await comesTrue(() => openDescriptors() <= before))) complaints.push(`${name} has left descriptors open`);
 }
 closeSync(from);
 closeSync(to);

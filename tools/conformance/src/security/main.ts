@@ -3,26 +3,24 @@
  * call forbidden by a real seccomp filter, alone, before and in the midst; no descriptors left, for every transfer.
  */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
+import { temporaryDirectory } from '@zerocopy/testing/files';
 import Table from 'cli-table3';
 import { hurryTimers } from '../faults/lease-thread.js';
 import { Canaries } from './canaries.js';
 import type { HungryReport } from './hungry.js';
 import { FORBIDDABLE, sandboxRefusal } from './sandbox.js';
 import type { SandboxReport } from './sandboxed.js';
-import { commit, MOMENTS } from './theft.js';
-import { allThefts } from './thefts.js';
+import { allThefts, commit, MOMENTS } from './theft.js';
 
 const run = promisify(execFile);
 const { values } = parseArgs({
   options: { only: { type: 'string' }, rounds: { type: 'string', default: '20' } },
 });
 hurryTimers(); // a thread of leases that lives on has descriptors
-const directory = mkdtempSync(join(tmpdir(), 'zerocopy-theft-'));
+const directory = temporaryDirectory(undefined, 'theft');
 const canaries = new Canaries(join(directory, 'canaries'));
 const table = new Table({
   style: { compact: true, head: [], border: [] },
@@ -50,7 +48,6 @@ for (const theft of allThefts) {
   wrong += row.wrong;
   table.push([theft.name, row.thefts, row.reused, row.wrong]);
 }
-rmSync(directory, { recursive: true, force: true });
 console.log(table.toString());
 
 const program = (name: string): string => fileURLToPath(new URL(`./${name}.js`, import.meta.url));

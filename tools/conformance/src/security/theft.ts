@@ -1,41 +1,31 @@
 /**
  * A descriptor is closed, or its stream destroyed, while a transfer uses it, and its number is used again in the same
- * tick (kernel-rules: fd-reuse). Whatever becomes of the transfer, it must not touch what has the number now.
+ * tick (kernel-rules: fd-reuse). Whatever becomes of the transfer, it must not touch what has the number now. Each
+ * victim of each way of the catalogue is a theft.
  */
 import { pbkdf2 } from 'node:crypto';
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from 'node:fs';
+import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { pipePoolStats } from '@zerocopy/splice-pipe';
-import type { Canaries } from './canaries.js';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { acquireLease } from '@zerocopy/lease-guard';
+import { MiB } from '@zerocopy/testing/bytes';
+import { turn } from '@zerocopy/testing/waiting';
+import { openDescriptors } from '../holdings.js';
+import { allWays, whyNot } from '../ways/index.js';
+import { Stage } from '../ways/stage.js';
+import type { Told, Way } from '../ways/way.js';
+import { type Canaries, canaryByteIn, innocent } from './canaries.js';
 
 /** When it happens. */
 export const MOMENTS = ['at once', 'next microtask', 'next tick', 'next turn', 'moving', 'pool busy'] as const;
 export type Moment = (typeof MOMENTS)[number];
 
-/** A transfer under way. */
-export interface Mark {
-  /** The numbers that {@link steal} makes free; more may follow later. */
-  readonly fds: readonly number[];
-  /** Closes them, or destroys what owns them. */
-  steal(): void;
-  /** Whether bytes have begun to move. */
-  moving(): boolean;
-  /** Lets the transfer go on, where the other side has been kept waiting; called once the numbers are in use again. */
-  goOn(): void;
-  /** When nothing of it is under way any more: with its error, if it has failed. */
-  readonly over: Promise<unknown>;
-  /** What is wrong with what has arrived; undefined: nothing. It may be short, unless `whole`. */
-  complaint(whole?: boolean): string | undefined;
-  /** Closes everything else. */
-  dispose(): Promise<void>;
-}
-
 export interface Theft {
   readonly name: string;
   /** Why it cannot be shown here: a stream that is Node's own reads and writes by the number it was given. */
-  readonly skipped?: string | undefined;
-  /** The transfer begins synchronously. @param directory empty, of this run's own. */
-  begin(directory: string): Promise<Mark>;
+  readonly skipped: string | undefined;
+  readonly way: Way;
+  readonly victim: string;
 }
 
 export interface Loot {
@@ -44,15 +34,12 @@ export interface Loot {
   readonly complaints: readonly string[];
 }
 
+/** No byte of it is in a canary. More than sockets hold. */
+export const CONTENT: Buffer = innocent(MiB + 1234);
 /** Milliseconds. */
 const PATIENCE = 10_000;
 
-const turn = (): Promise<void> =>
-  new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-
-export async function until(condition: () => boolean): Promise<boolean> {
+export async function comesTrue(condition: () => boolean): Promise<boolean> {
   const deadline = Date.now() + PATIENCE;
   for (let looks = 0; !condition(); looks++) {
     if (Date.now() > deadline) return false;
@@ -71,60 +58,124 @@ function occupyPool(): Promise<unknown> {
   return Promise.all(Array.from({ length: threads }, job));
 }
 
-/** Descriptors, by what they are open on; pipes that are kept for the next transfer do not count. */
-export function descriptors(): number {
-  const open = readdirSync('/proc/self/fd').filter((fd) => {
-    try {
-      return /^(\/(?!proc\/|dev\/)|socket:|pipe:|\/memfd:)/.test(readlinkSync(`/proc/self/fd/${fd}`));
-    } catch {
-      return false; // that of the listing itself
-    }
-  });
-  return open.length - 2 * pipePoolStats().idle;
+function complaintSoFar(stage: Stage, whole: boolean): string | undefined {
+  for (const { bytes, expected } of stage.soFar()) {
+    const canary = canaryByteIn(bytes);
+    if (canary >= 0) return `at byte ${canary} of what has arrived is somebody else's`;
+    if (!bytes.equals(expected.subarray(0, bytes.length))) return 'what has arrived is not what was sent';
+    if (whole && bytes.length < expected.length) return `only ${bytes.length} bytes have arrived`;
+  }
+  return undefined;
+}
+
+export interface Begun {
+  readonly stage: Stage;
+  /** Undefined as long as it is under way. */
+  told(): readonly Told[] | undefined;
+  moving(): boolean;
+  /** What is wrong so far; undefined: nothing. What has arrived may be short, unless it is to be whole. */
+  complaint(whole?: boolean): string | undefined;
+}
+
+/** A way begun on a stage whose receivers wait. */
+export async function begin(way: Way, directory: string): Promise<Begun> {
+  const stage = new Stage({ directory, content: CONTENT }, true);
+  const { over, moving } = await way.begin(stage);
+  let told: readonly Told[] | undefined;
+  let wrong: string | undefined;
+  over
+    .catch((error: Error) => {
+      wrong = error.stack;
+      return [];
+    })
+    .then((all) => {
+      told = all;
+    });
+  return {
+    stage,
+    told: () => told,
+    moving: () => told !== undefined || stage.moving() || moving?.() === true,
+    complaint: (whole = false) => wrong ?? complaintSoFar(stage, whole),
+  };
 }
 
 /** One theft at one moment. @param parent a directory to work in. */
-export async function commit(theft: Theft, moment: Moment, parent: string, canaries: Canaries): Promise<Loot> {
+export async function commit(
+  { way, victim }: Theft,
+  moment: Moment,
+  parent: string,
+  canaries: Canaries,
+): Promise<Loot> {
   const directory = mkdtempSync(join(parent, 'theft-'));
-  const before = descriptors();
+  const before = openDescriptors();
   let pool: Promise<unknown> | undefined;
-  const mark = await theft.begin(directory);
+  const { stage, told, moving, complaint } = await begin(way, directory);
   try {
     if (moment === 'next microtask') await Promise.resolve();
     else if (moment === 'next tick') await new Promise<void>((resolve) => process.nextTick(resolve));
     else if (moment === 'next turn') await turn();
-    else if (moment === 'moving') await until(() => mark.moving());
+    else if (moment === 'moving') await comesTrue(moving);
     else if (moment === 'pool busy') {
-      await until(() => mark.moving());
+      await comesTrue(moving);
       pool = occupyPool();
-      mark.goOn(); // more calls are made, and wait for a thread
+      stage.goOn(); // more calls are made, and wait for a thread
       await turn();
     }
-    mark.steal();
+    stage.take(victim);
     canaries.occupy(12);
-    let reused = canaries.sitsOn(mark.fds);
+    let reused = canaries.sitsOn(stage.fds);
     await turn();
     canaries.occupy(6); // of what is closed a little later, or by another thread
-    mark.goOn();
-    let over = false;
-    mark.over.then(() => {
-      over = true;
-    });
-    const hung = !(await until(() => over));
+    stage.goOn();
+    const hung = !(await comesTrue(() => told() !== undefined));
     await pool;
     canaries.occupy(3);
-    reused ||= canaries.sitsOn(mark.fds);
+    reused ||= canaries.sitsOn(stage.fds);
     await turn();
     const complaints = canaries.release();
     if (hung) complaints.push('the transfer does not end');
-    const complaint = mark.complaint();
-    if (complaint !== undefined) complaints.push(complaint);
-    await mark.dispose();
-    if (!(await until(() => descriptors() <= before))) {
-      complaints.push(`${descriptors() - before} descriptors have not been closed`);
+    const wrong = complaint();
+    if (wrong !== undefined) complaints.push(wrong);
+    await stage.dispose();
+    if (!(await comesTrue(() => openDescriptors() <= before))) {
+      complaints.push(`${openDescriptors() - before} descriptors have not been closed`);
     }
     return { reused, complaints };
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
+
+/** A lease on a number that is closed, and gets another lease: giving up the first leaves the other. */
+const leaseOnNumber: Way = {
+  name: 'a lease on a number',
+  needs: ['lease'],
+  async begin(stage) {
+    const fd = openSync(stage.file(), 'r');
+    stage.fds.push(fd);
+    const lease = await acquireLease(fd, 'read');
+    const over = (async () => {
+      closeSync(fd);
+      const other = openSync(stage.file(), 'r');
+      const second = await acquireLease(other, 'read');
+      const complaints: string[] = [];
+      if (other !== fd) complaints.push('the number was not used again');
+      await lease.release();
+      if (syscalls.fcntl(other, constants.F_GETLEASE) !== constants.F_RDLCK)
+        complaints.push("another's lease was given up");
+      if (second.state !== 'held') complaints.push("another's lease says that it has been given up");
+      await second.release();
+      if (fstatSync(other).size !== CONTENT.length) complaints.push('the file has changed');
+      closeSync(other);
+      stage.receiveLast(() => Buffer.alloc(0));
+      if (complaints.length > 0) throw new Error(complaints.join(', '));
+      return [];
+    })();
+    return { over, moving: () => true };
+  },
+};
+
+export const allThefts: readonly Theft[] = [
+  ...allWays.flatMap((way) => (way.victims ?? []).map((victim) => ({ way, victim }))),
+  { way: leaseOnNumber, victim: 'the number' },
+].map(({ way, victim }) => ({ name: `${way.name}; ${victim} taken away`, skipped: whyNot(way), way, victim }));

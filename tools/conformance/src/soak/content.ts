@@ -1,5 +1,5 @@
 /** The files that are served, and what uploads and echoes are made of: known to both sides by the seed alone. */
-import { bytesOf } from '../content/bytes.js';
+import { bytesOf } from '@zerocopy/testing/bytes';
 
 const KiB = 1024;
 

@@ -6,28 +6,19 @@ import { pipeline } from 'node:stream/promises';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import fc from 'fast-check';
 import { compact, fileSpec, range, seldom, writeSize } from '../arbitraries.js';
-import { content, difference, marks, separate, shareOf } from '../bytes.js';
+import { content, difference, separate, shareOf } from '../bytes.js';
+import { Cast, type FileName, pathOf } from '../cast.js';
 import { allowCorkedForEver, allowUnreadDirectory } from '../documented.js';
-import { codeOf, Journal, type Step } from '../journal.js';
+import { codeOf } from '../journal.js';
 import { closeStream, type Family, type Observation, type Outcome, type Run } from '../run.js';
-import { contentOf, type FileSpec } from '../workspace.js';
-
-export type ResponseAction = {
-  readonly do:
-    | 'destroy source'
-    | 'destroy response'
-    | 'destroy client'
-    | 'abort'
-    | 'listen for data'
-    | 'pause source'
-    | 'write';
-};
+import { anything, at, bySubscriber, destroying, none, type Steps, simple, writing } from '../steps.js';
+import { contentOf } from '../workspace.js';
 
 export interface Exchange {
   readonly method: 'GET' | 'HEAD';
   readonly version?: '1.0' | undefined;
   readonly status: number;
-  readonly file: FileSpec | 'missing' | 'directory' | 'procfs';
+  readonly file: Exclude<FileName, 'device'>;
   readonly options: {
     readonly start?: number | undefined;
     readonly end?: number | undefined;
@@ -41,7 +32,7 @@ export interface Exchange {
   readonly before: readonly number[];
   readonly after: readonly number[];
   readonly corked?: boolean | undefined;
-  readonly steps: readonly Step<ResponseAction>[];
+  readonly steps: Steps;
 }
 
 export interface HttpProgram {
@@ -75,55 +66,14 @@ async function one(
   agent: http.Agent,
   connections: Set<Socket>,
 ): Promise<Record<string, unknown>> {
-  const { workspace } = run;
-  const path =
-    typeof exchange.file === 'object'
-      ? workspace.file(exchange.file)
-      : exchange.file === 'missing'
-        ? workspace.scratch()
-        : exchange.file === 'directory'
-          ? workspace.scratchDirectory()
-          : '/proc/version';
+  const path = pathOf(run, exchange.file);
   const expected = expectedOf(exchange);
-  let written = Buffer.alloc(0);
   let source: fs.ReadStream | undefined;
   let response: ServerResponse | undefined;
-  let moved = false;
-  const controller = new AbortController();
-  const write = (bytes: number): void => {
-    if (response === undefined || response.destroyed || response.writableEnded) return;
-    const chunk = marks(bytes, written.length);
-    written = Buffer.concat([written, chunk]);
-    response.write(chunk);
-  };
-  const journal = new Journal(exchange.steps, ({ do: what }: ResponseAction) => {
-    switch (what) {
-      case 'destroy source':
-        source?.destroy();
-        break;
-      case 'destroy response':
-        response?.destroy();
-        break;
-      case 'destroy client':
-        request.destroy();
-        break;
-      case 'abort':
-        controller.abort();
-        break;
-      case 'listen for data':
-        source?.on('data', () => {});
-        break;
-      case 'pause source':
-        source?.pause();
-        break;
-      case 'write':
-        moved = true;
-        write(50);
-        break;
-    }
-  });
+  const cast = new Cast(run, exchange.steps);
+  const { journal, controller } = cast;
   const answer = async (res: ServerResponse): Promise<void> => {
-    response = res;
+    cast.destination = response = res;
     if (res.socket !== null) connections.add(res.socket);
     journal.watch('response', res, RESPONSE_EVENTS);
     res.statusCode = exchange.status;
@@ -142,7 +92,7 @@ async function one(
       res.cork();
       process.nextTick(() => res.uncork());
     }
-    for (const bytes of exchange.before) write(bytes);
+    for (const bytes of exchange.before) cast.write(bytes);
     const { smallFileSize, ...options } = exchange.options;
     if (exchange.by === 'promise') {
       const { signal } = controller;
@@ -160,7 +110,7 @@ async function one(
         await pipeline(source, res, { end: ends, signal } as never);
       }
       if (!ends) {
-        for (const bytes of exchange.after) write(bytes);
+        for (const bytes of exchange.after) cast.write(bytes);
         res.end();
       }
       return;
@@ -168,6 +118,7 @@ async function one(
     const bag = { ...options, ...(smallFileSize !== undefined && run.side === 'ours' ? { smallFileSize } : {}) };
     source = run.pick(fs.createReadStream, createSendfileStream)(path, bag as never) as fs.ReadStream;
     const stream = source;
+    cast.source = source;
     run.defer(() => closeStream(stream));
     journal.watch('source', source, SOURCE_EVENTS);
     if (exchange.by === 'pipeline') {
@@ -179,7 +130,7 @@ async function one(
     const open = exchange.by === 'pipe without end';
     if (open) {
       source.on('end', () => {
-        for (const bytes of exchange.after) write(bytes);
+        for (const bytes of exchange.after) cast.write(bytes);
         if (!res.writableEnded) res.end();
       });
     }
@@ -188,7 +139,7 @@ async function one(
     source.pipe(res, { end: !open });
     journal.cue('same tick');
   };
-  const { port } = workspace.serve((_request, res) => {
+  const { port } = run.workspace.serve((_request, res) => {
     answer(res).then(
       () => journal.note('server', 'done'),
       (error) => {
@@ -202,6 +153,7 @@ async function one(
   let head: Record<string, unknown> = {};
   let incoming: IncomingMessage | undefined;
   const request = http.request({ port, host: '127.0.0.1', method: exchange.method, agent, path: `/${label.trim()}` });
+  cast.peer = request;
   run.defer(() => request.destroy());
   request.on('error', (error) => journal.note('client', `error ${codeOf(error)}`));
   request.on('close', () => journal.note('client', 'request closed'));
@@ -229,10 +181,11 @@ async function one(
 
   const body = separate(Buffer.concat(chunks));
   const share = shareOf(body.file, expected);
-  const own = shareOf(body.marks, written);
-  const known = exchange.file !== 'procfs';
+  const decoded = cast.does('encode');
+  const own = decoded ? 'with others' : cast.shareOfWrites(Buffer.concat(chunks));
+  const known = exchange.file !== 'procfs' && !decoded;
   if (known && share === undefined) run.violation(`${label}of the file ${difference(body.file, expected)}`);
-  if (own === undefined) run.violation(`${label}of the writes ${difference(body.marks, written)}`);
+  if (own === undefined) run.violation(`${label}of the writes ${difference(body.marks, cast.written)}`);
   // A message that counts as whole has all of it.
   if (known && incoming?.complete === true && share === 'part') run.violation(`${label}a part was taken for the whole`);
   const whole = share === 'all' || share === 'empty';
@@ -242,7 +195,13 @@ async function one(
     head,
     complete: incoming?.complete,
     trailers: incoming?.trailers,
-    body: { share: known ? share : body.file.length, own, ...(moved || !whole ? {} : { runs: body.runs }) },
+    body: decoded
+      ? {}
+      : {
+          share: known ? share : body.file.length,
+          own,
+          ...(cast.moved || cast.joined || !whole ? {} : { runs: body.runs }),
+        },
   };
 }
 
@@ -288,6 +247,31 @@ function reconcile(program: HttpProgram, node: Outcome, ours: Outcome): void {
   }
 }
 
+const steps: fc.Arbitrary<Steps> = fc.oneof(
+  { weight: 16, arbitrary: none },
+  {
+    weight: 4,
+    arbitrary: fc.array(
+      at(
+        fc.constantFrom('same tick', 'source open', 'source ready'),
+        fc.oneof(destroying('source', 'destination'), writing, simple('abort', 'listen for data')),
+      ),
+      { minLength: 1, maxLength: 1 },
+    ),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.array(
+      at(fc.constantFrom('same tick', 'source open'), anything({ roles: ['source', 'destination'] })),
+      {
+        minLength: 1,
+        maxLength: 2,
+      },
+    ),
+  },
+  { weight: 1, arbitrary: bySubscriber.map((step): Steps => [step]) },
+);
+
 const exchange: fc.Arbitrary<Exchange> = fc
   .record({
     method: fc.constantFrom('GET' as const, 'GET' as const, 'GET' as const, 'GET' as const, 'HEAD' as const),
@@ -327,34 +311,16 @@ const exchange: fc.Arbitrary<Exchange> = fc
     ),
     corked: seldom(6, fc.constant(true)),
     smallFileSize: seldom(3, fc.constantFrom(0, 1000, 300_000)),
-    steps: fc.oneof(
-      { weight: 4, arbitrary: fc.constant<Step<ResponseAction>[]>([]) },
-      {
-        weight: 1,
-        arbitrary: fc.array(
-          fc.record({
-            when: fc.constantFrom('same tick', 'source open', 'source ready'),
-            what: fc.record({
-              do: fc.constantFrom(
-                'destroy source' as const,
-                'destroy response' as const,
-                'abort' as const,
-                'listen for data' as const,
-                'write' as const,
-              ),
-            }),
-          }),
-          { minLength: 1, maxLength: 1 },
-        ),
-      },
-    ),
+    steps,
   })
   .chain(({ smallFileSize, ...rest }) =>
     range(typeof rest.file === 'object' ? rest.file.size : 0).map((ranged): Exchange => {
       const known = typeof rest.file === 'object';
       const late = rest.by === 'pipe without end' || rest.by === 'promise';
       const bodiless = rest.status === 204 || rest.status === 304;
-      const written = (rest.steps as Step<ResponseAction>[]).some(({ what }) => what.do === 'write');
+      const written = rest.steps.some(
+        ({ what }) => what.do === 'write' || what.do === 'pipe another' || what.do === 'encode',
+      );
       // A client takes the answer to a HEAD that tells no length for one without keep-alive, and hangs up while the server
       // is still reading the file: at another moment in each run.
       const method = known ? rest.method : ('GET' as const);

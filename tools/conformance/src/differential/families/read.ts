@@ -1,6 +1,5 @@
 /** A file read in user space: `createMmapReadStream` and `createSendfileStream` against `fs.createReadStream`; `mapFile`. */
 import fs from 'node:fs';
-import { open } from 'node:fs/promises';
 import { PassThrough, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createMmapReadStream, mapFile } from '@zerocopy/mmap-buffer';
@@ -8,17 +7,15 @@ import { createSendfileStream } from '@zerocopy/sendfile-stream';
 import fc from 'fast-check';
 import { compact, fileSpec, KiB, range, seldom } from '../arbitraries.js';
 import { content, difference, shareOf } from '../bytes.js';
-import { codeOf, Journal, type Step } from '../journal.js';
+import { Cast, type FileName, give, pathOf } from '../cast.js';
+import { codeOf } from '../journal.js';
 import { closeStream, type Family, type Observation, type Outcome, type Run } from '../run.js';
+import { at, destroying, none, type Steps, simple } from '../steps.js';
 import { contentOf, type FileSpec } from '../workspace.js';
-
-export type ReadAction =
-  | { readonly do: 'destroy'; readonly error?: boolean | undefined }
-  | { readonly do: 'abort' | 'pause' | 'pause for a turn' | 'resume' | 'truncate' | 'unshift' };
 
 export interface ReadProgram {
   readonly subject: 'mmap' | 'sendfile' | 'map';
-  readonly file: FileSpec | 'missing' | 'directory' | 'device' | 'procfs';
+  readonly file: FileName;
   readonly by: 'path' | 'descriptor' | 'handle';
   readonly options: {
     readonly start?: number | undefined;
@@ -32,39 +29,22 @@ export interface ReadProgram {
   readonly reader: 'data' | 'readable' | 'for await' | 'for await, until' | 'pipe' | 'pipeline';
   /** Bytes of each read(), for 'readable'. */
   readonly piece?: number | undefined;
-  readonly steps: readonly Step<ReadAction>[];
+  readonly steps: Steps;
 }
 
 const EVENTS = ['open', 'ready', 'end', 'error', 'close'];
 
 async function run(program: ReadProgram, run: Run): Promise<Observation> {
   if (program.subject === 'map') return runMap(program, run);
-  const { workspace } = run;
-  const truncates = program.steps.some(({ what }) => what.do === 'truncate');
-  const path =
-    typeof program.file === 'object'
-      ? truncates
-        ? workspace.copyOf(program.file)
-        : workspace.file(program.file)
-      : program.file === 'missing'
-        ? workspace.scratch()
-        : program.file === 'directory'
-          ? workspace.scratchDirectory()
-          : program.file === 'procfs'
-            ? '/proc/version'
-            : '/dev/null';
-  const controller = new AbortController();
-  const options: Record<string, unknown> = { ...program.options };
+  const cast = new Cast(run, program.steps);
+  const { journal } = cast;
+  const path = pathOf(run, program.file, cast.does('truncate'));
+  if (typeof program.file === 'object') cast.path = path;
+  const { options: given } = await give(run, path, program.by);
+  const options: Record<string, unknown> = { ...program.options, ...given };
   // README of mmap-buffer: "its chunks are views, of 256 KiB unless highWaterMark says otherwise".
   if (program.subject === 'mmap' && run.side === 'node') options.highWaterMark ??= 256 * KiB;
-  if (program.signal === true) options.signal = controller.signal;
-  // Closed by the stream: destroyed it is in the end, whatever autoClose says.
-  if (program.by === 'descriptor') options.fd = fs.openSync(path, 'r');
-  if (program.by === 'handle') {
-    const handle = await open(path, 'r');
-    options.fd = handle;
-    run.defer(() => handle.close().catch(() => {}));
-  }
+  if (program.signal === true) options.signal = cast.controller.signal;
   const chunks: Buffer[] = [];
   let got = 0;
   let largest = 0;
@@ -75,35 +55,9 @@ async function run(program: ReadProgram, run: Run): Promise<Observation> {
     largest = Math.max(largest, bytes.length);
     journal.level('read', got);
   };
-  const perform = (action: ReadAction): void => {
-    switch (action.do) {
-      case 'destroy':
-        stream.destroy(action.error === true ? failure() : undefined);
-        break;
-      case 'abort':
-        controller.abort();
-        break;
-      case 'pause':
-        stream.pause();
-        break;
-      case 'pause for a turn':
-        stream.pause();
-        setImmediate(() => stream.resume());
-        break;
-      case 'resume':
-        stream.resume();
-        break;
-      case 'truncate':
-        if (typeof program.file === 'object') fs.truncateSync(path, 0);
-        break;
-      case 'unshift':
-        if (!stream.readableEnded && !stream.destroyed) stream.unshift(Buffer.alloc(0));
-        break;
-    }
-  };
-  const journal = new Journal(program.steps, perform);
   const ours = program.subject === 'mmap' ? createMmapReadStream : createSendfileStream;
   const stream = run.pick(fs.createReadStream, ours)(path, options as never) as fs.ReadStream;
+  cast.source = stream;
   run.defer(() => closeStream(stream));
   journal.watch('source', stream, EVENTS);
   let reading = true;
@@ -126,11 +80,12 @@ async function run(program: ReadProgram, run: Run): Promise<Observation> {
 
   const bytes = Buffer.concat(chunks);
   const expected = expectedOf(program);
-  const share = expected === undefined ? bytes.length : shareOf(bytes, expected);
+  const decoded = cast.does('encode');
+  const share = decoded ? 'decoded' : expected === undefined ? bytes.length : shareOf(bytes, expected);
   if (share === undefined) run.violation(`of the file ${difference(bytes, expected as Buffer)}`);
   const { highWaterMark } = program.options;
   const most = (highWaterMark ?? 256 * KiB) * (program.options.encoding === 'hex' ? 2 : 1);
-  if (program.reader !== 'readable' && program.options.encoding !== 'latin1' && largest > most)
+  if (program.reader !== 'readable' && !decoded && program.options.encoding !== 'latin1' && largest > most)
     run.violation(`a chunk of ${largest} bytes`);
   const whole = share === 'all' || share === 'empty';
   return {
@@ -243,8 +198,6 @@ function expectedOf({ file, options: { start, end, encoding } }: ReadProgram): B
   return encoding === undefined ? bytes : Buffer.from(bytes.toString(encoding));
 }
 
-const failure = (): Error => Object.assign(new Error('by the program'), { code: 'E_PROGRAM' });
-
 function reconcile(program: ReadProgram, node: Outcome, ours: Outcome): void {
   // README of mmap-buffer: "If the file is cut short meanwhile, the stream fails with ERR_FILE_TRUNCATED; Node's own
   // would end as if nothing were missing."
@@ -259,47 +212,36 @@ function reconcile(program: ReadProgram, node: Outcome, ours: Outcome): void {
   }
 }
 
-function steps(program: Omit<ReadProgram, 'steps'>, bytes: number): fc.Arbitrary<Step<ReadAction>[]> {
-  const when = fc.constantFrom('same tick', 'next tick', 'source open', 'source ready', 'source end');
-  const what: fc.Arbitrary<ReadAction> = fc.oneof(
-    fc.record({ do: fc.constant('destroy' as const), error: fc.boolean() }),
-    fc.constantFrom(
-      { do: 'abort' as const },
-      { do: 'pause for a turn' as const },
-      { do: 'resume' as const },
-      { do: 'unshift' as const },
-    ),
-  );
+function steps(program: Omit<ReadProgram, 'steps'>, bytes: number): fc.Arbitrary<Steps> {
   // A source that is destroyed at its end may or may not be in time to fail the pipeline: its last write may be out.
-  const early =
-    program.reader === 'pipeline'
-      ? fc.record({ when: when.filter((one) => one !== 'source end'), what })
-      : fc.record({ when, what });
+  const moments = ['same tick', 'next tick', 'source open', 'source ready'];
+  const when = fc.constantFrom(...moments, ...(program.reader === 'pipeline' ? [] : ['source end']));
+  const what = fc.oneof(
+    destroying('source'),
+    simple('abort', 'pause for a turn', 'resume source', 'unshift', 'listen for data', 'pipe elsewhere'),
+  );
   const flowing = program.reader === 'data';
-  const level = fc.record({
-    when: fc.constant('read'),
-    bytes: fc.integer({ min: 1, max: Math.max(1, bytes) }),
-    what: flowing ? what : fc.constant({ do: 'unshift' as const }),
-  });
-  const truncation = fc.record({
-    when: fc.constantFrom('source open', 'source ready'),
-    what: fc.constant({ do: 'truncate' as const }),
-  });
+  const level = at(fc.constant('read'), flowing ? what : simple('unshift')).chain((step) =>
+    fc.integer({ min: 1, max: Math.max(1, bytes) }).map((level) => ({ ...step, bytes: level })),
+  );
+  const truncation = at(
+    fc.constantFrom('source open', 'source ready'),
+    fc.constant({ do: 'truncate' as const, size: 0 }),
+  );
+  const encoding = at(
+    fc.constantFrom('same tick', 'next tick', 'source open'),
+    fc.record({ do: fc.constant('encode' as const), encoding: fc.constantFrom('latin1' as const, 'hex' as const) }),
+  );
   const stall = fc.tuple(
-    fc.record({ when: fc.constant('same tick'), what: fc.constant({ do: 'pause' as const }) }),
-    fc.record({
-      when: fc.constant('stalled'),
-      what: fc.constantFrom({ do: 'resume' as const }, { do: 'destroy' as const }),
-    }),
+    at(fc.constant('same tick'), simple('pause source')),
+    at(fc.constant('stalled'), fc.oneof(simple('resume source'), destroying('source'))),
   );
   return fc.oneof(
-    { weight: 3, arbitrary: fc.constant<Step<ReadAction>[]>([]) },
-    { weight: 4, arbitrary: fc.array(fc.oneof(early, level), { maxLength: 2 }) },
-    { weight: 1, arbitrary: fc.array(truncation, { minLength: 1, maxLength: 1 }) },
-    {
-      weight: 1,
-      arbitrary: flowing ? stall.map((both): Step<ReadAction>[] => [...both]) : fc.constant<Step<ReadAction>[]>([]),
-    },
+    { weight: 6, arbitrary: none },
+    { weight: 8, arbitrary: fc.array(fc.oneof(at(when, what), level), { maxLength: 2 }) },
+    { weight: 2, arbitrary: fc.array(truncation, { minLength: 1, maxLength: 1 }) },
+    { weight: 1, arbitrary: fc.array(encoding, { minLength: 1, maxLength: 1 }) },
+    { weight: flowing ? 2 : 0, arbitrary: stall.map((both): Steps => both) },
   );
 }
 
@@ -347,8 +289,9 @@ const programs: fc.Arbitrary<ReadProgram> = fc
           by,
           options: compact({ ...ranged, ...other }),
         });
-        const none = fc.constant<Step<ReadAction>[]>([]);
-        return (subject === 'map' ? none : steps(program, bytes)).map((list) => ({ ...program, steps: list }));
+        return (subject === 'map' ? none : steps(program, bytes)).map(
+          (list): ReadProgram => ({ ...program, steps: list }),
+        );
       });
   });
 

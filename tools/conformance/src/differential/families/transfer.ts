@@ -1,24 +1,21 @@
 /** `sendFile` into sockets, files and other streams, against a pipeline that leaves its destination open. */
 import fs, { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import type { Socket } from 'node:net';
 import { PassThrough, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { sendFile } from '@zerocopy/sendfile-stream';
 import fc from 'fast-check';
 import { compact, fileSpec, MORE_THAN_BUFFERS, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
+import { type Arrived, Cast, type FileName, give, pathOf } from '../cast.js';
 import { allowNoCancelledWrite } from '../documented.js';
-import { codeOf, Journal, type Step } from '../journal.js';
+import { codeOf } from '../journal.js';
 import type { Family, Observation, Outcome, Run } from '../run.js';
+import { at, bySubscriber, destroying, ending, none, type Steps, simple, writing } from '../steps.js';
 import { contentOf, type FileSpec } from '../workspace.js';
 
-export type TransferAction = {
-  readonly do: 'abort' | 'destroy destination' | 'destroy receiver' | 'resume receiver' | 'write' | 'end destination';
-};
-
 export interface TransferProgram {
-  readonly file: FileSpec | 'missing' | 'directory' | 'procfs' | 'device';
+  readonly file: FileName;
   readonly by: 'path' | 'handle' | 'descriptor';
   /** Bytes read from the handle or descriptor before. */
   readonly position?: number | undefined;
@@ -29,62 +26,19 @@ export interface TransferProgram {
   readonly before: readonly number[];
   /** The receiver stops after so many bytes. */
   readonly until?: number | undefined;
-  readonly steps: readonly Step<TransferAction>[];
+  readonly steps: Steps;
 }
 
 async function run(program: TransferProgram, run: Run): Promise<Observation> {
   const { workspace } = run;
-  const path =
-    typeof program.file === 'object'
-      ? workspace.file(program.file)
-      : program.file === 'missing'
-        ? workspace.scratch()
-        : program.file === 'directory'
-          ? workspace.scratchDirectory()
-          : program.file === 'procfs'
-            ? '/proc/version'
-            : '/dev/null';
-  const controller = new AbortController();
-  const chunks: Buffer[] = [];
-  let written = Buffer.alloc(0);
-  let receiver: Socket | undefined;
-  let until = program.until ?? Number.POSITIVE_INFINITY;
-  const journal = new Journal(program.steps, ({ do: what }: TransferAction) => {
-    switch (what) {
-      case 'abort':
-        controller.abort();
-        break;
-      case 'destroy destination':
-        stream?.destroy();
-        break;
-      case 'destroy receiver':
-        run.asPeer(() => receiver?.destroy());
-        break;
-      case 'resume receiver':
-        until = Number.POSITIVE_INFINITY;
-        receiver?.resume();
-        break;
-      case 'write':
-        write(300);
-        break;
-      case 'end destination':
-        stream?.end();
-        break;
-    }
-  });
-  const hear = (readable: NodeJS.ReadableStream): void => {
-    let got = 0;
-    readable.on('data', (chunk: Buffer) => {
-      chunks.push(chunk);
-      got += chunk.length;
-      if (got >= until) readable.pause();
-      journal.level('received', got);
-    });
-    if (until === 0) readable.pause();
-  };
+  const path = pathOf(run, program.file);
+  const cast = new Cast(run, program.steps);
+  const { journal, controller } = cast;
+  const until = program.until ?? Number.POSITIVE_INFINITY;
   let stream: Writable | undefined;
   let target: Writable | number | fs.promises.FileHandle;
   let file: string | undefined;
+  let received: Arrived | undefined;
   if (program.to === 'tcp' || program.to === 'unix') {
     const { server, client } = await workspace.pair(program.to);
     run.defer(() => {
@@ -92,44 +46,37 @@ async function run(program: TransferProgram, run: Run): Promise<Observation> {
       client.destroy();
     });
     server.resume();
-    receiver = client;
     client.on('error', () => {});
     client.on('close', () => journal.touch());
-    hear(client);
+    cast.peer = client;
+    received = cast.collect(client, until);
     stream = target = server;
   } else if (program.to === 'stream') {
     const through = new PassThrough();
-    hear(through);
+    received = cast.collect(through, until);
     stream = target = through;
   } else {
     file = workspace.scratch();
     fs.writeFileSync(file, '');
-    const flags = program.to === 'appending' ? 'a' : 'w';
-    const handle = await open(file, flags);
+    const handle = await open(file, program.to === 'appending' ? 'a' : 'w');
     run.defer(() => handle.close());
     target = program.to === 'descriptor' ? handle.fd : handle;
     for (const bytes of program.before) {
-      const chunk = marks(bytes, written.length);
-      written = Buffer.concat([written, chunk]);
+      const chunk = marks(bytes, cast.written.length);
+      cast.written = Buffer.concat([cast.written, chunk]);
       await handle.write(chunk);
     }
   }
-  const write = (bytes: number): void => {
-    if (stream === undefined || stream.destroyed || stream.writableEnded) return;
-    const chunk = marks(bytes, written.length);
-    written = Buffer.concat([written, chunk]);
-    stream.write(chunk);
-  };
+  cast.destination = stream;
   if (stream !== undefined) journal.watch('destination', stream, ['finish', 'error', 'close']);
-  if (stream !== undefined) for (const bytes of program.before) write(bytes);
+  if (stream !== undefined) for (const bytes of program.before) cast.write(bytes);
 
-  let source: string | number | fs.promises.FileHandle = path;
-  if (program.by !== 'path') {
-    const handle = await open(path, 'r');
-    run.defer(() => handle.close().catch(() => {}));
-    if (program.position !== undefined) await handle.read(Buffer.alloc(program.position), 0, program.position);
-    source = program.by === 'handle' ? handle : handle.fd;
+  const { opened } = await give(run, path, program.by);
+  if (opened !== undefined && program.position !== undefined) {
+    if (typeof opened === 'number') fs.readSync(opened, Buffer.alloc(program.position), 0, program.position, null);
+    else await opened.read(Buffer.alloc(program.position), 0, program.position);
   }
+  const source = opened ?? path;
   const expected = expectedOf(program);
 
   journal.cue('before');
@@ -162,23 +109,21 @@ async function run(program: TransferProgram, run: Run): Promise<Observation> {
     });
   let counted: number | undefined;
   journal.cue('same tick');
-  const arrived = (): Buffer => (file === undefined ? Buffer.concat(chunks) : readFileSync(file));
+  const arrived = (): Buffer => received?.bytes() ?? readFileSync(file as string);
   // All that has been sent is to be there; without an end nobody else tells.
   const complete = (): boolean => {
     if (stream?.destroyed === true)
-      return stream.closed && (receiver === undefined || receiver.destroyed || until < Number.POSITIVE_INFINITY);
-    return (
-      file !== undefined || chunks.reduce((sum, { length }) => sum + length, 0) >= expected.length + written.length
-    );
+      return stream.closed && (cast.peer === undefined || cast.peer.destroyed || until < Number.POSITIVE_INFINITY);
+    return received === undefined || received.length() >= expected.length + cast.written.length;
   };
   const settled = await run.settle(journal, () => over && complete());
 
   const got = separate(arrived());
   const share = shareOf(got.file, expected);
-  const own = shareOf(got.marks, written);
+  const own = cast.shareOfWrites(arrived());
   const known = program.file !== 'procfs';
   if (known && share === undefined) run.violation(`of the file ${difference(got.file, expected)}`);
-  if (own === undefined) run.violation(`of the writes ${difference(got.marks, written)}`);
+  if (own === undefined) run.violation(`of the writes ${difference(got.marks, cast.written)}`);
   if (counted !== undefined && counted < got.file.length)
     run.violation(`bytes is ${counted}, but ${got.file.length} have arrived`);
   return {
@@ -243,7 +188,7 @@ function reconcile(program: TransferProgram, node: Outcome, ours: Outcome): void
   if (transfer?.[0] === 'error ECONNRESET' && closed.includes(node.events.transfer?.[0]))
     node.events.transfer = transfer;
   // Neither can be used: we look for the file first.
-  const gone = program.steps.some(({ what }) => what.do === 'destroy destination');
+  const gone = program.steps.some(({ what }) => what.do === 'destroy');
   const unreadable = { missing: 'error ENOENT', directory: 'error EISDIR' } as Record<string, string>;
   const refusal = typeof program.file === 'string' ? unreadable[program.file] : undefined;
   if (gone && refusal !== undefined && transfer?.[0] === refusal) node.events.transfer = transfer;
@@ -267,24 +212,22 @@ function reconcile(program: TransferProgram, node: Outcome, ours: Outcome): void
   }
 }
 
-function steps(program: Omit<TransferProgram, 'steps'>): fc.Arbitrary<Step<TransferAction>[]> {
+function steps(program: Omit<TransferProgram, 'steps'>): fc.Arbitrary<Steps> {
   const isSocket = program.to === 'tcp' || program.to === 'unix';
-  const step = (when: string[], names: TransferAction['do'][]): fc.Arbitrary<Step<TransferAction>> =>
-    fc.record({ when: fc.constantFrom(...when), what: fc.record({ do: fc.constantFrom(...names) }) });
+  const one = (when: string, what: ReturnType<typeof simple>): fc.Arbitrary<Steps> =>
+    fc.array(at(fc.constant(when), what), { minLength: 1, maxLength: 1 });
   if (program.until !== undefined) {
-    return fc.array(
-      step(['stalled'], ['abort', 'destroy destination', 'destroy receiver', 'resume receiver', 'write']),
-      { minLength: 1, maxLength: 2 },
-    );
+    const what = fc.oneof(destroying('destination', 'peer'), simple('abort', 'resume peer', 'pipe another'), writing);
+    return fc.array(at(fc.constant('stalled'), what), { minLength: 1, maxLength: 2 });
   }
   // Not in the same tick: a small file has gone by then, where Node has not begun.
-  const before = step(['before'], isSocket ? ['abort', 'destroy destination', 'write'] : ['abort']);
-  const early = isSocket ? fc.oneof(before, step(['same tick'], ['write'])) : before;
-  const late = step(['over'], ['write', 'end destination', 'destroy destination']);
+  const before = isSocket ? fc.oneof(destroying('destination'), simple('abort'), writing) : simple('abort');
   return fc.oneof(
-    { weight: 3, arbitrary: fc.constant<Step<TransferAction>[]>([]) },
-    { weight: 1, arbitrary: fc.array(early, { minLength: 1, maxLength: 1 }) },
-    { weight: 1, arbitrary: fc.array(late, { minLength: 1, maxLength: 1 }) },
+    { weight: 12, arbitrary: none },
+    { weight: 3, arbitrary: one('before', before) },
+    { weight: isSocket ? 2 : 0, arbitrary: one('same tick', fc.oneof(writing, simple('pipe another'))) },
+    { weight: 4, arbitrary: one('over', fc.oneof(writing, ending('destination'), destroying('destination'))) },
+    { weight: isSocket ? 1 : 0, arbitrary: bySubscriber.map((step): Steps => [step]) },
   );
 }
 

@@ -1,37 +1,17 @@
 /** A socket or an HTTP upload into a file: `createSpliceWriteStream` against `fs.createWriteStream`. */
-import fs, { readFileSync, readlinkSync, statSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import fs, { readFileSync, statSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { PassThrough, type Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable } from 'node:stream';
 import { createSpliceWriteStream } from '@zerocopy/splice-pipe';
 import fc from 'fast-check';
 import { compact, KiB, MiB, seldom, size } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
+import { type Action, ANOTHER, Cast, give, type Join } from '../cast.js';
 import { allowListeners } from '../documented.js';
-import { codeOf, Journal, type Step } from '../journal.js';
+import { codeOf, type Journal, type Step } from '../journal.js';
 import { closeStream, type Family, listeners, type Observation, type Outcome, type Run } from '../run.js';
-
-export type UploadAction =
-  | { readonly do: 'destroy'; readonly of: 'source' | 'destination' | 'client'; readonly error?: boolean | undefined }
-  | { readonly do: 'write'; readonly bytes: number }
-  | {
-      readonly do:
-        | 'abort'
-        | 'reset client'
-        | 'listen for data'
-        | 'listen for readable'
-        | 'unpipe'
-        | 'pipe again'
-        | 'pause source'
-        | 'resume source'
-        | 'pipe elsewhere'
-        | 'pipe another'
-        | 'end destination'
-        | 'cork'
-        | 'uncork';
-    };
+import { anything, at, bySubscriber, none, type Steps } from '../steps.js';
 
 export interface UploadProgram {
   readonly from: 'tcp' | 'unix' | 'http' | 'chunked';
@@ -50,16 +30,14 @@ export interface UploadProgram {
     readonly mode?: number | undefined;
   };
   readonly signal?: 'stream' | 'pipeline' | undefined;
-  readonly join: 'pipe' | 'pipe without end' | 'pipeline';
+  readonly join: Join;
   readonly before: readonly number[];
   readonly after: readonly number[];
-  readonly steps: readonly Step<UploadAction>[];
+  readonly steps: Steps;
 }
 
 const SOURCE_EVENTS = ['end', 'error', 'close', 'aborted'];
 const DESTINATION_EVENTS = ['pipe', 'unpipe', 'finish', 'error', 'close'];
-/** Bytes that a second source brings. */
-const ANOTHER = 700;
 const LISTENERS = ['data', 'readable', 'end', 'error', 'close', 'pause', 'resume', 'newListener', 'drain', 'finish'];
 
 interface Connected {
@@ -69,7 +47,7 @@ interface Connected {
   answer?(): void;
 }
 
-async function connect(program: UploadProgram, run: Run, journal: Journal<UploadAction>): Promise<Connected> {
+async function connect(program: UploadProgram, run: Run, journal: Journal<Action>): Promise<Connected> {
   const { from, body } = program;
   if (from === 'tcp' || from === 'unix') {
     const { server, client } = await run.workspace.pair(from, {}, {});
@@ -113,102 +91,12 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
     fs.writeFileSync(path, marks(program.present, 5));
   }
   let answered = false;
-  let written = Buffer.alloc(0);
-  let moved = false;
-  let heard: number | undefined;
-  const elsewhere = new PassThrough().resume();
-  const another = new PassThrough();
-  const write = (bytes: number): void => {
-    if (destination.destroyed || destination.writableEnded) return;
-    const chunk = marks(bytes, written.length);
-    written = Buffer.concat([written, chunk]);
-    destination.write(chunk);
-  };
-  /** What is held back of a stream that could not be opened is written to no descriptor, and that throws. */
-  const attempt = (act: () => unknown): void => {
-    try {
-      act();
-    } catch (error) {
-      journal.note('destination', `throws ${codeOf(error)}`);
-    }
-  };
-  const controller = new AbortController();
-  const perform = (action: UploadAction): void => {
-    switch (action.do) {
-      case 'destroy':
-        if (action.of === 'client') run.asPeer(() => client.destroy());
-        else ({ source, destination })[action.of].destroy(action.error === true ? failure() : undefined);
-        break;
-      case 'write':
-        moved = true;
-        write(action.bytes);
-        break;
-      case 'abort':
-        controller.abort();
-        break;
-      case 'reset client': {
-        const socket = (client as http.ClientRequest).socket ?? (client as Socket);
-        run.asPeer(() => socket.resetAndDestroy());
-        break;
-      }
-      case 'listen for data':
-        heard ??= 0;
-        source.on('data', (chunk: Buffer) => {
-          heard = (heard ?? 0) + chunk.length;
-        });
-        break;
-      case 'listen for readable':
-        source.on('readable', () => {});
-        break;
-      case 'unpipe':
-        source.unpipe(destination);
-        break;
-      case 'pipe again':
-        if (!journal.happened('destination', 'pipe')) break;
-        source.unpipe(destination);
-        source.pipe(destination, { end: program.join !== 'pipe without end' });
-        break;
-      case 'pause source':
-        source.pause();
-        break;
-      case 'resume source':
-        source.resume();
-        break;
-      case 'pipe elsewhere':
-        source.pipe(elsewhere);
-        break;
-      case 'pipe another':
-        if (another.writableEnded) break;
-        another.end(marks(ANOTHER, 0));
-        another.pipe(destination, { end: false });
-        break;
-      case 'end destination':
-        attempt(() => destination.end());
-        break;
-      case 'cork':
-        destination.cork();
-        break;
-      case 'uncork':
-        attempt(() => destination.uncork());
-        break;
-    }
-  };
-  const journal = new Journal(program.steps, perform);
+  const cast = new Cast(run, program.steps);
+  const { journal } = cast;
   const { source, client, answer } = await connect(program, run, journal);
-
-  const options: Record<string, unknown> = { ...program.options };
-  if (program.signal === 'stream') options.signal = controller.signal;
-  let fd: number | undefined;
-  const opened = program.options.flags ?? 'w';
-  if (program.by === 'descriptor') options.fd = fd = fs.openSync(path, opened);
-  if (program.by === 'handle') {
-    const handle = await open(path, opened);
-    options.fd = handle;
-    fd = handle.fd;
-    run.defer(() => handle.close().catch(() => {}));
-  }
-  const holdsFile = (): boolean => fd !== undefined && linkOf(fd) === path;
-  if (program.by === 'descriptor') run.defer(() => holdsFile() && fs.closeSync(fd as number));
+  const given = await give(run, path, program.by, program.options.flags ?? 'w');
+  const options: Record<string, unknown> = { ...program.options, ...given.options };
+  if (program.signal === 'stream') options.signal = cast.controller.signal;
 
   journal.watch('source', source, SOURCE_EVENTS);
   client.on('error', (error) => journal.note('client', `error ${codeOf(error)}`));
@@ -224,22 +112,12 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
       answer();
     });
   }
-
-  for (const bytes of program.before) write(bytes);
-  journal.cue('join');
-  if (program.join === 'pipeline') {
-    pipeline(source, destination, program.signal === 'pipeline' ? { signal: controller.signal } : {}).then(
-      () => journal.note('pipeline', 'done'),
-      (error) => journal.note('pipeline', `error ${codeOf(error)}`),
-    );
-  } else source.pipe(destination, { end: program.join !== 'pipe without end' });
-  for (const bytes of program.after) write(bytes);
-  journal.cue('same tick');
-  process.nextTick(() => journal.cue('next tick'));
+  Object.assign(cast, { source, destination, peer: client });
+  cast.join(program.join, program.signal === 'pipeline', program.before, program.after);
 
   // Where a step waits for the file to be open, or ends the stream, so does the client: else either could be first.
   const early = program.steps.filter(({ when }) => when !== 'half' && when !== 'stalled');
-  if (early.some(({ when, what }) => when.startsWith('file ') || what.do === 'end destination')) {
+  if (early.some(({ when, what }) => when.startsWith('file ') || what.do === 'end')) {
     const ready = (): boolean =>
       journal.happened('file', 'ready') && destination.writableEnded === destination.writableFinished;
     await run.settle(journal, () => ready() || destination.destroyed);
@@ -253,7 +131,7 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
     const look = (): void => {
       if (destination.destroyed || source.destroyed || client.destroyed) return;
       // Those of the program's own writes that are in the file by now are counted as well.
-      if (destination.bytesWritten < target + (moved ? 0 : written.length)) {
+      if (destination.bytesWritten < target + (cast.moved ? 0 : cast.written.length)) {
         setImmediate(look);
         return;
       }
@@ -273,11 +151,12 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
       (source.closed || source.readableEnded),
   );
 
-  const { file, shares } = look(program, run, path, written, moved, another.writableEnded);
+  const { file, shares } = look(program, cast, path);
   const stopped = destination.closed || destination.writableFinished;
-  const all = shares.file === 'all' || shares.file === 'empty';
-  const most = program.body + written.length + (another.writableEnded ? ANOTHER : 0);
-  if (destination.bytesWritten > most) {
+  const all = !cast.does('encode') && (shares.file === 'all' || shares.file === 'empty');
+  const { written, heard } = cast;
+  const most = program.body + written.length + (cast.joined ? ANOTHER : 0);
+  if (destination.bytesWritten > most && !cast.does('encode')) {
     run.violation(`bytesWritten is ${destination.bytesWritten}, of ${program.body} and ${written.length}`);
   }
   const request = source as Partial<IncomingMessage>;
@@ -301,7 +180,7 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
         writableFinished: destination.writableFinished,
         pending: destination.pending,
         ...(all && stopped ? { bytesWritten: destination.bytesWritten, heard } : {}),
-        holdsFile: fd === undefined ? undefined : holdsFile(),
+        holdsFile: given.holdsFile(),
       },
       file: { ...file, ...shares },
     },
@@ -311,12 +190,10 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
 /** What is in the file afterwards, as far as its place is known. */
 function look(
   program: UploadProgram,
-  run: Run,
+  cast: Cast,
   path: string,
-  written: Buffer,
-  moved: boolean,
-  joined: boolean,
 ): { file: Record<string, unknown>; shares: Record<string, unknown> } {
+  const { run, written, moved, joined } = cast;
   let bytes: Buffer;
   try {
     bytes = readFileSync(path);
@@ -339,25 +216,18 @@ function look(
   const got = separate(bytes.subarray(from));
   const rest = flags === 'r+' ? present : 0;
   const file = shareOf(got.file, expected);
-  if (file === undefined) run.violation(`in the file ${difference(got.file, expected)}`);
-  const own = rest > 0 ? 'behind old bytes' : joined ? 'with others' : shareOf(got.marks, written);
-  if (own === undefined) run.violation(`of the writes ${difference(got.marks, written)}`);
-  const whole = file === 'all' || file === 'empty';
+  const decoded = cast.does('encode');
+  if (file === undefined && !decoded) run.violation(`in the file ${difference(got.file, expected)}`);
+  const own = rest > 0 ? 'behind old bytes' : cast.shareOfWrites(bytes.subarray(from));
+  if (own === undefined && !decoded) run.violation(`of the writes ${difference(got.marks, written)}`);
+  const whole = !decoded && (file === 'all' || file === 'empty');
+  // What an encoding makes of bytes that come in the middle is not known.
+  if (decoded) return { file: { mode: statSync(path).mode }, shares };
   return {
     file: { mode: statSync(path).mode, ...(whole ? { size: bytes.length } : {}) },
     shares: { ...shares, file, own, ...(moved || joined || !whole ? {} : { runs: got.runs }) },
   };
 }
-
-function linkOf(fd: number): string | undefined {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    return undefined;
-  }
-}
-
-const failure = (): Error => Object.assign(new Error('by the program'), { code: 'E_PROGRAM' });
 
 function reconcile(_program: UploadProgram, node: Outcome, ours: Outcome): void {
   allowListeners(node.source, ours.source);
@@ -370,54 +240,26 @@ function reconcile(_program: UploadProgram, node: Outcome, ours: Outcome): void 
   }
 }
 
-function steps(program: Omit<UploadProgram, 'steps'>): fc.Arbitrary<Step<UploadAction>[]> {
-  const error = fc.boolean();
-  const simple = (...names: string[]): fc.Arbitrary<UploadAction> =>
-    fc.constantFrom(...names).map((name) => ({ do: name }) as UploadAction);
+function steps(program: Omit<UploadProgram, 'steps'>): fc.Arbitrary<Steps> {
   const half = program.first !== undefined;
-  const destroy = fc.record({
-    do: fc.constant('destroy' as const),
-    of: fc.constantFrom(
-      'source' as const,
-      'destination' as const,
-      half ? ('client' as const) : ('destination' as const),
-    ),
-    error,
+  const anytime = anything({
+    roles: half ? ['source', 'destination', 'peer'] : ['source', 'destination'],
+    ends: 'destination',
+    resets: half && program.from !== 'unix',
   });
-  const write = fc.record({ do: fc.constant('write' as const), bytes: fc.integer({ min: 1, max: 2000 }) });
-  const anytime = fc.oneof(
-    destroy,
-    write,
-    simple(
-      'abort',
-      'listen for data',
-      'listen for readable',
-      'unpipe',
-      'pipe again',
-      'pause source',
-      'resume source',
-      'pipe elsewhere',
-    ),
-    simple('pipe another', 'end destination', 'cork', 'uncork'),
-  );
   const when = half
     ? fc.constantFrom('join', 'same tick', 'half', 'half', 'half', 'half', 'stalled')
-    : fc.constantFrom('join', 'same tick', 'next tick', 'file open', 'file ready', 'stalled');
-  const step = fc.record({
-    when,
-    what: half
-      ? fc.oneof(
-          { weight: 6, arbitrary: anytime },
-          { weight: 1, arbitrary: simple(program.from === 'unix' ? 'abort' : 'reset client') },
-        )
-      : anytime,
-  });
+    : fc.constantFrom('join', 'same tick', 'next tick', 'file open', 'file ready', 'destination pipe', 'stalled');
   // A stream that is ended early finishes sometime: what else comes early has no order with that.
-  const isEarly = ({ when: one, what }: Step<UploadAction>): boolean =>
-    what.do === 'end destination' && one !== 'half' && one !== 'stalled';
-  return fc
-    .array(step as fc.Arbitrary<Step<UploadAction>>, { minLength: half ? 1 : 0, maxLength: 2 })
+  const isEarly = ({ when: moment, what }: Step<Action>): boolean =>
+    what.do === 'end' && moment !== 'half' && moment !== 'stalled';
+  const some = fc
+    .array(at(when, anytime), { minLength: half ? 1 : 0, maxLength: 2 })
     .map((list) => (list.some(isEarly) ? list.filter(isEarly).slice(0, 1) : list));
+  return fc.oneof(
+    { weight: 12, arbitrary: some },
+    { weight: 1, arbitrary: half ? bySubscriber.map((step): Steps => [step]) : none },
+  );
 }
 
 const programs: fc.Arbitrary<UploadProgram> = fc

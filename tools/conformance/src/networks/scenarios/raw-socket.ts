@@ -1,7 +1,7 @@
 /** Files and writes in turn on a plain socket: their order is part of what is hashed. */
 import { join } from 'node:path';
 import { sendFile } from '@zerocopy/sendfile-stream';
-import { bytesOf, fingerprintOf } from '../../content/bytes.js';
+import { bytesOf, fingerprintOf } from '@zerocopy/testing/bytes';
 import { CONTENT, closed, connect, type Passage, receive, type Scenario, serveOnce } from './scenario.js';
 
 const NAME = 'sendFile, socket';

@@ -4,7 +4,7 @@ import { createReadStream } from 'node:fs';
 import http from 'node:http';
 import net, { type AddressInfo, type Server } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
-import { type Fingerprint, FingerprintCounter, streamOf } from '../../content/bytes.js';
+import { type Fingerprint, FingerprintCounter, streamOf } from '@zerocopy/testing/bytes';
 
 /** What one of the two has seen of a flow of bytes. All who have seen the one of a name must have seen the same. */
 export interface Passage {

@@ -5,7 +5,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createSpliceWriteStream } from '@zerocopy/splice-pipe';
-import type { Fingerprint } from '../../content/bytes.js';
+import type { Fingerprint } from '@zerocopy/testing/bytes';
 import {
   connect,
   fingerprintOfFile,

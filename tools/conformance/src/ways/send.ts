@@ -1,0 +1,203 @@
+/** Files to sockets, HTTP responses, files and other streams, by sendfile-stream. */
+import { once } from 'node:events';
+import http, { type ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { descriptorOf } from '@zerocopy/core-syscalls';
+import { createSendfileStream, type SendFileDestination, sendFile } from '@zerocopy/sendfile-stream';
+import { addressOf, type Kind, withResolvers } from '@zerocopy/testing/sockets';
+import { turn } from '@zerocopy/testing/waiting';
+import { AROUND, type Stage } from './stage.js';
+import { one, type Told, type Underway, type Way } from './way.js';
+
+/** In the write of the headers; all other ways ask for the kernel at any size. */
+const SMALL = { smallFileSize: 2 ** 30 } as const;
+const LARGE = { smallFileSize: 0 } as const;
+const SOCKETS: readonly Kind[] = ['tcp', 'unix'];
+
+type SendFileSource = Parameters<typeof sendFile>[1];
+type SendFileOptions = NonNullable<Parameters<typeof sendFile>[2]>;
+type Temperature = 'warm' | 'cold';
+
+const send = (
+  stage: Stage,
+  to: SendFileDestination,
+  from: SendFileSource,
+  options: SendFileOptions = LARGE,
+): Promise<readonly Told[]> => one(sendFile(to, from, stage.options(options)));
+
+/** The file with something around it, and where it is in that. */
+function rangeOf(stage: Stage): [path: string, range: { start: number; end: number }] {
+  const path = stage.file('warm', Buffer.concat([AROUND, stage.content, AROUND]));
+  return [path, { start: AROUND.length, end: AROUND.length + stage.content.length - 1 }];
+}
+
+/** `sendFile` between two ends that the stage makes. */
+const sending = (
+  name: string,
+  ends: (stage: Stage) => Promise<readonly [to: SendFileDestination, from: SendFileSource, options?: SendFileOptions]>,
+  more: Partial<Way> = {},
+): Way => ({
+  name,
+  promised: true,
+  victims: ['everything'],
+  async begin(stage) {
+    const [to, from, options] = await ends(stage);
+    stage.set();
+    return { over: send(stage, to, from, { ...LARGE, ...options }) };
+  },
+  ...more,
+});
+
+/** `createSendfileStream` in a pipeline, and what it told. */
+async function streamed(
+  stage: Stage,
+  destination: NodeJS.WritableStream,
+  path: string,
+  range: { start?: number; end?: number } = {},
+): Promise<Told> {
+  const source = createSendfileStream(path, stage.options({ ...LARGE, ...range }));
+  // By then its file is closed, too.
+  const closed = once(source, 'close').catch(() => {});
+  source.once('open', (fd) => stage.fds.push(fd));
+  stage.victim('stream', () => source.destroy());
+  stage.heed(source);
+  let error: NodeJS.ErrnoException | undefined;
+  try {
+    await pipeline(source, destination, stage.forNode());
+  } catch (failure) {
+    error = failure as NodeJS.ErrnoException;
+  }
+  await closed;
+  return { error, bytes: source.method === 'copy' ? source.bytesRead : source.bytesSent, method: source.method };
+}
+
+const streaming = (name: string, kind: Kind, temperature: Temperature | 'range'): Way => ({
+  name,
+  victims: ['stream', 'destination'],
+  async begin(stage) {
+    const to = await stage.socketDestination(kind);
+    const [path, range] = temperature === 'range' ? rangeOf(stage) : [stage.file(temperature), {}];
+    return { over: streamed(stage, to, path, range).then((only) => [only]) };
+  },
+});
+
+/** Over a number that stays its user's. Its file is not closed, so that nobody closes what has the number now. */
+const streamingNumber = (temperature: Temperature): Way => ({
+  name: `createSendfileStream over a number${temperature === 'cold' ? ' of a cold file' : ''}`,
+  needs: ['sendfile'],
+  victims: ['numbers'],
+  async begin(stage) {
+    const to = await stage.socketDestination();
+    const source = createSendfileStream('', {
+      fd: stage.lend(stage.file(temperature), 'r'),
+      autoClose: false,
+      ...LARGE,
+    });
+    stage.onDispose(() => source.destroyed || source.on('error', () => {}).unpipe());
+    const { promise, resolve } = withResolvers<Error | undefined>();
+    source.once('end', () => resolve(undefined)).once('error', resolve);
+    to.once('error', resolve); // of which Node's pipe tells nobody
+    source.pipe(to, { end: false });
+    await turn(); // until then it is an fs.ReadStream, and knows the number alone
+    const told = (error: Error | undefined): readonly Told[] => [
+      { error, bytes: source.method === 'copy' ? source.bytesRead : source.bytesSent, method: source.method },
+    ];
+    return { over: promise.then(told), moving: () => to.bytesWritten > 0 };
+  },
+});
+
+type Respond = (stage: Stage, response: ServerResponse, path: string) => Promise<Told>;
+
+const byPromise: Respond = async (stage, response, path) => (await send(stage, response, path))[0] as Told;
+const small: Respond = async (stage, response, path) =>
+  (await one(sendFile(response, path, stage.options(SMALL))))[0] as Told;
+
+/** One request to a server of its own. */
+const responding = (
+  name: string,
+  respond: Respond,
+  framing: 'length' | 'chunked',
+  temperature: Temperature = 'warm',
+): Way => ({
+  name,
+  async begin(stage): Promise<Underway> {
+    const path = stage.file(temperature);
+    const server = http.createServer({ keepAlive: false }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { promise: over, resolve } = withResolvers<readonly Told[]>();
+    server.once('request', async (_request, response: ServerResponse) => {
+      if (framing === 'length') response.setHeader('Content-Length', stage.content.length);
+      else response.write(''); // headers without a length go out: the body is chunked
+      const told = await respond(stage, response, path).catch((error: Error): Told => ({ error, bytes: 0 }));
+      if (told.error !== undefined) response.destroy();
+      else if (!response.writableEnded) response.end();
+      resolve([told]);
+    });
+    stage.receiveAnswer(http.get({ ...addressOf(server), agent: false } as http.RequestOptions));
+    stage.onDispose(async () => {
+      server.closeAllConnections();
+      await new Promise((closed) => server.close(closed));
+    });
+    return { over };
+  },
+});
+
+const temperatures = (['warm', 'cold'] as const).flatMap((temperature): Way[] => {
+  const of = temperature === 'warm' ? '' : ' of a cold file';
+  return [
+    ...SOCKETS.map((kind) =>
+      sending(`sendFile${of} to a ${kind} socket`, async (stage) => [
+        await stage.socketDestination(kind),
+        stage.file(temperature),
+      ]),
+    ),
+    ...SOCKETS.map((kind) =>
+      sending(
+        `sendFile from a number${of} to a ${kind} socket`,
+        async (stage) => [await stage.socketDestination(kind), stage.lend(stage.file(temperature), 'r')],
+        { victims: ['numbers'] },
+      ),
+    ),
+    sending(
+      `sendFile from a FileHandle${of} to a socket`,
+      async (stage) => [await stage.socketDestination(), await stage.handle(stage.file(temperature), 'r')],
+      { victims: ['handle r'] },
+    ),
+    sending(`sendFile${of} to a file`, async (stage) => [stage.fileDestination(), stage.file(temperature)]),
+    sending(`sendFile from a number${of} to a file`, async (stage) => [
+      stage.fileDestination(),
+      stage.lend(stage.file(temperature), 'r'),
+    ]),
+    ...SOCKETS.map((kind) => streaming(`createSendfileStream${of} to a ${kind} socket`, kind, temperature)),
+    streamingNumber(temperature),
+  ];
+});
+
+export const sendWays: readonly Way[] = [
+  ...temperatures,
+  sending(
+    "sendFile to a socket's descriptor",
+    async (stage) => [descriptorOf(await stage.socketDestination('tcp')) as number, stage.file()],
+    { victims: [] },
+  ),
+  sending('sendFile to a number of a socket', async (stage) => [stage.numberOfSocketDestination(), stage.file()]),
+  sending(
+    'sendFile to a number of a socket, under a lease',
+    async (stage) => [stage.numberOfSocketDestination(), stage.file(), { lease: true }],
+    { needs: ['lease'], background: { direct: true } },
+  ),
+  sending('sendFile of a range to a socket', async (stage) => {
+    const [path, range] = rangeOf(stage);
+    return [await stage.socketDestination('tcp'), path, range];
+  }),
+  streaming('createSendfileStream of a range to a socket', 'tcp', 'range'),
+  responding('sendFile to a response with a length', byPromise, 'length'),
+  responding('sendFile to a response, all in the write of its headers', small, 'length'),
+  responding('createSendfileStream to a response with a length', streamed, 'length'),
+  responding('createSendfileStream to a response in chunks', streamed, 'chunked'),
+  responding('createSendfileStream of a cold file to a response in chunks', streamed, 'chunked', 'cold'),
+  sending('sendFile to a file that is appended to', async (stage) => [stage.fileDestination('a'), stage.file()]),
+  sending('sendFile to a stream in user space', async (stage) => [stage.streamDestination(), stage.file()], {
+    victims: [],
+  }),
+];

@@ -1,0 +1,487 @@
+/**
+ * What a way is set up on: sources that bring the content, destinations that keep what arrives, and what can be taken
+ * away from either. By Node's own streams and by calls of its own, which no fault disturbs.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  createWriteStream,
+  fstatSync,
+  linkSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { Socket } from 'node:net';
+import { join } from 'node:path';
+import { type Readable, Writable } from 'node:stream';
+import { descriptorOf } from '@zerocopy/core-syscalls';
+import { temporaryDirectory } from '@zerocopy/testing/files';
+import { arrival, connectedPair, destroyed, type Kind, withResolvers } from '@zerocopy/testing/sockets';
+import { turn } from '@zerocopy/testing/waiting';
+import { makeCold, makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
+import type { Delivery, Hooks, Setting, Told } from './way.js';
+
+/** Turns of the loop without a byte, after which a sender counts as having come to a halt. */
+const HALTED_TURNS = 10;
+/** What a TCP socket may buffer where receivers wait until they are told to go on, in bytes. */
+const LITTLE = 128 * 1024;
+/** Bytes of each message. */
+const MESSAGE = 4000;
+
+/** How a destination is read: at once, or not before its sender has come to a halt. */
+export interface Manner {
+  readonly late?: boolean;
+  /** Default: the setting's content. */
+  readonly expected?: Buffer;
+}
+
+/** How a source is fed. */
+export interface Feeding {
+  readonly manner?: 'at once' | 'in messages';
+  readonly content?: Buffer;
+  /** By which the next message waits for the one before; default: the destination made last. */
+  readonly reader?: Readable;
+}
+
+interface Receiver {
+  readonly expected?: Buffer | (() => Buffer) | undefined;
+  goOn(): void;
+  /** Bytes, or chunks, so far. */
+  arrived(): number;
+  bytes(): Buffer;
+  /** Ends what has come from this side; resolves with all there is when that has arrived, or failed to. */
+  finish(): Promise<Buffer>;
+}
+
+export interface Near {
+  readonly near: Socket;
+  readonly far: Socket;
+}
+
+/** In the midst of a file, so that a range has something around it. */
+export const AROUND: Buffer = Buffer.alloc(5000, 'not to be sent ');
+
+let onDisk: { readonly path: string; readonly content: Buffer } | undefined;
+
+export class Stage {
+  readonly directory: string;
+  readonly content: Buffer;
+  readonly signal: AbortSignal | undefined;
+  readonly #hooks: Hooks | undefined;
+  readonly #bag: Setting['bag'];
+  /** Descriptors that the transfer uses: lent numbers, those of sockets it was given, those of streams and handles. */
+  readonly fds: number[] = [];
+  /** Of these the ones that are the user's, who may close them. */
+  readonly #lent = new Set<number>();
+  readonly #held: boolean;
+  readonly #receivers: Receiver[] = [];
+  readonly #feeds: (() => void)[] = [];
+  readonly #takers = new Map<string, () => void>();
+  readonly #disposals: (() => unknown)[] = [];
+  #names = 0;
+
+  /** @param held Receivers wait until {@link goOn}, and sockets buffer little. */
+  constructor({ directory, content, signal, hooks, bag }: Setting, held = false) {
+    this.directory = directory;
+    this.content = content;
+    this.signal = signal;
+    this.#hooks = hooks;
+    this.#bag = bag;
+    this.#held = held;
+  }
+
+  /** Options for a package, with the setting's signal, and its hook; or what the setting has instead. */
+  options<T extends object>(others: T): T & { signal?: AbortSignal; onProgress?: () => void } {
+    if (this.#bag !== undefined) return this.#bag.options as T;
+    const signal = this.forNode();
+    return { ...others, ...signal, ...(this.#hooks && { onProgress: this.#hooks.onProgress }) };
+  }
+
+  /** Options for Node's own pipeline. */
+  forNode(): { signal?: AbortSignal } {
+    return this.signal === undefined ? {} : { signal: this.signal };
+  }
+
+  /** The setting's hook hears of a stream's progress. */
+  heed(stream: NodeJS.EventEmitter): void {
+    if (this.#hooks !== undefined) stream.on('progress', this.#hooks.onEvent);
+  }
+
+  onDispose(disposal: () => unknown): void {
+    this.#disposals.push(disposal);
+  }
+
+  /** Where nothing is yet. */
+  path(): string {
+    return join(this.directory, `file-${this.#names++}`);
+  }
+
+  // What can be taken away.
+
+  /** Something of this name can be taken away so. */
+  victim(name: string, take: () => unknown): void {
+    this.#takers.set(name, () => void take());
+  }
+
+  /** 'numbers': the lent ones are closed. 'everything': they, and whatever else can be taken. */
+  take(name: string): void {
+    if (name !== 'numbers' && name !== 'everything') this.#takers.get(name)?.();
+    else {
+      if (name === 'everything') for (const take of this.#takers.values()) take();
+      for (const fd of this.#lent) closeSync(fd);
+      this.#lent.clear();
+    }
+  }
+
+  /** Adds the numbers of sockets to {@link fds}. */
+  watch(...sockets: Socket[]): void {
+    for (const socket of sockets) this.fds.push(descriptorOf(socket) as number);
+  }
+
+  #lend(fd: number): number {
+    this.fds.push(fd);
+    this.#lent.add(fd);
+    return fd;
+  }
+
+  // Files.
+
+  /** A file with the content. Cold: on the disk, and nowhere in memory. Written, which takes long, once. */
+  file(temperature: 'warm' | 'cold' = 'warm', content: Buffer = this.content): string {
+    const path = this.path();
+    if (temperature === 'warm') {
+      writeFileSync(path, content);
+      return path;
+    }
+    if (onDisk?.content !== content) {
+      onDisk = { path: join(temporaryDirectory(undefined, 'cold'), 'source'), content };
+      writeFileSync(onDisk.path, content, { flush: true });
+    }
+    linkSync(onDisk.path, path);
+    makeCold(path);
+    return path;
+  }
+
+  /** A number of the file for the way to use, and for its user to close. */
+  lend(path: string, flags: string): number {
+    return this.#lend(openSync(path, flags));
+  }
+
+  async handle(path: string, flags: string): Promise<FileHandle> {
+    const handle = await open(path, flags);
+    this.fds.push(handle.fd);
+    let closed: Promise<void> | undefined;
+    const close = (): Promise<void> => {
+      closed ??= handle.close();
+      return closed;
+    };
+    this.victim(`handle ${flags}`, close);
+    this.onDispose(close);
+    return handle;
+  }
+
+  /** The descriptors that are open on a file. */
+  numbersOf(path: string): number[] {
+    return readdirSync('/proc/self/fd')
+      .map(Number)
+      .filter((fd) => {
+        try {
+          return readlinkSync(`/proc/self/fd/${fd}`) === path;
+        } catch {
+          return false; // that of the listing itself
+        }
+      });
+  }
+
+  // Sockets and pipes.
+
+  /** A connected pair, both ends of which are gone, with their errors, in the end. */
+  async pair(kind: Kind = 'unix'): Promise<Near> {
+    const { server: near, client: far } = await connectedPair(kind, { pauseOnConnect: this.#held });
+    for (const socket of [near, far]) {
+      socket.on('error', () => {}); // told by the way
+      this.onDispose(() => destroyed(socket));
+      if (!this.#held) continue;
+      socket.pause();
+      if (kind === 'tcp') shrinkBuffer(socket, LITTLE);
+    }
+    return { near, far };
+  }
+
+  #streamOver(fd: number, readable: boolean, writable: boolean): Socket {
+    const stream = new Socket({ fd, readable, writable, allowHalfOpen: true });
+    stream.on('error', () => {});
+    if (readable && this.#held) stream.pause();
+    this.onDispose(() => destroyed(stream));
+    return stream;
+  }
+
+  /** One of two connected unix sockets as a number to lend, and the other. */
+  #numberOfSocket(): { fd: number; far: Socket } {
+    const [fd, other] = makeSocketPair();
+    return { fd: this.#lend(fd), far: this.#streamOver(other, true, true) };
+  }
+
+  // Sources.
+
+  /** Sends the content when the stage is set: all at once, or the next message when the one before has arrived. */
+  feed(writer: Socket, { manner = 'at once', content = this.content, reader }: Feeding = {}): void {
+    this.#feeds.push(() => {
+      if (manner === 'at once') return writer.end(content);
+      let [sent, arrived] = [0, 0];
+      const next = (): void => {
+        if (sent === content.length) writer.end();
+        else writer.write(content.subarray(sent, sent + MESSAGE));
+        sent = Math.min(sent + MESSAGE, content.length);
+      };
+      (reader ?? (this.#lastReader as Readable)).on('data', (chunk: Buffer) => {
+        arrived += chunk.length;
+        if (arrived === sent && !writer.writableEnded) next();
+      });
+      next();
+    });
+  }
+
+  /** Both ends are there: what has been promised to sources is sent. */
+  set(): void {
+    for (const feed of this.#feeds.splice(0)) feed();
+  }
+
+  async socketSource(kind?: Kind, feeding: Feeding = {}): Promise<Socket> {
+    const { near, far } = await this.pair(kind);
+    this.watch(near);
+    this.victim('source', () => near.destroy());
+    this.feed(far, feeding);
+    return near;
+  }
+
+  numberOfSocketSource(): number {
+    const { fd, far } = this.#numberOfSocket();
+    this.feed(far);
+    return fd;
+  }
+
+  /** A pipe that brings the content: its number, or a stream of Node's over it. */
+  pipeSource(as: 'number' | 'stream', feeding: Feeding = {}): number | Socket {
+    const [fd, other] = makePipe();
+    this.feed(this.#streamOver(other, false, true), feeding);
+    return as === 'number' ? this.#lend(fd) : this.#streamOver(fd, true, false);
+  }
+
+  /** The output of another process. */
+  childSource(): Readable {
+    const fd = openSync(this.file(), 'r');
+    const child = spawn('cat', { stdio: [fd, 'pipe', 'ignore'] });
+    const exited = once(child, 'exit');
+    closeSync(fd);
+    const output = child.stdout as unknown as Socket;
+    output.on('error', () => {});
+    this.onDispose(async () => {
+      child.kill('SIGKILL');
+      await exited;
+      await destroyed(output);
+    });
+    return output;
+  }
+
+  // Destinations.
+
+  #lastReader: Readable | undefined;
+
+  /** What arrives at `far` is kept; at the end `finish` ends what has been sent on the near side. */
+  receive(far: Readable, sent: () => number, finish: () => unknown, { late = false, expected }: Manner = {}): void {
+    const chunks: Buffer[] = [];
+    const { promise: ended, resolve } = withResolvers<void>();
+    let going = false;
+    const goOn = (): void => {
+      if (going) return;
+      going = true;
+      far.on('data', (chunk: Buffer) => chunks.push(chunk));
+      far.resume();
+      if (far.closed || far.readableEnded) resolve();
+      for (const event of ['end', 'error', 'close']) far.once(event, () => resolve());
+    };
+    this.#lastReader = far;
+    this.#receivers.push({
+      expected,
+      goOn,
+      arrived: () => (going ? chunks.length : far.readableLength + sent()),
+      bytes: () => Buffer.concat(chunks),
+      async finish() {
+        finish();
+        await ended;
+        return Buffer.concat(chunks);
+      },
+    });
+    if (this.#held) return;
+    if (late) void halted(sent).then(goOn);
+    else goOn();
+  }
+
+  /** A file that is written to; read by `read` once all is over, when its name may be gone. */
+  receiveFile(path: string, read: () => Buffer = () => readFileSync(path)): void {
+    const arrived = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const bytes = (): Buffer => (arrived() === 0 ? Buffer.alloc(0) : readFileSync(path));
+    this.#receivers.push({ goOn() {}, arrived, bytes, finish: async () => read() });
+  }
+
+  /** What is known when all is over. */
+  receiveLast(finish: () => Promise<Buffer> | Buffer, expected?: () => Buffer): void {
+    const nothing = Buffer.alloc(0);
+    this.#receivers.push({ expected, goOn() {}, arrived: () => 0, bytes: () => nothing, finish: async () => finish() });
+  }
+
+  /** The body that comes in answer to a request, as far as it comes. */
+  receiveAnswer(request: ClientRequest): void {
+    const arrived = new Promise<Buffer>((resolve) => {
+      request.on('error', () => resolve(Buffer.alloc(0)));
+      request.once('response', (response: IncomingMessage) => resolve(arrival(response)));
+    });
+    this.receiveLast(() => arrived);
+    this.onDispose(() => request.destroy());
+  }
+
+  async socketDestination(kind?: Kind, manner: Manner = {}): Promise<Socket> {
+    const { near, far } = await this.pair(kind);
+    if (manner.late === true) shrinkBuffer(near);
+    this.watch(near);
+    this.victim('destination', () => near.destroy());
+    const sent = (): number => near.bytesWritten;
+    this.receive(far, sent, () => near.end(), manner);
+    return near;
+  }
+
+  numberOfSocketDestination(): number {
+    const { fd, far } = this.#numberOfSocket();
+    this.receive(
+      far,
+      () => unreadBytes(far),
+      () => this.take('numbers'),
+    );
+    return fd;
+  }
+
+  pipeDestination(): number {
+    const [read, fd] = makePipe();
+    const far = this.#streamOver(read, true, false);
+    this.receive(
+      far,
+      () => unreadBytes(far),
+      () => this.take('numbers'),
+    );
+    return this.#lend(fd);
+  }
+
+  /** A number of a new file. */
+  fileDestination(flags: 'w' | 'a' = 'w'): number {
+    const path = this.path();
+    const fd = this.lend(path, flags);
+    this.receiveFile(path);
+    return fd;
+  }
+
+  handleDestination(): Promise<FileHandle> {
+    const path = this.path();
+    this.receiveFile(path);
+    return this.handle(path, 'w');
+  }
+
+  /** A stream in user space that takes each chunk in a turn of its own. */
+  streamDestination(): Writable {
+    const chunks: Buffer[] = [];
+    const sink = new Writable({
+      write(chunk: Buffer, _encoding, callback) {
+        chunks.push(chunk);
+        setImmediate(callback);
+      },
+    });
+    this.#receivers.push({
+      goOn() {},
+      arrived: () => chunks.length,
+      bytes: () => Buffer.concat(chunks),
+      async finish() {
+        if (!sink.destroyed) await new Promise<void>((resolve) => sink.end(resolve));
+        return Buffer.concat(chunks);
+      },
+    });
+    return sink;
+  }
+
+  /** Node's own stream into a file, closed when it is over. */
+  nodeFileDestination(): Writable {
+    const path = this.path();
+    const destination = createWriteStream(path);
+    const closed = once(destination, 'close').catch(() => {});
+    this.onDispose(() => {
+      destination.destroy();
+      return closed;
+    });
+    this.receiveFile(path, () => readFileSync(path, { flag: 'a+' }));
+    return destination;
+  }
+
+  // The end.
+
+  /** Lets receivers read on that have been kept waiting. */
+  goOn(): void {
+    for (const receiver of this.#receivers) receiver.goOn();
+  }
+
+  moving(): boolean {
+    return this.#receivers.some((receiver) => receiver.arrived() > 0);
+  }
+
+  /** What has arrived so far, at each destination, with what was to. */
+  soFar(): readonly { readonly bytes: Buffer; readonly expected: Buffer }[] {
+    return this.#receivers.map((receiver) => ({
+      bytes: receiver.bytes(),
+      expected: this.#expectedAt(receiver) ?? this.content,
+    }));
+  }
+
+  async deliveries(told: readonly Told[]): Promise<readonly Delivery[]> {
+    const received = await Promise.all(this.#receivers.slice(0, told.length).map((receiver) => receiver.finish()));
+    return received.map((bytes, n) => {
+      const expected = this.#expectedAt(this.#receivers[n] as Receiver);
+      return { ...told[n], bytes: told[n]?.bytes ?? bytes.length, received: bytes, expected };
+    });
+  }
+
+  #expectedAt({ expected }: Receiver): Buffer | undefined {
+    return typeof expected === 'function' ? expected() : expected;
+  }
+
+  async dispose(): Promise<void> {
+    this.take('numbers');
+    await Promise.all(this.#disposals.splice(0).map((disposal) => disposal()));
+  }
+}
+
+async function halted(sent: () => number): Promise<void> {
+  let before = -1;
+  for (let still = 0; still < HALTED_TURNS; still++) {
+    const now = sent();
+    if (now !== before) still = 0;
+    before = now;
+    await turn();
+  }
+}
+
+/** All that is in an open file, also when its name is gone. */
+export function contentOf(fd: number): Buffer {
+  const content = Buffer.alloc(fstatSync(fd).size);
+  for (let at = 0; at < content.length; ) {
+    const count = readSync(fd, content, at, content.length - at, at);
+    if (count === 0) break;
+    at += count;
+  }
+  return content;
+}

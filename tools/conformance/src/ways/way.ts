@@ -1,0 +1,110 @@
+/**
+ * The catalogue of the ways bytes go. A way has a name, says how it is set up on a {@link Stage}, and what can be taken
+ * away from under it. What disturbs it - faults, thefts, sandboxes, children - is a loop of its own over the catalogue.
+ */
+import type { FeatureName } from '@zerocopy/core-syscalls';
+import type { Background } from '../faults/injection.js';
+import { Stage } from './stage.js';
+
+export interface Setting {
+  /** A directory of this run's own, empty at first. */
+  readonly directory: string;
+  /** What is to arrive. */
+  readonly content: Buffer;
+  readonly signal?: AbortSignal | undefined;
+  /** Called from within the transfer; what it throws is thrown there. */
+  readonly hooks?: Hooks | undefined;
+  /** Given to the packages instead of the way's own options: what somebody else has made up. */
+  readonly bag?: { readonly options: unknown } | undefined;
+}
+
+export interface Hooks {
+  /** By the functions that report their progress. */
+  onProgress(): void;
+  /** By the streams' events. */
+  onEvent(): void;
+}
+
+/** What the API told of one destination. */
+export interface Told {
+  /** Why it failed; undefined: it said that all went well. */
+  readonly error?: NodeJS.ErrnoException | undefined;
+  /** Bytes that it says have left: with a failure, too. Undefined: it counts none, and what has arrived is taken. */
+  readonly bytes?: number | undefined;
+  readonly method?: string | undefined;
+  /** Why fewer bytes than have left may have arrived, where the kernel throws away what is on its way; never more may. */
+  readonly mayLose?: string | undefined;
+  /** Why more bytes may have arrived than are told, where Node does not count them; never fewer may. */
+  readonly mayGain?: string | undefined;
+}
+
+/** Of one destination. */
+export interface Delivery extends Told {
+  readonly bytes: number;
+  /** What the destination has got, once it is over. */
+  readonly received: Buffer;
+  /** What was to arrive here, if it is not the setting's content. */
+  readonly expected?: Buffer | undefined;
+}
+
+/** A transfer under way. */
+export interface Underway {
+  /** Never rejects. One for each destination, in the order in which the stage was asked for them. */
+  readonly over: Promise<readonly Told[]>;
+  /** Whether bytes have begun to move; default: whether some have arrived. */
+  readonly moving?: (() => boolean) | undefined;
+}
+
+export interface Way {
+  readonly name: string;
+  /** What has to be different about the system for it to go the way its name says. */
+  readonly background?: Background;
+  /** Features without which there is nothing to be shown; see {@link whyNot}. */
+  readonly needs?: readonly FeatureName[];
+  /** Which of the things that the stage knows can be taken away in the middle, each a theft of its own. */
+  readonly victims?: readonly string[];
+  /** Whether its end is that of a promise, which has to come whatever happens; a stream may wait for its user. */
+  readonly promised?: boolean;
+  begin(stage: Stage): Promise<Underway>;
+}
+
+/** The way undisturbed, from its beginning to when everything it has opened is closed. */
+export async function run(way: Way, setting: Setting): Promise<readonly Delivery[]> {
+  const stage = new Stage(setting);
+  try {
+    const { over } = await way.begin(stage);
+    return await stage.deliveries(await over);
+  } finally {
+    await stage.dispose();
+  }
+}
+
+/** What a promise of the API told. What could not be opened fails with Node's own error, and nothing has moved. */
+export async function told(transfer: Promise<{ bytes: number; method?: string }>): Promise<Told> {
+  try {
+    const { bytes, method } = await transfer;
+    return { bytes, method };
+  } catch (failure) {
+    const error = failure as NodeJS.ErrnoException & { readonly bytes?: number };
+    return { error, bytes: error.bytes ?? 0 };
+  }
+}
+
+/** The same for a single destination. */
+export const one = (transfer: Promise<{ bytes: number; method?: string }>): Promise<readonly Told[]> =>
+  told(transfer).then((only) => [only]);
+
+/** What is wrong with how one delivery ended, or undefined. */
+export function complaintOf(delivery: Delivery, whole: Buffer): string | undefined {
+  const { received, error, bytes, expected: content = whole, mayLose, mayGain } = delivery;
+  if (error === undefined) {
+    if (!received.equals(content)) return `success was told, and ${received.length} bytes arrived, or wrong ones`;
+    return bytes === content.length ? undefined : `success was told with ${bytes} of ${content.length} bytes`;
+  }
+  if (typeof error.code !== 'string' || error.message === '') return `an error that is not clear: ${error}`;
+  if (!received.equals(content.subarray(0, received.length))) return 'what arrived is no beginning of what was sent';
+  if (mayLose !== undefined && received.length < bytes) return undefined;
+  if (mayGain !== undefined && received.length > bytes) return undefined;
+  if (bytes !== received.length) return `${error.code} told ${bytes} bytes, and ${received.length} arrived`;
+  return undefined;
+}

@@ -1,0 +1,29 @@
+/** Tests of what not every system has: where it is missing they are skipped, and one line says why. */
+import test, { type SerialFn, type TestFn } from 'ava';
+
+/** A feature of core-syscalls, or the status of its libc. */
+export interface Availability {
+  readonly available: boolean;
+  readonly reason?: string | undefined;
+}
+
+export interface ConditionalTests {
+  /** ava's `test`, or its `test.skip`. */
+  readonly test: TestFn;
+  /** ava's `test.serial`, or its `test.serial.skip`: one at a time, before all other tests of the file. */
+  readonly serial: SerialFn;
+}
+
+/** @param what What the tests need, for the line that says why they are skipped. Every condition has to be met. */
+export function testsWhere(what: string, ...conditions: readonly Availability[]): ConditionalTests {
+  const missing = conditions.find(({ available }) => !available);
+  if (missing === undefined) return { test, serial: test.serial };
+  test.skip(`${what}: ${missing.reason ?? 'not available here'}`, () => {});
+  return { test: test.skip as TestFn, serial: test.serial.skip as SerialFn };
+}
+
+/** For tests of what Linux alone has, such as /proc. */
+export const onLinux: TestFn = testsWhere('what Linux alone has', {
+  available: process.platform === 'linux',
+  reason: `this is ${process.platform}`,
+}).test;

@@ -1,0 +1,24 @@
+/** Waiting for something to come true. */
+
+/** Milliseconds after which {@link until} gives up. */
+const PATIENCE = 20_000;
+
+/** Asks every 2 ms, for at most 20 s. */
+export async function until(condition: () => boolean, what = 'the condition'): Promise<void> {
+  const deadline = Date.now() + PATIENCE;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`${what} did not come true within ${PATIENCE / 1000} s`);
+    await pause(2);
+  }
+}
+
+export const pause = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+  });
+
+/** One turn of the event loop. */
+export const turn = (): Promise<void> =>
+  new Promise((resolve) => {
+    setImmediate(resolve);
+  });
