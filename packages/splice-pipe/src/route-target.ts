@@ -70,7 +70,10 @@ const CORKED = 'the stream was corked';
 const CROWDED = { write: 'the stream was written to', end: 'the stream was ended', cork: CORKED } as const;
 
 // Node's own, as they are when this module is loaded.
-const { _write: fileWrite } = WriteStream.prototype;
+const FileStream = WriteStream;
+const { _write: fileWrite } = FileStream.prototype;
+/** Whether `thing` is an fs.WriteStream, of whatever class. */
+export const isFileWriter = (thing: unknown): thing is FileWriter => thing instanceof FileStream;
 const ownsFs = (stream: FileWriter): boolean => {
   const symbol = Object.getOwnPropertySymbols(stream).find(({ description }) => description === 'kFs');
   return symbol === undefined || (stream as unknown as Record<symbol, unknown>)[symbol] !== nodeFs;

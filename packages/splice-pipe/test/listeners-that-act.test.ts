@@ -288,15 +288,17 @@ kernelTest(
       [2 * MiB, true],
     ] as const) {
       const path = fresh();
+      let file: WriteStream | undefined;
       const { starts, ends } = await told(path, () =>
         serving(
           async (request, response) => {
-            await pipeline(request, createSpliceWriteStream(path)).catch(() => {});
+            file = createSpliceWriteStream(path);
+            await pipeline(request, file).catch(() => {});
             response.end('done');
           },
           async (send) => {
             const { rest, answered, socket } = send(pattern(size));
-            await pause(30);
+            await until(() => file?.bytesWritten === size / 2);
             if (abort) socket.resetAndDestroy();
             else rest();
             await answered;

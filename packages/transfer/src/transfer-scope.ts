@@ -96,7 +96,7 @@ export class TransferScope {
     counters.ended(result);
     const trace = this.#trace;
     if (trace === undefined) return;
-    trace.result = { ...result, bytes: trace.bytes as number };
+    trace.result = this.#about.before ? { ...result, bytes: this.#about.before + result.bytes } : result;
     if (handedBack !== undefined) trace.handedBack = handedBack;
     this.run(publishEnd, trace);
   }
