@@ -11,6 +11,7 @@ export {
   fallocate,
   fallocateAsync,
   fstatfs,
+  fstatfsAsync,
   ftruncate,
   ioctl,
   ioctlAsync,
@@ -38,7 +39,7 @@ export {
   munmap,
 } from './memory.js';
 export { createOffsetCell, type OffsetCell, setOffset } from './offset.js';
-export { openat2 } from './openat2.js';
+export { openat2, openat2Async } from './openat2.js';
 export { pipe2 } from './pipe2.js';
 export {
   gettid,
@@ -57,4 +58,12 @@ export { pread, preadv2, pwrite, pwritev2, read, readv, write, writev } from './
 export { sendfile, sendfileAsync } from './sendfile.js';
 export { getsockopt, recv, send, setsockopt, setsockoptBytes, socket, socketpair } from './socket.js';
 export { splice, spliceAsync, tee, vmsplice } from './splice.js';
-export { readStatx, STATX_SIZE, type Statx, statx } from './statx.js';
+export {
+  copyStatxIdentity,
+  readStatx,
+  STATX_IDENTITY_SIZE,
+  STATX_SIZE,
+  type Statx,
+  statx,
+  statxAsync,
+} from './statx.js';
