@@ -3,6 +3,11 @@ import Negotiator from 'negotiator';
 
 export type Encoding = 'zstd' | 'br' | 'gzip';
 
+/** What @types/negotiator does not know yet: since 1.0 it can be told what decides between equals. */
+interface WithPreference {
+  encodings(available: string[], options: { preferred: string[] }): string[];
+}
+
 /** In the order in which they are preferred where a client does not care. */
 export const ENCODINGS: readonly Encoding[] = ['zstd', 'br', 'gzip'];
 
@@ -20,9 +25,8 @@ export function acceptedEncodings(
 ): readonly Encoding[] {
   if (acceptEncoding === undefined || acceptEncoding === '') return [];
   const order = [...offered, 'identity'];
-  const accepted = new Negotiator({ headers: { 'accept-encoding': acceptEncoding } }).encodings(order, {
-    preferred: order,
-  }) as (Encoding | 'identity')[];
+  const negotiator: WithPreference = new Negotiator({ headers: { 'accept-encoding': acceptEncoding } });
+  const accepted = negotiator.encodings(order, { preferred: order }) as (Encoding | 'identity')[];
   const identity = accepted.indexOf('identity');
   return (identity < 0 ? accepted : accepted.slice(0, identity)) as Encoding[];
 }

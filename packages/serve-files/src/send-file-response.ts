@@ -13,7 +13,7 @@ type WithRequest = [
   response: NodeResponse,
   root: string | URL,
   path: string,
-  options?: ServeFilesOptions,
+  options?: ServeFilesOptions | undefined,
 ];
 type WithoutRequest = [response: NodeResponse, root: string | URL, path: string, options?: ServeFilesOptions];
 

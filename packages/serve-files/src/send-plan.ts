@@ -246,8 +246,7 @@ class Delivering {
 function sendHttp2(response: Http2ServerResponse, plan: Plan): Promise<Delivery> {
   const { stream } = response;
   applyFields(response, plan);
-  const { 'content-length': length, ...others } = { ...response.getHeaders() } as Record<string, string | string[]>;
-  const fields = { ...others, ...(length === undefined ? {} : { 'content-length': length }), ':status': plan.status };
+  const fields = { ...response.getHeaders(), ':status': plan.status };
   const [first] = plan.parts;
   if (first === undefined || !isFilePart(first) || plan.parts.length > 1 || plan.pace !== undefined) {
     stream.respond(fields, { endStream: first === undefined });
