@@ -27,7 +27,9 @@ function typeOfExtension(extension: string): string {
 }
 
 export function withCharset(type: string): string {
-  return TEXT.test(type.toLowerCase()) ? `${type}; charset=utf-8` : type;
+  const [essence = ''] = type.split(';', 1);
+  const isText = TEXT.test(essence.trim().toLowerCase()) && !/;\s*charset=/i.test(type);
+  return isText ? `${type}; charset=utf-8` : type;
 }
 
 /** The Content-Type of a file. */

@@ -9,7 +9,8 @@ import { createSite } from './site.js';
 /** What is used of a Hono context. */
 export interface HonoContext {
   readonly req: { readonly raw: Request };
-  readonly res: Response;
+  get res(): Response;
+  set res(response: Response | undefined);
   readonly env: unknown;
 }
 
@@ -22,9 +23,6 @@ export interface HonoFilesOptions extends ServeFilesOptions {
   /** What the targets begin with, and the files' paths do not: Hono tells no middleware where it is mounted. */
   readonly prefix?: string;
 }
-
-/** Tells @hono/node-server that the response has been sent on Node's own. */
-const ALREADY_SENT = 'x-hono-already-sent';
 
 /**
  * Hono middleware: `app.use('/static/*', honoFiles(root, { prefix: '/static' }))`. With @hono/node-server what it answers
@@ -51,8 +49,19 @@ export function honoFiles(root: string | URL, { prefix = '', ...options }: HonoF
       if (!outgoing.headersSent) outgoing.setHeader(name, value);
     });
     await send(site, incoming, outgoing, plan, startedAt);
-    return new Response(null, { headers: { [ALREADY_SENT]: 'true' } });
+    // Not returned, and instead of the one that was looked at: Hono would make a third out of both.
+    context.res = undefined;
+    context.res = alreadySent();
+    return undefined;
   };
+}
+
+/** Tells @hono/node-server that the response has been sent on Node's own. */
+function alreadySent(): Response {
+  const response = new Response(null, { headers: { 'x-hono-already-sent': 'true' } });
+  // @hono/node-server's Response only takes notes until it is looked at, and sends by its notes.
+  void response.body;
+  return response;
 }
 
 const beneath = (target: string, mount: string): string =>

@@ -11,7 +11,7 @@ export interface KoaContext {
   /** Beneath a mount point (koa-mount) the rest of it. */
   readonly url: string;
   readonly originalUrl: string;
-  respond?: boolean;
+  respond?: boolean | undefined;
 }
 
 /** Koa middleware. */

@@ -4,7 +4,8 @@
  * put into a file's place just then may be opened for an instant, without waiting; nothing of it is served.
  */
 import nodeFs, { type BigIntStats } from 'node:fs';
-import { lstat, opendir, readlink, realpath, stat } from 'node:fs/promises';
+import { lstat, opendir, readlink, realpath } from 'node:fs/promises';
+import { dirname, isAbsolute, parse, resolve, sep } from 'node:path';
 import { FileStatus } from './file-status.js';
 import { OpenedFile } from './opened-file.js';
 import { assertNothingThrown, type Entry, type Found, join, type Root, type SymlinkPolicy } from './root.js';
@@ -86,43 +87,40 @@ export class PortableRoot implements Root {
     }
   }
 
-  /** Follows a path name by name, as openat2(2) does with RESOLVE_BENEATH. */
+  /** Follows a path name by name, as openat2(2) does. */
   async #place(path: string): Promise<Place> {
-    const root = await realpath(this.path);
-    if (this.#symlinks === 'follow') return followed(root, path);
-    const done: string[] = [];
-    const names = path === '' ? [] : path.split('/');
+    const follows = this.#symlinks === 'follow';
+    const top = await realpath(this.path);
+    /** Where it is: an absolute path without links. */
+    let here = top;
+    const names = path.split('/');
     let links = 0;
-    let stats = await lstat(root, { bigint: true });
-    while (names.length > 0) {
-      const name = names.shift() as string;
+    for (let name = names.shift(); name !== undefined; name = names.shift()) {
       if (name === '' || name === '.') continue;
       if (name === '..') {
-        if (done.pop() === undefined) throw refused('EXDEV');
+        if (here === top && !follows) throw refused('EXDEV');
+        here = dirname(here);
         continue;
       }
-      const here = [root, ...done, name].join('/');
-      stats = await lstat(here, { bigint: true });
-      if (!stats.isSymbolicLink()) {
-        done.push(name);
+      const next = resolve(here, name);
+      if (!(await lstat(next)).isSymbolicLink()) {
+        here = next;
         continue;
       }
-      if (this.#symlinks === 'none' || ++links > LINKS_MAX) throw refused('ELOOP');
-      const target = await readlink(here);
-      if (target.startsWith('/')) throw refused('EXDEV');
-      names.unshift(...target.split('/'));
+      if (this.#symlinks === 'none' || ++links > LINKS_MAX || MAGIC.test(next)) throw refused('ELOOP');
+      const target = await readlink(next);
+      if (isAbsolute(target)) {
+        if (!follows) throw refused('EXDEV');
+        here = parse(target).root;
+      }
+      names.unshift(...target.split(sep));
     }
-    const reached = [root, ...done].join('/');
-    return { path: reached, status: statusOf(await lstat(reached, { bigint: true })) };
+    return { path: here, status: statusOf(await lstat(here, { bigint: true })) };
   }
 }
 
-/** Links may lead anywhere, but through a magic link of procfs: those have names on a way that only a process can go. */
-async function followed(root: string, path: string): Promise<Place> {
-  const reached = await realpath(join(root, path));
-  if (/^\/proc\/[^/]+\/(task\/[^/]+\/)?(fd|root|cwd|exe|ns|map_files)(\/|$)/.test(reached)) throw refused('ELOOP');
-  return { path: reached, status: statusOf(await stat(reached, { bigint: true })) };
-}
+/** Links of procfs that are no names but descriptors: RESOLVE_NO_MAGICLINKS of openat2(2). */
+const MAGIC = /^\/proc\/[^/]+\/(?:task\/[^/]+\/)?(?:exe|cwd|root|(?:fd|map_files|ns)\/[^/]+)$/;
 
 /** Whether the kernel makes the file up as it is read, so that its size cannot be believed (kernel-rules: st-size-lies). */
 const isInvented = (path: string): boolean => /^\/(proc|sys)\//.test(path);

@@ -172,7 +172,9 @@ class Delivering {
   #send(): Promise<void> {
     const { parts, pace } = this.#plan;
     const [only] = parts;
-    if (parts.length === 1 && pace === undefined) return this.#range(only as FilePart, true);
+    if (only !== undefined && isFilePart(only) && parts.length === 1 && pace === undefined) {
+      return this.#range(only, true);
+    }
     return this.#sendParts();
   }
 
@@ -212,18 +214,17 @@ class Delivering {
   }
 
   #write(bytes: Buffer, last: boolean): Promise<void> {
+    const destination = this.#destination as Writable;
     return new Promise((resolve, reject) => {
-      const stop = finished(this.#destination as Writable, { readable: false }, (error) =>
-        error ? reject(error) : resolve(),
-      );
       const written = (error?: Error | null): void => {
         stop();
-        if (error) return reject(error);
+        if (error && !isWhole(destination)) return reject(error);
         this.#bytes += bytes.length;
         resolve();
       };
-      if (last) (this.#destination as Writable).end(bytes, written);
-      else (this.#destination as Writable).write(bytes, written);
+      const stop = finished(destination, { readable: false }, written);
+      if (last) destination.end(bytes, written);
+      else destination.write(bytes, written);
     });
   }
 
@@ -241,6 +242,10 @@ class Delivering {
     });
   }
 }
+
+/** A stream of HTTP/2 may close, with nothing lost, before the callback of its last write comes. */
+const isWhole = (stream: Writable & { readonly rstCode?: number }): boolean =>
+  stream.writableFinished || (stream.writableEnded && stream.rstCode === 0);
 
 /** HTTP/2: a whole file or one range goes by respondWithFD, everything else through the stream. */
 function sendHttp2(response: Http2ServerResponse, plan: Plan): Promise<Delivery> {
