@@ -1,7 +1,7 @@
 /** Fastify. */
 import type { ServeFilesOptions } from './options.js';
 import type { NodeRequest, NodeResponse } from './send-plan.js';
-import { decide, questionOf, send } from './serve-files.js';
+import { decide, questionOf, sendAndWait } from './serve-files.js';
 import { createSite } from './site.js';
 
 /** As serveFiles, and where. */
@@ -57,7 +57,7 @@ export async function fastifyFiles(instance: FastifyFilesInstance, options: Fast
       if (value !== undefined && !response.headersSent) response.setHeader(name, value);
     }
     reply.hijack();
-    await send(site, raw, response, plan, startedAt);
+    await sendAndWait(site, raw, response, plan, startedAt);
     return reply;
   };
   instance.route({ method: READING, url: '/*', exposeHeadRoute: false, handler });

@@ -4,10 +4,11 @@ import { read } from 'node:fs';
 import { evaluateConditions, evaluateIfRange, type Validators } from './conditions.js';
 import { contentTypeOf } from './content-type.js';
 import { entityTagFrom, entityTagOf } from './entity-tag.js';
-import { cachingFields, dispositionFields, ownFields, presetFields } from './header-fields.js';
+import { addCaching, addDisposition, addOwn, addPresets, type Fields } from './header-fields.js';
 import { formatHttpDate } from './http-date.js';
 import { type Steps, settled } from './maybe.js';
 import { OpenedFile } from './opened-file.js';
+import type { Settings } from './options.js';
 import { Plan, type PlanHeaders, type PlanPart, plainPlan, type Question, type Site } from './plan.js';
 import { acceptedEncodings, type Encoding, variantPath } from './precompressed.js';
 import { type ByteRange, contentRange, isByteRange, parseRange } from './ranges.js';
@@ -65,62 +66,105 @@ function* select(file: OpenedFile, { method, field }: Question, { root, settings
 
 function* planRepresentation(
   original: OpenedFile,
-  { file, encoding, negotiated }: Representation,
+  representation: Representation,
   question: Question,
   site: Site,
 ): Steps<Plan> {
   const { field, method } = question;
   const { settings } = site;
+  const { file, encoding } = representation;
   const path = `/${original.path}`;
-  const { status, size } = file;
-  const etag = yield* tagOf(original, file, encoding, site);
-  const modified = lastModifiedOf(status.mtimeMs);
-  const validators: Validators = { etag, lastModified: modified };
-  const outcome = evaluateConditions(field, validators);
+  const description = yield* describe(original, representation, site);
+  const outcome = evaluateConditions(field, description);
   if (outcome === 412) return plainPlan(412, question);
-
-  const common: Record<string, string | readonly string[]> = {
-    ...(etag === undefined ? {} : { etag }),
-    'last-modified': formatHttpDate(modified),
-    ...cachingFields(path, status, settings),
-    ...(negotiated ? { vary: 'Accept-Encoding' } : {}),
-    ...presetFields(settings),
-  };
-  const own = ownFields(path, status, settings);
-  if (outcome === 304) return new Plan({ status: 304, headers: withFields(common, own, true), path });
-
+  if (outcome === 304) {
+    description.notModified ??= headOf(original, representation, description, settings, true);
+    return new Plan({ status: 304, headers: description.notModified, path });
+  }
   const range = method === 'GET' ? field('range') : undefined;
   const ranges =
-    range !== undefined && encoding === undefined && evaluateIfRange(field, validators)
-      ? parseRange(range, size)
+    range !== undefined && encoding === undefined && evaluateIfRange(field, description)
+      ? parseRange(range, file.size)
       : undefined;
   if (ranges === 'unsatisfiable') {
-    const headers = { 'content-range': `bytes */${size}`, 'content-length': '0', ...presetFields(settings) };
+    const headers: Fields = { 'content-range': `bytes */${file.size}`, 'content-length': '0' };
+    addPresets(headers, settings);
     return new Plan({ status: 416, headers, path });
   }
-  const type = contentTypeOf(path, settings.types);
-  const whole: Record<string, string | readonly string[]> = withFields(
-    {
-      ...common,
-      'accept-ranges': 'bytes',
-      'content-type': type,
-      ...(encoding === undefined ? {} : { 'content-encoding': encoding }),
-      ...dispositionFields(path, settings),
-    },
-    own,
-    false,
-  );
-  const typeSent = String(whole['content-type']);
-  const body = ranges === undefined ? wholeBody(file) : partialBody(file, ranges, typeSent);
-  const parts = method === 'HEAD' ? [] : body.parts;
+  description.whole ??= headOf(original, representation, description, settings, false);
+  const whole = description.whole;
+  const body = ranges === undefined ? undefined : partialBody(file, ranges, String(whole['content-type']));
+  const parts = method === 'HEAD' ? [] : (body?.parts ?? wholeBody(file));
   for (const part of parts) if ('file' in part) part.file.hold();
   return new Plan({
-    status: ranges === undefined ? 200 : 206,
-    headers: { ...whole, ...body.headers },
+    status: body === undefined ? 200 : 206,
+    headers: body === undefined ? whole : { ...whole, ...body.headers },
     parts,
     path,
-    pace: parts.length === 0 ? undefined : paceOf(path, status, settings),
+    pace: parts.length === 0 || settings.rate === undefined ? undefined : paceOf(path, file.status, settings),
   });
+}
+
+/** What is said of a representation, kept with its file as long as that is open. */
+interface Description extends Validators {
+  readonly encoding: Encoding | undefined;
+  readonly negotiated: boolean;
+  /** The head of a 200. */
+  whole: PlanHeaders | undefined;
+  /** The head of a 304. */
+  notModified: PlanHeaders | undefined;
+}
+
+/** A file stays open beyond one response only in the cache of one site, by whose settings it is described. */
+const descriptions = new WeakMap<OpenedFile, Description>();
+
+function* describe(
+  original: OpenedFile,
+  { file, encoding, negotiated }: Representation,
+  site: Site,
+): Steps<Description> {
+  const { settings } = site;
+  const before = settings.cache === undefined ? undefined : descriptions.get(file);
+  if (before !== undefined && before.encoding === encoding && before.negotiated === negotiated) return before;
+  const { mtimeMs } = file.status;
+  const now = Date.now();
+  const description: Description = {
+    etag: yield* tagOf(original, file, encoding, site),
+    // Not later than now (RFC 9110, 8.8.2.1), and to the second, as it can be sent.
+    lastModified: Math.max(0, Math.floor(Math.min(mtimeMs, now) / 1000) * 1000),
+    encoding,
+    negotiated,
+    whole: undefined,
+    notModified: undefined,
+  };
+  // What functions answer may be another thing the next time.
+  if (settings.cache !== undefined && settings.unchanging && mtimeMs <= now) descriptions.set(file, description);
+  return description;
+}
+
+function headOf(
+  original: OpenedFile,
+  { file, encoding, negotiated }: Representation,
+  { etag, lastModified }: Description,
+  settings: Settings,
+  notModified: boolean,
+): PlanHeaders {
+  const path = `/${original.path}`;
+  const fields: Fields = {};
+  if (!notModified) {
+    fields['content-type'] = contentTypeOf(path, settings.types);
+    fields['content-length'] = String(file.size);
+    if (encoding !== undefined) fields['content-encoding'] = encoding;
+    fields['accept-ranges'] = 'bytes';
+    addDisposition(fields, path, settings);
+  }
+  if (etag !== undefined) fields.etag = etag;
+  if (lastModified !== undefined) fields['last-modified'] = formatHttpDate(lastModified);
+  if (negotiated) fields.vary = 'Accept-Encoding';
+  addCaching(fields, path, file.status, settings);
+  addPresets(fields, settings);
+  addOwn(fields, path, file.status, settings, notModified);
+  return fields;
 }
 
 interface Body {
@@ -128,10 +172,11 @@ interface Body {
   readonly parts: readonly PlanPart[];
 }
 
-function wholeBody(file: OpenedFile): Body {
-  const { size } = file;
-  return { headers: { 'content-length': String(size) }, parts: size === 0 ? [] : [{ file, start: 0, length: size }] };
+function wholeBody(file: OpenedFile): readonly PlanPart[] {
+  return file.size === 0 ? NOTHING : [{ file, start: 0, length: file.size }];
 }
+
+const NOTHING: readonly PlanPart[] = [];
 
 function partialBody(file: OpenedFile, ranges: readonly ByteRange[], type: string): Body {
   const { size } = file;
@@ -166,30 +211,8 @@ function partialBody(file: OpenedFile, ranges: readonly ByteRange[], type: strin
   };
 }
 
-/** Not later than now (RFC 9110, 8.8.2.1), and to the second, as it can be sent. */
-function lastModifiedOf(mtimeMs: number): number {
-  return Math.max(0, Math.floor(Math.min(mtimeMs, Date.now()) / 1000) * 1000);
-}
-
 const paceOf = (path: string, stat: OpenedFile['status'], { rate, rateAfter }: Site['settings']): Pace | undefined =>
   Pace.of(typeof rate === 'function' ? rate(path, stat) : rate, rateAfter);
-
-/** Fields of the caller's own replace ours, and Vary is added to. What frames a body is not theirs. */
-function withFields(
-  fields: Record<string, string | readonly string[]>,
-  own: PlanHeaders,
-  notModified: boolean,
-): Record<string, string | readonly string[]> {
-  const all = { ...fields };
-  for (const [name, value] of Object.entries(own)) {
-    // A 304 says nothing of the representation but what may have changed of it (RFC 9110, 15.4.5).
-    if (notModified && name.startsWith('content-') && !KEPT.has(name)) continue;
-    all[name] = name === 'vary' && all.vary !== undefined ? `${all.vary}, ${value}` : value;
-  }
-  return all;
-}
-
-const KEPT: ReadonlySet<string> = new Set(['content-location', 'content-security-policy']);
 
 function* tagOf(
   original: OpenedFile,
@@ -222,16 +245,11 @@ function* planInvented(file: OpenedFile, question: Question, { settings }: Site)
   const bytes = yield* settled(readUpTo(file, INVENTED_MAX + 1));
   const path = `/${file.path}`;
   if (bytes.length > INVENTED_MAX) return plainPlan(404, question);
-  const headers = withFields(
-    {
-      ...cachingFields(path, file.status, settings),
-      ...presetFields(settings),
-      'content-type': contentTypeOf(path, settings.types),
-      ...dispositionFields(path, settings),
-    },
-    ownFields(path, file.status, settings),
-    false,
-  );
+  const headers: Fields = { 'content-type': contentTypeOf(path, settings.types) };
+  addDisposition(headers, path, settings);
+  addCaching(headers, path, file.status, settings);
+  addPresets(headers, settings);
+  addOwn(headers, path, file.status, settings, false);
   return new Plan({
     status: 200,
     headers: { ...headers, 'content-length': String(bytes.length) },

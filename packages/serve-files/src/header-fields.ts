@@ -3,7 +3,6 @@ import { create } from 'content-disposition';
 import type { FileStat } from './file-status.js';
 import { isHashedName } from './hashed-name.js';
 import type { HeaderFields, Settings } from './options.js';
-import type { PlanHeaders } from './plan.js';
 
 const IMMUTABLE = 'public, max-age=31536000, immutable';
 /** They frame the body, and are said by what sends it. */
@@ -16,13 +15,18 @@ const FRAMING: ReadonlySet<string> = new Set([
   'transfer-encoding',
 ]);
 
-export function cachingFields(path: string, stat: FileStat, { cacheControl, immutable }: Settings): PlanHeaders {
-  if (immutable !== undefined && immutable !== false && isImmutable(path, immutable)) {
-    return { 'cache-control': IMMUTABLE };
+/** Fields that are being put together, by names in lower case. */
+export type Fields = Record<string, string | readonly string[]>;
+
+export function addCaching(fields: Fields, path: string, stat: FileStat, { cacheControl, immutable }: Settings): void {
+  const presets = immutable !== undefined && immutable !== false;
+  if (presets && isImmutable(path, immutable)) {
+    fields['cache-control'] = IMMUTABLE;
+    return;
   }
   const value = typeof cacheControl === 'function' ? cacheControl(path, stat) : cacheControl;
-  if (value !== undefined && value !== '') return { 'cache-control': value };
-  return immutable === undefined || immutable === false ? {} : { 'cache-control': 'no-cache' };
+  if (value !== undefined && value !== '') fields['cache-control'] = value;
+  else if (presets) fields['cache-control'] = 'no-cache';
 }
 
 function isImmutable(path: string, immutable: NonNullable<Settings['immutable']>): boolean {
@@ -31,8 +35,8 @@ function isImmutable(path: string, immutable: NonNullable<Settings['immutable']>
 }
 
 /** Those that do not depend on the file. */
-export function presetFields({ cors, corp, isolate }: Settings): PlanHeaders {
-  const fields: Record<string, string> = { 'x-content-type-options': 'nosniff' };
+export function addPresets(fields: Fields, { cors, corp, isolate }: Settings): void {
+  fields['x-content-type-options'] = 'nosniff';
   if (cors !== undefined) {
     fields['access-control-allow-origin'] = cors;
     fields['access-control-expose-headers'] = 'Accept-Ranges, Content-Encoding, Content-Length, Content-Range, ETag';
@@ -42,27 +46,37 @@ export function presetFields({ cors, corp, isolate }: Settings): PlanHeaders {
     fields['cross-origin-opener-policy'] = 'same-origin';
     fields['cross-origin-embedder-policy'] = 'require-corp';
   }
-  return fields;
 }
 
-/** The caller's own, by names in lower case. */
-export function ownFields(path: string, stat: FileStat, { headers }: Settings): PlanHeaders {
+/** They say something of the state of a resource, and so go out with a 304, too. */
+const OF_THE_STATE: ReadonlySet<string> = new Set(['content-location', 'content-security-policy']);
+
+/**
+ * The caller's own: they replace ours, but Vary is added to.
+ * @param notModified for a 304, which says nothing else of the content (RFC 9110, 15.4.5).
+ */
+export function addOwn(
+  fields: Fields,
+  path: string,
+  stat: FileStat,
+  { headers }: Settings,
+  notModified: boolean,
+): void {
   const given: HeaderFields | undefined = typeof headers === 'function' ? headers(path, stat) : headers;
-  if (given === undefined) return NONE;
-  const fields: Record<string, string | readonly string[]> = {};
+  if (given === undefined) return;
   for (const [name, value] of Object.entries(given)) {
     const lower = name.toLowerCase();
-    if (!FRAMING.has(lower)) fields[lower] = Array.isArray(value) ? value.map(String) : String(value);
+    if (FRAMING.has(lower)) continue;
+    if (notModified && lower.startsWith('content-') && !OF_THE_STATE.has(lower)) continue;
+    if (lower === 'vary' && fields.vary !== undefined) fields.vary = `${fields.vary}, ${value}`;
+    else fields[lower] = Array.isArray(value) ? value.map(String) : String(value);
   }
-  return fields;
 }
 
-const NONE: PlanHeaders = {};
-
 /** RFC 6266, with names by RFC 8187. */
-export function dispositionFields(path: string, { download }: Settings): PlanHeaders {
+export function addDisposition(fields: Fields, path: string, { download }: Settings): void {
   const name = typeof download === 'function' ? download(path) : download;
-  if (name === false || name === undefined) return NONE;
+  if (name === false || name === undefined) return;
   const filename = name === true ? path.slice(path.lastIndexOf('/') + 1) : name;
-  return { 'content-disposition': create(filename, { type: 'attachment' }) };
+  fields['content-disposition'] = create(filename, { type: 'attachment' });
 }

@@ -3,7 +3,7 @@ import { fetchResponse } from './fetch-files.js';
 import type { ServeFilesOptions } from './options.js';
 import { questionOfRequest } from './plan-request.js';
 import type { NodeRequest, NodeResponse } from './send-plan.js';
-import { decide, questionOf, send } from './serve-files.js';
+import { decide, questionOf, sendAndWait } from './serve-files.js';
 import { createSite } from './site.js';
 
 /** What is used of a Hono context. */
@@ -48,7 +48,7 @@ export function honoFiles(root: string | URL, { prefix = '', ...options }: HonoF
     context.res.headers.forEach((value, name) => {
       if (!outgoing.headersSent) outgoing.setHeader(name, value);
     });
-    await send(site, incoming, outgoing, plan, startedAt);
+    await sendAndWait(site, incoming, outgoing, plan, startedAt);
     // Not returned, and instead of the one that was looked at: Hono would make a third out of both.
     context.res = undefined;
     context.res = alreadySent();

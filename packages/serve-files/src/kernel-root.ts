@@ -14,7 +14,7 @@ import { filesystemOfMagic, isLocalFilesystem } from '@zerocopy/core-syscalls/de
 import { assertOpenPermitted } from '@zerocopy/transfer';
 import { FileStatus } from './file-status.js';
 import { type Maybe, run, type Steps, settled } from './maybe.js';
-import { type Closing, OpenedFile } from './opened-file.js';
+import { OpenedFile, type Place } from './opened-file.js';
 import {
   assertNothing,
   assertNothingThrown,
@@ -51,14 +51,14 @@ function statusOf(fd: number): FileStatus | undefined {
 class Directory {
   readonly #descriptor: OwnedDescriptor;
   readonly status: FileStatus;
-  /** Whether its filesystem is known to be local. */
-  readonly local: boolean;
+  /** Where calls for its files may be made. */
+  readonly place: Place;
   #holders = 1;
 
-  constructor(fd: number, status: FileStatus, local: boolean) {
+  constructor(fd: number, status: FileStatus, place: Place) {
     this.#descriptor = OwnedDescriptor.adopt(fd);
     this.status = status;
-    this.local = local;
+    this.place = place;
   }
 
   get fd(): number {
@@ -135,29 +135,29 @@ export class KernelRoot implements Root {
   *#open(path: string): Steps<Found> {
     const found = yield* this.#find(path);
     if (found === undefined) return 'nothing';
-    const { fd, status, closing } = found;
+    const { fd, status, place } = found;
     try {
       if (status.isDirectory) return 'directory';
       if (!status.isFile) return 'nothing';
-      const opened = yield* this.#reopen(fd, closing);
+      const opened = yield* this.#reopen(fd, place);
       if (opened < 0) {
         assertNothing(opened);
         return 'nothing';
       }
       // Asked again: a server may have told the file's size only as it was opened.
-      const current = closing === 'here' ? status : (statusOf(opened) ?? status);
-      const unsized = (current.size === 0 || current.blocks === 0) && (yield* this.#isInvented(opened, closing));
-      return new OpenedFile(opened, path, current, closing, unsized);
+      const current = place === 'off-thread' ? (statusOf(opened) ?? status) : status;
+      const unsized = (current.size === 0 || current.blocks === 0) && (yield* this.#isInvented(opened, place));
+      return new OpenedFile(opened, path, current, place, unsized);
     } finally {
       syscalls.close(fd);
     }
   }
 
   /** The file that an O_PATH descriptor names, opened for reading. */
-  *#reopen(fd: number, closing: Closing): Steps<number> {
+  *#reopen(fd: number, place: Place): Steps<number> {
     const name = `/proc/self/fd/${fd}`;
     const flags = O_RDONLY | O_CLOEXEC;
-    if (closing === 'here') {
+    if (place !== 'off-thread') {
       const opened = syscalls.openat2(AT_FDCWD, name, flags | O_NONBLOCK, 0, 0);
       if (opened !== -EAGAIN) return opened;
       // Another process holds a lease on it: the kernel waits until that is given up (kernel-rules: lease-break).
@@ -166,17 +166,17 @@ export class KernelRoot implements Root {
   }
 
   /** Whether the kernel makes the file's content up as it is read (procfs): then it has no size that can be believed. */
-  *#isInvented(fd: number, closing: Closing): Steps<boolean> {
+  *#isInvented(fd: number, place: Place): Steps<boolean> {
     const statfs = Buffer.alloc(syscalls.STATFS_SIZE);
     const result =
-      closing === 'here'
-        ? syscalls.fstatfs(fd, statfs)
-        : yield* settled(waitForServer((done) => syscalls.fstatfsAsync(fd, statfs, done)));
+      place === 'off-thread'
+        ? yield* settled(waitForServer((done) => syscalls.fstatfsAsync(fd, statfs, done)))
+        : syscalls.fstatfs(fd, statfs);
     return result === 0 && filesystemOfMagic(statfs.readUInt32LE(0)).kind === 'pseudo';
   }
 
   /** What is at the path: an O_PATH descriptor, its status, and whether it may be opened and closed on this thread. */
-  *#find(path: string): Steps<{ fd: number; status: FileStatus; closing: Closing } | undefined> {
+  *#find(path: string): Steps<{ fd: number; status: FileStatus; place: Place } | undefined> {
     try {
       assertOpenPermitted(join(this.path, path), O_RDONLY);
     } catch (error) {
@@ -197,8 +197,8 @@ export class KernelRoot implements Root {
         syscalls.close(fd);
         return undefined;
       }
-      const closing = directory.local && status.onSameDevice(directory.status) ? 'here' : 'off-thread';
-      return { fd, status, closing };
+      const place = status.onSameDevice(directory.status) ? directory.place : 'off-thread';
+      return { fd, status, place };
     } finally {
       directory.release();
     }
@@ -220,7 +220,7 @@ export class KernelRoot implements Root {
 
   /** Whether the part of the path that is in memory leaves the root's own local device. */
   #leadsToServer(directory: Directory, path: string): boolean {
-    if (!directory.local) return true;
+    if (directory.place === 'off-thread') return true;
     if (!this.#cachedOnly) return false;
     for (let end = path.lastIndexOf('/'); end > 0; end = path.lastIndexOf('/', end - 1)) {
       const parent = path.slice(0, end);
@@ -237,9 +237,10 @@ export class KernelRoot implements Root {
   *#directory(): Steps<Directory | undefined> {
     const { directory } = this.#held;
     if (directory !== undefined) {
-      const examined = directory.local
-        ? syscalls.statx(AT_FDCWD, this.path, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer)
-        : undefined;
+      const examined =
+        directory.place !== 'off-thread'
+          ? syscalls.statx(AT_FDCWD, this.path, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer)
+          : undefined;
       const own = examined === undefined ? Buffer.alloc(syscalls.STATX_SIZE) : buffer;
       const result =
         examined ??
@@ -262,8 +263,10 @@ export class KernelRoot implements Root {
     }
     const statfs = Buffer.alloc(syscalls.STATFS_SIZE);
     const asked = yield* settled(waitForServer((done) => syscalls.fstatfsAsync(fd, statfs, done)));
-    const local = asked === 0 && isLocalFilesystem(filesystemOfMagic(statfs.readUInt32LE(0)));
-    const opened = new Directory(fd, status, local);
+    const filesystem = asked === 0 ? filesystemOfMagic(statfs.readUInt32LE(0)) : undefined;
+    const local = filesystem !== undefined && isLocalFilesystem(filesystem);
+    const place = !local ? 'off-thread' : filesystem.kind === 'memory' ? 'memory' : 'here';
+    const opened = new Directory(fd, status, place);
     // Others may have opened it meanwhile; each of them is right, and the last stays.
     this.#held.directory?.release();
     this.#held.directory = opened;

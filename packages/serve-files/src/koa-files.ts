@@ -1,7 +1,7 @@
 /** Koa. */
 import type { ServeFilesOptions } from './options.js';
 import type { NodeRequest, NodeResponse } from './send-plan.js';
-import { decide, questionOf, send } from './serve-files.js';
+import { decide, questionOf, sendAndWait } from './serve-files.js';
 import { createSite } from './site.js';
 
 /** What is used of a Koa context. */
@@ -29,6 +29,6 @@ export function koaFiles(root: string | URL, options: ServeFilesOptions = {}): K
     const plan = await decide({ ...questionOf(req, url), originalTarget: originalUrl }, site, true);
     if (plan === undefined) return next();
     context.respond = false;
-    return send(site, req, res, plan, startedAt);
+    return sendAndWait(site, req, res, plan, startedAt);
   };
 }

@@ -1,7 +1,7 @@
 /** The answer for a directory without an index: what is in it, as a page or as JSON. */
 import Negotiator from 'negotiator';
 import { preferredType } from './accept.js';
-import { presetFields } from './header-fields.js';
+import { addPresets, type Fields } from './header-fields.js';
 import { type ListedEntry, renderListing } from './listing-page.js';
 import { type Steps, settled } from './maybe.js';
 import { Plan, plainPlan, type Question, type Site } from './plan.js';
@@ -10,6 +10,9 @@ import { type Entry, join } from './root.js';
 
 /** Entries that are read and shown, at most. */
 export const ENTRIES_MAX = 2000;
+
+/** The page has no script, and needs nothing but its style. */
+const PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 export type SortKey = 'name' | 'size' | 'modified';
 
@@ -44,21 +47,17 @@ export function* planListing(path: string, question: Question, site: Site): Step
         })
       : JSON.stringify({ path: `/${path}`, entries: listed, truncated });
   const body = Buffer.from(text);
+  const headers: Fields = {
+    'content-type': `${type}; charset=utf-8`,
+    'content-length': String(body.length),
+    'cache-control': 'no-cache',
+    vary: 'Accept, Accept-Language',
+  };
+  if (type === 'text/html') headers['content-security-policy'] = PAGE_POLICY;
+  addPresets(headers, settings);
   return new Plan({
     status: 200,
-    headers: {
-      ...presetFields(settings),
-      'content-type': `${type}; charset=utf-8`,
-      'content-length': String(body.length),
-      'cache-control': 'no-cache',
-      vary: 'Accept, Accept-Language',
-      ...(type === 'text/html'
-        ? {
-            'content-security-policy':
-              "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
-          }
-        : {}),
-    },
+    headers,
     parts: question.method === 'HEAD' ? [] : [body],
     path: path === '' ? '/' : `/${path}/`,
   });

@@ -7,8 +7,11 @@ import type { FileStatus } from './file-status.js';
 /** Above this many bytes a file that has been removed meanwhile is not closed on this thread: its blocks are freed then. */
 const SLOW_TO_FREE = 1024 * 1024;
 
-/** How a descriptor is closed. `here`: close(2) on this thread does not wait for a server (kernel-rules: open-may-wait). */
-export type Closing = 'here' | 'off-thread';
+/**
+ * Where calls for a file may be made. `here`: on this thread, none of them waits for a server (kernel-rules: open-may-wait);
+ * `memory`: nor for a disk, since there is none.
+ */
+export type Place = 'here' | 'memory' | 'off-thread';
 
 /** Reference counted: closed with the last {@link release}. */
 export class OpenedFile {
@@ -17,17 +20,17 @@ export class OpenedFile {
   /** At the moment of opening. */
   readonly status: FileStatus;
   readonly #descriptor: OwnedDescriptor;
-  readonly #closing: Closing;
+  readonly #place: Place;
   #holders = 1;
   /** Whether its size is made up, so that it has to be read to know it. */
   readonly unsized: boolean;
 
   /** Takes over `fd`. */
-  constructor(fd: number, path: string, status: FileStatus, closing: Closing, unsized = false) {
+  constructor(fd: number, path: string, status: FileStatus, place: Place, unsized = false) {
     this.#descriptor = OwnedDescriptor.adopt(fd);
     this.path = path;
     this.status = status;
-    this.#closing = closing;
+    this.#place = place;
     this.unsized = unsized;
   }
 
@@ -43,7 +46,12 @@ export class OpenedFile {
 
   /** Whether its filesystem is known to be local: asking for its status never waits for a server. */
   get isLocal(): boolean {
-    return this.#closing === 'here';
+    return this.#place !== 'off-thread';
+  }
+
+  /** Whether its bytes are in memory by nature, so that reading them never waits. */
+  get livesInMemory(): boolean {
+    return this.#place === 'memory';
   }
 
   /** Keeps it open until one more {@link release}. */
@@ -54,7 +62,7 @@ export class OpenedFile {
   /** Closes it with the last holder. Not to be called more often than it is held. */
   release(): void {
     if (--this.#holders > 0) return;
-    if (this.#closing === 'here' && isMainThread && this.size <= SLOW_TO_FREE) this.#descriptor.close();
+    if (this.isLocal && isMainThread && this.size <= SLOW_TO_FREE) this.#descriptor.close();
     else nodeFs.close(this.#descriptor.release(), () => {}); // it was read only: close(2) has nothing to say
   }
 }

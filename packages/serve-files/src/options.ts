@@ -125,6 +125,8 @@ export interface Settings {
   readonly rateAfter: number;
   readonly cache: CacheLimits | undefined;
   readonly onSent: ServeFilesOptions['onSent'];
+  /** Whether what is said of a file depends on nothing but the file: no option for it is a function. */
+  readonly unchanging: boolean;
 }
 
 const NAMES = [
@@ -178,8 +180,12 @@ export function settingsOf(given: ServeFilesOptions): Settings {
     rateAfter: options.rateAfter ?? 0,
     cache: options.cache === false ? undefined : options.cache,
     onSent: options.onSent,
+    unchanging: SAYING.every((name) => typeof options[name] !== 'function') && typeof options.etag !== 'object',
   };
 }
+
+/** Options by which something is said of a file in header fields. */
+const SAYING = ['cacheControl', 'immutable', 'headers', 'etag', 'types', 'download'] as const;
 
 function validate(options: ServeFilesOptions): void {
   for (const name of ['redirect', 'fallthrough', 'listing', 'isolate'] as const) validateBoolean(options[name], name);

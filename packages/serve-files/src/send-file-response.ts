@@ -4,7 +4,7 @@ import { run } from './maybe.js';
 import type { SentInfo, ServeFilesOptions } from './options.js';
 import { plainPlan, planOneFile } from './plan.js';
 import { normalizePath, rawPathOf } from './request-target.js';
-import { type NodeRequest, type NodeResponse, sendPlan, sentInfo } from './send-plan.js';
+import { type Delivery, type NodeRequest, type NodeResponse, sendPlan, sentInfo } from './send-plan.js';
 import { questionOf } from './serve-files.js';
 import { knownSite } from './site.js';
 
@@ -40,7 +40,7 @@ export async function sendFileResponse(...given: WithRequest | WithoutRequest): 
   const target = normalizePath(path);
   const valid = typeof target !== 'number' && !target.directory;
   const plan = valid ? await run(planOneFile(target.path, question, site)) : plainPlan(404, question);
-  const delivery = await sendPlan(response, plan);
+  const delivery = await new Promise<Delivery>((resolve) => sendPlan(response, plan, resolve));
   const info = sentInfo(plan, delivery, asked.method, rawPathOf(request.url ?? '/'), startedAt);
   site.settings.onSent?.(info);
   return info;

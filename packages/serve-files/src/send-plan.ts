@@ -2,10 +2,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { finished, type Writable } from 'node:stream';
-import { setTimeout as captured, clearTimeout, TransferError } from '@zerocopy/transfer';
+import { clearTimeout, nextTick, setTimeout, TransferError } from '@zerocopy/transfer';
 import type { SentInfo } from './options.js';
 import { type FilePart, isFilePart, type Plan, type PlanHeaders } from './plan.js';
 import { sendRange } from './send-range.js';
+import { readSmallBody } from './small-body.js';
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
@@ -92,25 +93,29 @@ function wireFields(headers: PlanHeaders): Record<string, string | string[]> {
   return fields;
 }
 
+/** Told when a response is over, whichever way. */
+export type Tell = (delivery: Delivery) => void;
+
 /**
- * Sends a plan and releases it, whatever happens. Settles when the response is over, one way or the other; what went wrong
- * is in the delivery. Nothing is sent if somebody has answered meanwhile.
+ * Sends a plan and releases it, whatever happens. Nothing is sent if another handler has answered meanwhile.
+ * @param tell called once, later, when the response is over; undefined: nobody wants to know.
  * @throws {TypeError} for a header field that cannot be sent; nothing has been sent then.
  */
-export function sendPlan(response: NodeResponse, plan: Plan): Promise<Delivery> {
+export function sendPlan(response: NodeResponse, plan: Plan, tell: Tell | undefined): void {
   try {
     if (response.headersSent || response.writableEnded || isGone(response)) {
       plan.release();
-      return Promise.resolve({ bytes: 0, transfer: undefined, error: gone() });
+      if (tell !== undefined) nextTick(tell, { bytes: 0, transfer: undefined, error: gone() });
+      return;
     }
-    if ('stream' in response && isHttp2(response)) return sendHttp2(response, plan);
+    if (isHttp2(response)) return sendHttp2(response, plan, tell);
     const message = response as ServerResponse;
     if (message.getHeaderNames().length === 0) message.writeHead(plan.status, wireFields(plan.headers));
     else {
       applyFields(message, plan);
       message.writeHead(plan.status);
     }
-    return deliver(message, plan);
+    deliver(message, plan, tell);
   } catch (error) {
     plan.release();
     throw error;
@@ -127,19 +132,37 @@ const isHttp2 = (response: NodeResponse): response is Http2ServerResponse =>
   typeof (response as Http2ServerResponse).stream?.respondWithFD === 'function';
 
 /** The body of a message whose head is written. */
-function deliver(message: ServerResponse, plan: Plan): Promise<Delivery> {
+function deliver(message: ServerResponse, plan: Plan, tell: Tell | undefined): void {
   const [first] = plan.parts;
-  if (first === undefined || (plan.parts.length === 1 && !isFilePart(first))) {
-    return new Promise((resolve) => {
-      finished(message, { readable: false }, (error) => {
-        resolve({ bytes: error ? 0 : (first?.length ?? 0), transfer: undefined, error: error ?? undefined });
-      });
-      message.end(first as Buffer | undefined);
-      plan.release();
-    });
+  if (first === undefined) {
+    message.end();
+    atClose(message, 0, undefined, tell);
+    return;
   }
-  return new Delivering(message, plan).run();
+  if (plan.parts.length > 1 || plan.pace !== undefined) return void deliverParts(message, plan, tell);
+  if (!isFilePart(first)) {
+    message.end(first);
+    atClose(message, first.length, undefined, tell);
+    return;
+  }
+  const small = readSmallBody(first);
+  if (small === undefined) return void deliverParts(message, plan, tell);
+  message.end(small.bytes, small.recycle);
+  plan.release();
+  atClose(message, first.length, 'copy', tell);
 }
+
+/** A body that has been handed over whole. */
+function atClose(message: ServerResponse, bytes: number, transfer: string | undefined, tell: Tell | undefined): void {
+  if (tell === undefined) return;
+  message.once('close', () => {
+    const whole = message.writableFinished;
+    tell({ bytes: whole ? bytes : 0, transfer, error: whole ? undefined : gone() });
+  });
+}
+
+const deliverParts = (destination: ServerResponse | Writable, plan: Plan, tell: Tell | undefined): Promise<void> =>
+  new Delivering(destination, plan).run().then(tell);
 
 /** The parts of a body, one after the other, at their pace. */
 class Delivering {
@@ -231,7 +254,7 @@ class Delivering {
   /** Ends early, and fails, when the client goes away. */
   #wait(delay: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      const timer = captured(() => {
+      const timer = setTimeout(() => {
         stop();
         resolve();
       }, delay);
@@ -248,36 +271,29 @@ const isWhole = (stream: Writable & { readonly rstCode?: number }): boolean =>
   stream.writableFinished || (stream.writableEnded && stream.rstCode === 0);
 
 /** HTTP/2: a whole file or one range goes by respondWithFD, everything else through the stream. */
-function sendHttp2(response: Http2ServerResponse, plan: Plan): Promise<Delivery> {
+function sendHttp2(response: Http2ServerResponse, plan: Plan, tell: Tell | undefined): void {
   const { stream } = response;
   applyFields(response, plan);
   const fields = { ...response.getHeaders(), ':status': plan.status };
   const [first] = plan.parts;
-  if (first === undefined || !isFilePart(first) || plan.parts.length > 1 || plan.pace !== undefined) {
-    stream.respond(fields, { endStream: first === undefined });
-    if (first === undefined) return ended(stream, plan, () => 0);
-    return new Delivering(stream, plan).run();
+  if (first === undefined) stream.respond(fields, { endStream: true });
+  else if (isFilePart(first) && plan.parts.length === 1 && plan.pace === undefined) {
+    // It keeps nothing: the file has to stay open until the stream is closed.
+    stream.respondWithFD(first.file.fd, fields, { offset: first.start, length: first.length });
+  } else {
+    stream.respond(fields);
+    void deliverParts(stream, plan, tell);
+    return;
   }
-  // It keeps nothing: the file has to stay open until the stream is closed.
-  stream.respondWithFD(first.file.fd, fields, { offset: first.start, length: first.length });
-  return ended(stream, plan, () => first.length);
-}
-
-function ended(stream: Writable & { rstCode?: number }, plan: Plan, bytes: () => number): Promise<Delivery> {
-  return new Promise((resolve) => {
-    const over = (): void => {
-      plan.release();
-      const failed = stream.errored ?? (stream.rstCode ? gone() : null);
-      resolve({
-        bytes: failed === null ? bytes() : 0,
-        transfer: plan.parts.length === 0 ? undefined : 'copy',
-        error: failed ?? undefined,
-      });
-    };
-    stream.on('error', () => {}); // the delivery tells it
-    if (stream.closed || stream.destroyed) over();
-    else stream.once('close', over);
-  });
+  const over = (): void => {
+    plan.release();
+    const failed = stream.errored ?? (stream.rstCode ? gone() : undefined);
+    const bytes = failed === undefined && first !== undefined ? first.length : 0;
+    tell?.({ bytes, transfer: first === undefined ? undefined : 'copy', error: failed });
+  };
+  stream.on('error', () => {}); // the delivery tells it
+  if (stream.closed || stream.destroyed) nextTick(over);
+  else stream.once('close', over);
 }
 
 /** What is told to `onSent`. */

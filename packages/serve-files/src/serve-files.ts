@@ -85,8 +85,8 @@ function* exists({ target }: Question, { root, settings }: Site): Steps<boolean>
 }
 
 /**
- * Sends what was decided, and tells `onSent`.
- * @returns when the response is over. @throws {TypeError} for a header field that cannot be sent, with nothing sent.
+ * Sends what was decided, and tells `onSent`, and `over` after it.
+ * @throws {TypeError} for a header field that cannot be sent, with nothing sent.
  */
 export function send(
   site: Site,
@@ -94,11 +94,20 @@ export function send(
   response: NodeResponse,
   plan: Plan,
   startedAt: number,
-): Promise<void> {
+  over?: () => void,
+): void {
+  const { onSent } = site.settings;
+  if (onSent === undefined) return sendPlan(response, plan, over);
   const { method = 'GET', url = '/' } = request;
-  return sendPlan(response, plan).then((delivery) => {
-    site.settings.onSent?.(sentInfo(plan, delivery, method, rawPathOf(url), startedAt));
+  sendPlan(response, plan, (delivery) => {
+    over?.();
+    onSent(sentInfo(plan, delivery, method, rawPathOf(url), startedAt));
   });
+}
+
+/** {@link send}, with a promise of the end of the response. */
+export function sendAndWait(...[site, request, response, plan, startedAt]: Parameters<typeof send>): Promise<void> {
+  return new Promise((resolve) => send(site, request, response, plan, startedAt, resolve));
 }
 
 function answer(site: Site, request: NodeRequest, response: NodeResponse, next: Next | undefined): void {
@@ -106,13 +115,11 @@ function answer(site: Site, request: NodeRequest, response: NodeResponse, next: 
   const failed = (error: unknown): void => fail(error, site, request, response, next, startedAt);
   const decided = (plan: Plan | undefined): void => {
     if (plan === undefined) return next?.();
-    let sent: Promise<void>;
     try {
-      sent = send(site, request, response, plan, startedAt);
+      send(site, request, response, plan, startedAt);
     } catch (error) {
-      return failed(error);
+      failed(error);
     }
-    sent.catch(throwLater);
   };
   let plan: Maybe<Plan | undefined>;
   try {
@@ -124,7 +131,7 @@ function answer(site: Site, request: NodeRequest, response: NodeResponse, next: 
   else decided(plan);
 }
 
-/** What `onSent` or `next` throws is nobody's here: it is uncaught, as what a listener of an event throws. */
+/** What `next` throws is nobody's here: it is uncaught, as what a listener of an event throws. */
 function throwLater(error: unknown): void {
   nextTick(() => {
     throw error;
@@ -143,5 +150,5 @@ function fail(
   if (next !== undefined) return next(error);
   const status = error instanceof OpenError ? error.status : 500;
   const plan = plainPlan(status, { method: request.method ?? 'GET' }, status === 503 ? { 'retry-after': '1' } : {});
-  send(site, request, response, plan, startedAt).catch(throwLater);
+  send(site, request, response, plan, startedAt);
 }
