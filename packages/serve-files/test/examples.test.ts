@@ -17,10 +17,14 @@ const root = tree({
 });
 
 async function running(name: string, use: (port: number) => Promise<void>): Promise<void> {
-  const child: ChildProcess = fork(fromPackage('test/fixtures/run-example.mjs'), [fromPackage(`examples/${name}`), root], {
-    env: { ...process.env, PORT: '0' },
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-  });
+  const child: ChildProcess = fork(
+    fromPackage('test/fixtures/run-example.mjs'),
+    [fromPackage(`examples/${name}`), root],
+    {
+      env: { ...process.env, PORT: '0' },
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    },
+  );
   let port: number | undefined;
   child.on('message', (message: { port?: number }) => {
     port ??= message.port;
