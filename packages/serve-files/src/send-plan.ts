@@ -226,7 +226,7 @@ class Delivering {
 
   async #range(part: FilePart, ends: boolean): Promise<void> {
     try {
-      const { bytes, method } = await sendRange(this.#destination, part, ends);
+      const { bytes, method } = await sendRange(this.#destination, part);
       this.#bytes += bytes;
       this.#transfer = method;
     } catch (error) {

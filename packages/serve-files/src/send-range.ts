@@ -5,7 +5,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Writable } from 'node:stream';
 import { sendFile } from '@zerocopy/sendfile-stream';
-import type { TransferResult } from '@zerocopy/transfer';
+import { endedEarly, type TransferResult } from '@zerocopy/transfer';
 import type { OpenedFile } from './opened-file.js';
 
 export interface SentRange {
@@ -17,16 +17,20 @@ export interface SentRange {
 }
 
 /**
- * @param ends whether it is the last of the body, with which the message is ended.
- * @returns when it is with the kernel. Rejects with a TransferError, whose `bytes` had left; the message is destroyed if the
- * file turned out to be shorter.
+ * Sends a range; the message is not ended, so that one that turned out too short can still be destroyed.
+ * @returns when it is with the kernel. Rejects with a TransferError, whose `bytes` had left: with ERR_FILE_TRUNCATED if the
+ * file has become shorter, also between being opened and being sent.
  */
-export function sendRange(
+export async function sendRange(
   destination: ServerResponse | Writable,
   { file, start, length }: SentRange,
-  ends: boolean,
 ): Promise<TransferResult> {
   file.hold();
-  const sent = sendFile(destination, file.fd, { start, end: start + length - 1, endMessage: ends });
-  return sent.finally(() => file.release());
+  try {
+    const result = await sendFile(destination, file.fd, { start, end: start + length - 1, endMessage: false });
+    if (result.bytes < length) throw endedEarly(result.bytes, length);
+    return result;
+  } finally {
+    file.release();
+  }
 }

@@ -104,6 +104,32 @@ test('a file that gets shorter: the connection is destroyed', async (t) => {
   });
 });
 
+test('a file that gets shorter between being opened and being sent: the connection is destroyed', async (t) => {
+  const site = tree({});
+  const path = join(site, 'cut.bin');
+  const infos: SentInfo[] = [];
+  const headers = (): Record<string, string> => {
+    truncateSync(path, 2);
+    return {};
+  };
+  for (const cache of [false, { files: 10, maxAgeMs: 1000 }] as const) {
+    await withFiles(site, { headers, cache, onSent: (info) => infos.push(info) }, async (port) => {
+      for (const size of [8, 100 * KiB, 2 * MiB]) {
+        writeFileSync(path, big.subarray(0, size));
+        // A connection that is kept alive: only the server ends it.
+        const bytes = await converse(port, Buffer.from('GET /cut.bin HTTP/1.1\r\nHost: x\r\n\r\n'));
+        if (bytes.length > 0) t.true(parseAnswer(bytes).body.length < size, String(size));
+        writeFileSync(path, big.subarray(0, size));
+        const range = Buffer.from('GET /cut.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=0-1,4-7\r\n\r\n');
+        const several = await converse(port, range);
+        if (several.length > 0) t.false(several.toString('latin1').endsWith('--\r\n'), String(size));
+      }
+    });
+  }
+  await until(() => infos.length === 12, 'onSent of each');
+  for (const { error } of infos) t.is((error as { code?: string } | undefined)?.code, 'ERR_FILE_TRUNCATED');
+});
+
 test('a file that grows: exactly the announced bytes', async (t) => {
   const site = tree({ 'grows.bin': big });
   await withFiles(site, {}, async (port) => {
