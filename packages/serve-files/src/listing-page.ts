@@ -54,11 +54,11 @@ tr:hover td { background: var(--hover); }
 @media (max-width: 36rem) {
   thead tr { display: flex; gap: .5rem; border-bottom: 1px solid var(--line); }
   thead th { border: 0; }
-  tbody tr { display: grid; grid-template-columns: 1fr auto; border-bottom: 1px solid var(--line); }
+  tbody tr { display: grid; grid-template-columns: auto 1fr; border-bottom: 1px solid var(--line); }
   tbody td { border: 0; padding: 0 .5rem .55rem; font-size: .8125rem; }
   tbody td.name { grid-column: 1 / -1; font-size: 1rem; padding: 0; }
   tbody td.name a { padding-bottom: .1rem; }
-  tbody td.modified { text-align: start; padding-inline-start: 4.15rem; }
+  tbody td.size { text-align: start; padding-inline-start: 4.15rem; }
   tbody tr.parent td:not(.name) { display: none; }
 }
 `;
