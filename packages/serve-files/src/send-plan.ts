@@ -2,11 +2,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { finished, type Writable } from 'node:stream';
-import { clearTimeout, nextTick, setTimeout, TransferError } from '@zerocopy/transfer';
+import { clearTimeout, nextTick, setTimeout, TransferError, TransferScope } from '@zerocopy/transfer';
 import type { SentInfo } from './options.js';
 import { type FilePart, isFilePart, type Plan, type PlanHeaders } from './plan.js';
 import { sendRange } from './send-range.js';
-import { readSmallBody } from './small-body.js';
+import { readSmallBody, type SmallBody } from './small-body.js';
 
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
 export type NodeResponse = ServerResponse | Http2ServerResponse;
@@ -147,9 +147,33 @@ function deliver(message: ServerResponse, plan: Plan, tell: Tell | undefined): v
   }
   const small = readSmallBody(first);
   if (small === undefined) return void deliverParts(message, plan, tell);
-  message.end(small.bytes, small.recycle);
+  deliverSmall(message, plan, small, tell);
+}
+
+const SMALL = 'the file is small: copying it with the head is cheaper';
+
+/** Published as every transfer is. */
+function deliverSmall(
+  message: ServerResponse,
+  plan: Plan,
+  { bytes, recycle }: SmallBody,
+  tell: Tell | undefined,
+): void {
+  const { length } = bytes;
+  const scope = new TransferScope({ length, source: 'file', destination: 'http', detail: { source: plan.path } });
+  const startedAt = performance.now();
   plan.release();
-  atClose(message, first.length, 'copy', tell);
+  scope.start(); // foreign code, which may have destroyed the response
+  if (!message.writableEnded) message.end(bytes, recycle);
+  message.once('close', () => {
+    const whole = message.writableFinished;
+    const result = { bytes: whole ? length : 0, method: 'copy', fallbackReason: SMALL, syscalls: 1 } as const;
+    const durationMs = performance.now() - startedAt;
+    const error = whole ? undefined : gone();
+    if (error === undefined) scope.succeed({ ...result, durationMs });
+    else scope.fail(error, { ...result, durationMs });
+    tell?.({ bytes: result.bytes, transfer: 'copy', error });
+  });
 }
 
 /** A body that has been handed over whole. */

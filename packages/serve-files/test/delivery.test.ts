@@ -1,4 +1,5 @@
 /** On its way: files that change, clients that go away, rates, keep-alive, HTTP/1.0, TLS, HTTP/2. */
+import { tracingChannel } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { appendFileSync, renameSync, truncateSync, writeFileSync } from 'node:fs';
 import http, { type RequestListener } from 'node:http';
@@ -6,6 +7,7 @@ import http2 from 'node:http2';
 import https from 'node:https';
 import net from 'node:net';
 import { join } from 'node:path';
+import { TRANSFER_CHANNEL, type TransferTrace } from '@zerocopy/core-syscalls';
 import { RateLimit, type SentInfo, serveFiles } from '@zerocopy/serve-files';
 import test from 'ava';
 import { clientOptions, serverOptions } from './fixtures/pre-shared-key.js';
@@ -253,6 +255,25 @@ test('onSent is told of every answer', async (t) => {
       t.is(error, undefined);
     }
   });
+});
+
+test('every file that is sent is published once, small or large', async (t) => {
+  const traces: TransferTrace[] = [];
+  const channel = tracingChannel<TransferTrace, TransferTrace>(TRANSFER_CHANNEL);
+  const subscribers = { asyncEnd: (trace: TransferTrace) => void traces.push(trace) };
+  const site = tree({ small: 'x', large: pattern(500 * KiB) });
+  await withFiles(site, {}, async (port) => {
+    channel.subscribe(subscribers as never);
+    await ask(port, '/small');
+    await ask(port, '/large');
+    await ask(port, '/small', { method: 'HEAD' });
+    await until(() => traces.filter(({ length }) => length === 1 || length === 500 * KiB).length === 2, 'two traces');
+    channel.unsubscribe(subscribers as never);
+  });
+  t.deepEqual(
+    traces.filter(({ length }) => length === 1 || length === 500 * KiB).map(({ bytes }) => bytes),
+    [1, 500 * KiB],
+  );
 });
 
 test('somebody else answers meanwhile: nothing is sent, nothing is left', async (t) => {
