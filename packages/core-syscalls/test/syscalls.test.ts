@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -59,6 +59,34 @@ onLinux('a failed call answers the negative errno and throws nothing', (t) => {
 
 needing('openat2', openNothing, 'openat2 of what is not there answers ENOENT', (t) => {
   t.is(openNothing(), -constants.ENOENT);
+});
+
+needing('openat2', openNothing, 'openat2, statx and fstatfs answer the same off this thread', async (t) => {
+  const path = temporaryFile('off-thread', 'abc');
+  const { AT_FDCWD, AT_EMPTY_PATH, O_CLOEXEC, STATX_BASIC_STATS } = constants;
+  const off = (call: (callback: (result: number) => void) => void): Promise<number> => new Promise(call);
+  t.is(await off((done) => syscalls.openat2Async(AT_FDCWD, join(directory, 'none'), O_CLOEXEC, 0, 0, done)), -2);
+  const fd = await off((done) => syscalls.openat2Async(AT_FDCWD, path, O_CLOEXEC, 0, 0, done));
+  t.true(fd >= 0);
+  const [here, there] = [Buffer.alloc(syscalls.STATX_SIZE), Buffer.alloc(syscalls.STATX_SIZE)];
+  t.is(syscalls.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS, here), 0);
+  t.is(await off((done) => syscalls.statxAsync(AT_FDCWD, path, 0, STATX_BASIC_STATS, there, done)), 0);
+  const identities = [here, there].map((buffer) => {
+    const identity = Buffer.alloc(syscalls.STATX_IDENTITY_SIZE);
+    syscalls.copyStatxIdentity(buffer, identity);
+    return identity;
+  });
+  t.deepEqual(identities[0], identities[1]);
+  const { ino, size, mtimeNs } = statSync(path, { bigint: true });
+  const [identity] = identities as [Buffer, Buffer];
+  t.is(identity.readBigUInt64LE(0), ino);
+  t.is(identity.readBigUInt64LE(8), size);
+  t.is(identity.readBigInt64LE(32) * 1_000_000_000n + BigInt(identity.readUInt32LE(40)), mtimeNs);
+  const [near, far] = [Buffer.alloc(syscalls.STATFS_SIZE), Buffer.alloc(syscalls.STATFS_SIZE)];
+  t.is(syscalls.fstatfs(fd, near), 0);
+  t.is(await off((done) => syscalls.fstatfsAsync(fd, far, done)), 0);
+  t.is(near.readUInt32LE(0), far.readUInt32LE(0));
+  closeSync(fd);
 });
 
 onLinux('sendfile moves from an offset and leaves the file position alone', (t) => {

@@ -5,6 +5,8 @@ const AREAS: Readonly<Record<string, string>> = {
   networks: 'two hosts, and between them loss, delay, reordering, tiny windows, a link that goes down',
   aborts: 'terminate, exit, signals and exceptions in the midst of transfers',
   security: 'reused descriptors, inheritance, limits and hostile options, for longer',
+  static:
+    'serve-files by the table of what is right, beside other servers; nonsense, races, aborts: --fuzz N --races N --aborts N',
   soak: 'mixed traffic with aborts for --minutes N, and what the process holds meanwhile',
 };
 

@@ -146,6 +146,12 @@ export function fstatfs(fd: number, buffer: Pointer): number {
   return kernelResult(nativeFstatfs(fd, buffer));
 }
 
+/** {@link fstatfs} on libuv's thread pool: a FUSE or NFS mount asks its server. */
+export function fstatfsAsync(fd: number, buffer: Pointer, callback: (result: number) => void): void {
+  nativeFstatfs ??= bind('int fstatfs(int fd, void *buf)');
+  nativeFstatfs.async(fd, buffer, asyncResult(callback));
+}
+
 /**
  * `off_t lseek(int fd, off_t offset, int whence)`: moves the file's own position.
  * @param offset in bytes, relative to what `whence` says.

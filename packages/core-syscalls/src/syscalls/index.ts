@@ -11,6 +11,7 @@ export {
   fallocate,
   fallocateAsync,
   fstatfs,
+  fstatfsAsync,
   ftruncate,
   ioctl,
   ioctlAsync,
@@ -39,7 +40,7 @@ export {
   munmap,
 } from './memory.js';
 export { createOffsetCell, type OffsetCell, setOffset } from './offset.js';
-export { openat2 } from './openat2.js';
+export { openat2, openat2Async } from './openat2.js';
 export { pipe2 } from './pipe2.js';
 export {
   gettid,
@@ -58,4 +59,14 @@ export { pread, preadv2, pwrite, pwritev2, read, readv, write, writev } from './
 export { sendfile, sendfileAsync } from './sendfile.js';
 export { getsockopt, recv, send, setsockopt, setsockoptBytes, socket, socketpair } from './socket.js';
 export { splice, spliceAsync, tee, vmsplice } from './splice.js';
-export { fileIdentity, readStatx, STATX_SIZE, type Statx, statmount, statx } from './statx.js';
+export {
+  copyStatxIdentity,
+  fileIdentity,
+  readStatx,
+  STATX_IDENTITY_SIZE,
+  STATX_SIZE,
+  type Statx,
+  statmount,
+  statx,
+  statxAsync,
+} from './statx.js';

@@ -1,10 +1,11 @@
 /** statx(2), since Linux 4.11, and statmount(2), since Linux 6.8. */
 import { abi } from '../abi.js';
-import { bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
+import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
 
 /** Bytes of a struct statx (include/uapi/linux/stat.h). */
 export const STATX_SIZE = 256;
 
+const prototype = 'intptr_t syscall(long number, long dirfd, const char *path, long flags, long mask, void *buf)';
 let native: NativeFunction<[number, number, string, number, number, Buffer]> | undefined;
 let nativeStatmount: NativeFunction<[number, Pointer, Pointer, number, number]> | undefined;
 
@@ -18,7 +19,7 @@ let nativeStatmount: NativeFunction<[number, Pointer, Pointer, number, number]> 
  * @see https://man7.org/linux/man-pages/man2/statx.2.html
  */
 export function statx(dirfd: number, path: string, flags: number, mask: number, buffer: Buffer): number {
-  native ??= bind('intptr_t syscall(long number, long dirfd, const char *path, long flags, long mask, void *buf)');
+  native ??= bind(prototype);
   return kernelResult(native(abi.numbers.statx, dirfd, path, flags, mask, buffer));
 }
 
@@ -32,6 +33,19 @@ export function statx(dirfd: number, path: string, flags: number, mask: number, 
 export function statmount(request: Pointer, result: Pointer, size: number): number {
   nativeStatmount ??= bind('intptr_t syscall(long number, void *request, void *result, size_t size, long flags)');
   return kernelResult(nativeStatmount(abi.numbers.statmount, request, result, size, 0));
+}
+
+/** {@link statx} on libuv's thread pool: for paths that may lead to a server. */
+export function statxAsync(
+  dirfd: number,
+  path: string,
+  flags: number,
+  mask: number,
+  buffer: Buffer,
+  callback: (result: number) => void,
+): void {
+  native ??= bind(prototype);
+  native.async(abi.numbers.statx, dirfd, path, flags, mask, buffer, asyncResult(callback));
 }
 
 /** The fields of a struct statx that this project uses. Sizes in bytes. */
@@ -81,4 +95,19 @@ export function readStatx(buffer: Buffer): Statx {
 export function fileIdentity(buffer: Buffer): string {
   const [major, minor] = [buffer.readUInt32LE(136), buffer.readUInt32LE(140)];
   return `${major}:${minor}:${buffer.readBigUInt64LE(32)}`;
+}
+
+/** Bytes of what {@link copyStatxIdentity} copies. */
+export const STATX_IDENTITY_SIZE = 56;
+
+/**
+ * Copies what stays the same as long as a path leads to the same file and that has not been changed: inode (u64, at 0),
+ * size in bytes (u64, at 8), last change and last modification (at 16 and 32, each s64 seconds and u32 nanoseconds, padded
+ * to 16 bytes), major and minor number of the device (u32, at 48 and 52).
+ * @param target at least {@link STATX_IDENTITY_SIZE} bytes.
+ */
+export function copyStatxIdentity(buffer: Buffer, target: Buffer): void {
+  buffer.copy(target, 0, 32, 48);
+  buffer.copy(target, 16, 96, 128);
+  buffer.copy(target, 48, 136, 144);
 }

@@ -18,13 +18,25 @@ const buffer = Buffer.allocUnsafeSlow(MiB);
 /** What is uploaded, again and again: no power of two, so that lost pages show in the hash. */
 export const UPLOADED: Buffer = Buffer.alloc(MiB - 15, 'uploaded bytes; ');
 
-/** The bytes of a GET request; `close` asks the server to end the connection after its response. */
-export function getRequest(target: string, close = false): Buffer {
-  return Buffer.from(
-    `GET ${target} HTTP/1.1\r\nHost: localhost\r\n${close ? 'Connection: close\r\n' : ''}\r\n`,
-    'latin1',
-  );
+/**
+ * The bytes of a GET request.
+ * @param close asks the server to end the connection after its response.
+ * @param fields more header fields, each as a line.
+ */
+export function getRequest(target: string, close = false, fields: readonly string[] = []): Buffer {
+  const lines = [
+    `GET ${target} HTTP/1.1`,
+    'Host: localhost',
+    ...(close ? ['Connection: close'] : []),
+    ...fields,
+    '',
+    '',
+  ];
+  return Buffer.from(lines.join('\r\n'), 'latin1');
 }
+
+/** Statuses of responses that have no body and need not say so (RFC 9112, 6.3). */
+const BODILESS: ReadonlySet<number> = new Set([204, 304]);
 
 export class HttpConnection {
   readonly #port: number;
@@ -35,6 +47,8 @@ export class HttpConnection {
   #left = 0;
   /** Of the last response. */
   status = 0;
+  /** The head of the last response, as it came. */
+  fields = '';
   /** Of the last response's body, so far. */
   bytes = 0;
 
@@ -108,9 +122,10 @@ export class HttpConnection {
     this.#partOfHead = undefined;
     const bodyAt = end + HEADER_END.length;
     const text = head.toString('latin1', 0, bodyAt);
-    const length = /^content-length: *(\d+)/im.exec(text)?.[1];
-    if (length === undefined) throw new Error(`a response without a Content-Length: ${text}`);
     this.status = Number(text.slice(9, 12));
+    this.fields = text;
+    const length = BODILESS.has(this.status) ? '0' : /^content-length: *(\d+)/im.exec(text)?.[1];
+    if (length === undefined) throw new Error(`a response without a Content-Length: ${text}`);
     this.#left = Number(length);
     this.#state = 'body';
     const early = head.length - bodyAt;

@@ -41,6 +41,18 @@ export class PollingClient {
   }
 }
 
+/** The status and the head of the answer to one request. */
+export function headOf(port: number, target: string, fields: readonly string[] = []): { status: number; head: string } {
+  const connection = new HttpConnection(port);
+  try {
+    connection.request(getRequest(target, false, fields));
+    connection.finish();
+    return { status: connection.status, head: connection.fields };
+  } finally {
+    connection.close();
+  }
+}
+
 /** One download whose every byte is received and hashed; hexadecimal SHA-256. */
 export function hashOfDownload(port: number, target: string): { bytes: number; sha256: string } {
   const hash = createHash('sha256');
@@ -69,6 +81,10 @@ export interface LoadOptions {
   readonly reconnect?: boolean;
   /** By the number of the connection; all must be answered by as many bytes as the first. */
   readonly target: (connection: number) => string;
+  /** Header fields of each request, as lines. */
+  readonly fields?: readonly string[];
+  /** What must be answered. Default 200. */
+  readonly status?: number;
   /** Called when all is connected, and nothing is requested yet. */
   readonly onConnected?: () => void;
   /** Called when the last byte is there, and everything is still connected. */
@@ -84,10 +100,10 @@ export interface Load {
 
 /** Everybody asks, polls, and asks again, until the time is over. */
 export function load(port: number, options: LoadOptions): Load {
-  const { duration, reconnect = false, target } = options;
+  const { duration, reconnect = false, target, fields = [], status = 200 } = options;
   const clients = Array.from({ length: options.connections }, (_, n) => ({
     connection: new HttpConnection(port),
-    request: getRequest(target(n), reconnect),
+    request: getRequest(target(n), reconnect, fields),
     startedAt: 0,
     requests: 0,
   }));
@@ -117,7 +133,7 @@ export function load(port: number, options: LoadOptions): Load {
         if (!connection.isIdle) continue;
         latencies.push(performance.now() - client.startedAt);
         bytes += connection.bytes;
-        if (connection.status !== 200) throw new Error(`the server answered ${connection.status}`);
+        if (connection.status !== status) throw new Error(`the server answered ${connection.status}`);
         if (reconnect) connection.close();
       }
       if (progressed) patience.progressed();

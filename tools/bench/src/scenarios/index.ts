@@ -8,6 +8,7 @@ import { importTime } from './import-time.js';
 import { lease } from './lease.js';
 import { mmapScenarios } from './mmap.js';
 import { idlePairs, pingPongs, proxy } from './proxy.js';
+import { staticFiles } from './static.js';
 import { tcp } from './tcp.js';
 import { uploads } from './upload.js';
 import { waiting } from './waiting.js';
@@ -16,6 +17,7 @@ import { waiting } from './waiting.js';
 export const scenarios: readonly Scenario<Case>[] = [
   http,
   httpReconnect,
+  staticFiles,
   cold,
   waiting,
   growthOfSize,

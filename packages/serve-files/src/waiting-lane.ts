@@ -1,0 +1,52 @@
+/**
+ * Calls that may wait for a server, or for a disk, on the thread pool.
+ *
+ * What waits for a server that is gone waits for ever, and holds its thread. So such calls have a lane of their own, that
+ * is narrower than what `runOffThread` lets through: cold files on local disks always find a thread.
+ */
+import { constants } from '@zerocopy/core-syscalls';
+import { type OffThreadCall, runOffThread } from '@zerocopy/transfer';
+
+const DEFAULT_POOL_SIZE = 4; // libuv's, if UV_THREADPOOL_SIZE does not say otherwise
+/** Beyond that a call is refused with EAGAIN: the server is overloaded, or the mount is dead. */
+const WAITING_MAX = 1024;
+
+function laneWidth(): number {
+  const configured = Number.parseInt(process.env.UV_THREADPOOL_SIZE ?? '', 10);
+  const size = configured > 0 ? configured : DEFAULT_POOL_SIZE;
+  return Math.max(1, size - 2);
+}
+
+interface Waiting {
+  readonly call: OffThreadCall;
+  readonly resolve: (result: number) => void;
+}
+
+const queue: Waiting[] = [];
+let running = 0;
+let width: number | undefined;
+
+function start({ call, resolve }: Waiting): void {
+  running++;
+  runOffThread(call, (result) => {
+    running--;
+    const next = queue.shift();
+    if (next !== undefined) start(next);
+    resolve(result);
+  });
+}
+
+/** A call that waits for a local disk at most. @returns what the call answers. */
+export function waitForDisk(call: OffThreadCall): Promise<number> {
+  return new Promise((resolve) => runOffThread(call, resolve));
+}
+
+/** A call that may wait for a server, and perhaps for ever. @returns what the call answers; -EAGAIN if too many wait. */
+export function waitForServer(call: OffThreadCall): Promise<number> {
+  width ??= laneWidth();
+  return new Promise((resolve) => {
+    if (running < (width as number)) start({ call, resolve });
+    else if (queue.length < WAITING_MAX) queue.push({ call, resolve });
+    else resolve(-constants.EAGAIN);
+  });
+}
