@@ -56,7 +56,7 @@ test.serial('a scope is published once, however often it is ended, with what it 
   const [[, trace]] = events as [[string, TransferTrace]];
   t.true(events.every(([, other]) => other === trace));
   t.like(trace, { length: 5, source: 'file', destination: 'http', bytes: 3, method: 'copy', fallbackReason: 'a test' });
-  t.is(trace.result, result);
+  t.deepEqual(trace.result, result);
 });
 
 test.serial('a failure tells the error, and what had left by then, and no result', async (t) => {
