@@ -5,6 +5,7 @@ const AREAS: Readonly<Record<string, string>> = {
   networks: 'two hosts, and between them loss, delay, reordering, tiny windows, a link that goes down',
   aborts: 'terminate, exit, signals and exceptions in the midst of transfers',
   security: 'reused descriptors, inheritance, limits and hostile options, for longer',
+  'uploads-touched': 'uploads whose connections are touched at random by other code: --runs N --seed N',
   soak: 'mixed traffic with aborts for --minutes N, and what the process holds meanwhile',
 };
 
