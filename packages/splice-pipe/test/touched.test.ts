@@ -1,7 +1,7 @@
 /** What becomes of a body that is read below its parser when other code touches the connection, or acts in the middle. */
 import { channel } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { createWriteStream, readFileSync } from 'node:fs';
+import { createWriteStream, existsSync, readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import net, { type AddressInfo, type Socket } from 'node:net';
@@ -228,7 +228,8 @@ kernelTest('an upload that its client aborts is published as an error, with what
   const socket = net.connect((server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {});
   socket.write(`PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: ${4 * MiB}\r\n\r\n`);
   socket.write(pattern(MiB));
-  await pause(60);
+  await until(() => existsSync(path) && readFileSync(path).length > 0);
+  await pause(20);
   socket.resetAndDestroy();
   const mine = (): typeof ends =>
     ends.filter((end) => (end as { detail?: { destination?: string } }).detail?.destination === path);
