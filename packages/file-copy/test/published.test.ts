@@ -1,5 +1,6 @@
 /** Every copy is published once, however it goes: start, and how it ended. */
-import { tracingChannel } from 'node:diagnostics_channel';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { channel as channelOf, tracingChannel } from 'node:diagnostics_channel';
 import { linkSync } from 'node:fs';
 import { TRANSFER_CHANNEL, type TransferTrace } from '@zerocopy/core-syscalls';
 import { copyFile } from '@zerocopy/file-copy';
@@ -57,4 +58,34 @@ test.serial('by any method, onto itself, aborted, refused: one start, one end', 
   } finally {
     channel.unsubscribe(subscribers as never);
   }
+});
+
+test('callbacks of parallel copies run in the async context of their callers, by every method', async (t) => {
+  const store = new AsyncLocalStorage<number>();
+  const source = makeFile(directory, pattern(MiB));
+  const seen: [number, number | undefined][] = [];
+  await Promise.all(
+    Array.from({ length: 8 }, (_, id) =>
+      store.run(id, async () => {
+        const reflink = id % 2 === 0 ? 'auto' : 'never';
+        await copyFile(source, fresh(directory), { reflink, onProgress: () => seen.push([id, store.getStore()]) });
+        seen.push([id, store.getStore()]);
+      }),
+    ),
+  );
+  t.true(seen.length >= 16);
+  for (const [id, current] of seen) t.is(current, id);
+});
+
+test.serial('a store bound to the start of the channel is in force in the callbacks of a copy', async (t) => {
+  const store = new AsyncLocalStorage<string>();
+  const start = channelOf(`tracing:${TRANSFER_CHANNEL}:start`);
+  start.bindStore(store, () => 'a span');
+  t.teardown(() => start.unbindStore(store));
+  const seen: unknown[] = [];
+  await copyFile(makeFile(directory, pattern(MiB)), fresh(directory), {
+    onProgress: () => seen.push(store.getStore()),
+  });
+  t.true(seen.length > 0);
+  t.deepEqual(new Set(seen), new Set(['a span']));
 });

@@ -8,7 +8,6 @@ import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import type { TransferResult } from '@zerocopy/core-syscalls';
 import {
-  closedEarly,
   isSocket,
   type Side,
   type SlotDestination,
@@ -124,7 +123,7 @@ export class Relay {
   }
 
   /** Once ended: gives the source back, with what it had brought and was not delivered; and the slot. */
-  release(_error?: Error): void {
+  release(): void {
     const unread = this.#engine?.close() ?? Buffer.alloc(0);
     this.#source?.giveBack(unread, this.#engine?.ended ?? false, this.#engine?.missing);
     this.#source = undefined;
@@ -155,6 +154,3 @@ export class Relay {
     });
   }
 }
-
-/** ECONNRESET: that end was closed without an error of its own. */
-export const closed = (side: Side): TransferError => closedEarly(side, 0);

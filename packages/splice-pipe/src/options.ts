@@ -1,1 +1,0 @@
-export { invalidArgument, validateChoice } from '@zerocopy/transfer';
