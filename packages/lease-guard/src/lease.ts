@@ -162,6 +162,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     this.#owner.changed('read', this.#mapping);
   }
 
+  /** {@link release}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }

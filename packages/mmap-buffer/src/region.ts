@@ -19,6 +19,7 @@ const { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, PROT_RE
 const READ_WRITE = PROT_READ | PROT_WRITE;
 const EMPTY = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
+/** What this thread has mapped, as {@link mappingStats} counts it. */
 export interface MappingStats {
   /** Regions of address space in use by this thread's mappings, streams and pools. */
   regions: number;

@@ -12,6 +12,7 @@ import { type Entry, type Found, join, OpenError, type Root } from './root.js';
 
 const { AT_FDCWD, AT_STATX_DONT_SYNC, STATX_BASIC_STATS } = constants;
 
+/** How many files are kept open, and for how long. */
 export interface CacheLimits {
   /** Files that are kept open, at most. */
   readonly files: number;

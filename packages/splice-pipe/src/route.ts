@@ -21,6 +21,7 @@ export { TakenRoute, type TakenRouteOptions } from './taken-route.js';
 
 /** What {@link routeBeneath} answers where nothing is taken over: why, in words. */
 export interface RouteRefusal {
+  /** The reason. */
   readonly refused: string;
 }
 

@@ -15,6 +15,7 @@ import {
   stopReading,
 } from './socket-internals.js';
 
+/** A socket that Node does not read while it is taken. */
 export interface TakenSocket {
   /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */
   readonly head: Buffer;
