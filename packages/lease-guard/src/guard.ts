@@ -15,8 +15,9 @@ export interface GuardOptions {
   trap?: boolean;
   /**
    * The open file that is mapped, and where in it the mapping starts, in bytes. It must stay open until the guard is
-   * released, or told to {@link MappingGuard.forgetFile forget it}. With it, a fault within the file's size, for which a full filesystem or a bad disk has no page, is answered
-   * with what read(2) says of that one page. Without it, every fault is taken for a truncation.
+   * released, or told to {@link MappingGuard.forgetFile forget it}. With it, a fault within the file's size, for which a
+   * full filesystem or a bad disk has no page, is answered with what read(2) says of that one page. Without it, every
+   * fault is taken for a truncation.
    */
   file?: {
     /** Its descriptor, open for reading. */
