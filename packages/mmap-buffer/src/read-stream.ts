@@ -172,8 +172,8 @@ export class MmapReadStream extends ReadStream {
 
 /**
  * As `fs.createReadStream(path, options)`, with chunks that are views of the mapped file. A chunk stays valid, and its
- * memory mapped, for as long as it, or an ArrayBuffer that it was transferred to, is left. If the file is cut short while it is read, the stream fails with
- * ERR_FILE_TRUNCATED instead of ending.
+ * memory mapped, for as long as it, or an ArrayBuffer that it was transferred to, is left. If the file is cut short
+ * while it is read, the stream fails with ERR_FILE_TRUNCATED instead of ending.
  */
 export function createMmapReadStream(
   path: string | Buffer | URL,

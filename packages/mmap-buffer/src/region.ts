@@ -3,8 +3,8 @@
  *
  * A view of unmapped memory is a segfault, and a view of an address that was mapped again shows another file
  * (kernel-rules: detached-views). So a region counts who may still touch it: its owner, each ArrayBuffer over it, one
- * that it was transferred to included, and each call under way on another thread. The last of them to go unmaps it. A closed mapping's bytes are
- * replaced by zeros before that.
+ * that it was transferred to included, and each call under way on another thread. The last of them to go unmaps it. A
+ * closed mapping's bytes are replaced by zeros before that.
  *
  *   reserved ──► holding a file ──► zeros ──► unmapped (no references left)
  *                      │              └─────► retired: an ArrayBuffer may be left, of which nothing is known; zeros for ever

@@ -1,7 +1,7 @@
 /**
- * The route of a file beneath a pipe (see PipeRoute): sent by the kernel into a socket, an HTTP message or a redirected standard
- * output; or, if it is small and warm, in one write with the headers of the message. It can be attached to any fs.ReadStream;
- * what only our own drop-in does is an option.
+ * The route of a file beneath a pipe (see PipeRoute): sent by the kernel into a socket, an HTTP message or a redirected
+ * standard output; or, if it is small and warm, in one write with the headers of the message. It can be attached to any
+ * fs.ReadStream; what only our own drop-in does is an option.
  */
 import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
