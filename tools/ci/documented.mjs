@@ -18,7 +18,7 @@ import ts from 'typescript';
 import { root } from './repository-text.mjs';
 
 /** Folders in packages/ that are being rewritten: listed, but not failed. To be emptied. */
-export const PENDING = ['sendfile-stream', 'splice-pipe', 'mmap-buffer', 'lease-guard', 'file-copy', 'transfer'];
+export const PENDING = [];
 
 const HIDDEN = ts.ModifierFlags.Private;
 

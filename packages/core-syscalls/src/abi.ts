@@ -1,6 +1,7 @@
 /**
  * Everything that differs by architecture, and only that: system-call numbers and open flags
- * (kernel-rules: abi-differs). Struct layouts that are the same on both supported architectures live next to the call that uses them.
+ * (kernel-rules: abi-differs). Struct layouts that are the same on both supported architectures live next to the call
+ * that uses them.
  *
  * Sources: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h,
  * arch/arm64/include/uapi/asm/fcntl.h, include/uapi/asm-generic/fcntl.h (Linux 6.18).

@@ -57,7 +57,7 @@ test('paths as strings, Buffers and URLs; through a symbolic link', async (t) =>
   t.is(readFileSync(link, 'utf8'), 'content');
 });
 
-test('kernel-rules: ficlone-same-file: a file copied onto itself, by any of its names, stays what it is', async (t) => {
+test('a file copied onto itself, by any of its names, stays what it is (kernel-rules: ficlone-same-file)', async (t) => {
   const source = makeFile(directory, 'still here');
   const other = fresh(directory);
   linkSync(source, other);
@@ -113,7 +113,7 @@ test('options that make no sense: what was expected, and what came', async (t) =
   }
 });
 
-test('kernel-rules: st-size-lies, copy-range-refusals: files that say they are empty, or larger than they are, are copied as they read', async (t) => {
+test('files that say they are empty, or larger than they are, are copied as they read (kernel-rules: st-size-lies, copy-range-refusals)', async (t) => {
   for (const source of ['/proc/version', '/sys/kernel/mm/transparent_hugepage/enabled', '/proc/self/cmdline']) {
     if (!existsSync(source)) continue;
     const destination = fresh(directory);

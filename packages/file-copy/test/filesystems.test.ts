@@ -76,7 +76,7 @@ acrossTest('small files go to another filesystem without being refused first; la
 });
 
 acrossTest(
-  'kernel-rules: copy-range-refusals: from one filesystem to another, with holes, in both directions',
+  'from one filesystem to another, with holes, in both directions (kernel-rules: copy-range-refusals)',
   async (t) => {
     for (const [from, to] of [
       [directory, there],

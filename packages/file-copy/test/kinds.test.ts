@@ -208,7 +208,7 @@ test('paths and signals by shape: a Uint8Array, a URL and an AbortSignal of anot
 });
 
 kernelTest(
-  'kernel-rules: fchmod-eperm: no failure where the mount sets the modes, and one everywhere else',
+  'no failure where the mount sets the modes, and one everywhere else (kernel-rules: fchmod-eperm)',
   async (t) => {
     const source = makeFile(directory, content);
     chmodSync(source, 0o755);

@@ -9,15 +9,22 @@ const { EFAULT, PROT_READ, PROT_WRITE } = constants;
 const MiB = 1024 * 1024;
 const DEFAULT_SNAPSHOT_LIMIT = 16 * MiB;
 
+/** What a mapping is, and what is to be done when its file changes. */
 export interface GuardOptions {
   /** Answer faults, by the SIGBUS trap, instead of dying of them. Default true. */
   trap?: boolean;
   /**
    * The open file that is mapped, and where in it the mapping starts, in bytes. It must stay open until the guard is
-   * released, or told to {@link MappingGuard.forgetFile forget it}. With it, a fault within the file's size, for which a full filesystem or a bad disk has no page, is answered
-   * with what read(2) says of that one page. Without it, every fault is taken for a truncation.
+   * released, or told to {@link MappingGuard.forgetFile forget it}. With it, a fault within the file's size, for which a
+   * full filesystem or a bad disk has no page, is answered with what read(2) says of that one page. Without it, every
+   * fault is taken for a truncation.
    */
-  file?: { fd: number; offset: number };
+  file?: {
+    /** Its descriptor, open for reading. */
+    fd: number;
+    /** Where in the file the mapping's first byte is. */
+    offset: number;
+  };
   /**
    * A read lease on the file, taken before it was mapped. When it is broken, the lease thread puts a copy of the bytes
    * in the place of the mapping and lets the other process go on: the bytes stay as they were. For mappings that are

@@ -1,6 +1,7 @@
 /**
  * The thread that answers breaks. It blocks the signals in itself, waits for them in sigtimedwait, and gives leases up
- * without the thread that holds them: a busy or blocked event loop never makes another process wait (kernel-rules: lease-self-deadlock).
+ * without the thread that holds them: a busy or blocked event loop never makes another process wait
+ * (kernel-rules: lease-self-deadlock).
  *
  * It never returns to its event loop: messages are taken from the port by hand, after each wait.
  */
@@ -68,7 +69,8 @@ for (let running = true; running; ) {
     const fd = information.readInt32LE(24);
     for (const lease of leases.values()) if (lease.fd === fd) look(lease);
   } else if (signal === SIGIO) {
-    // The queue of real-time signals is full, and this one does not say whose lease it is about (kernel-rules: lease-order).
+    // The queue of real-time signals is full, and this one does not say whose lease it is about
+    // (kernel-rules: lease-order).
     for (const lease of leases.values()) look(lease);
   }
   const now = performance.now();

@@ -162,6 +162,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
     this.#owner.changed('read', this.#mapping);
   }
 
+  /** {@link release}. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.release();
   }
@@ -196,8 +197,8 @@ const held = new Map<number, Lease>();
 
 /**
  * A lease that is said to be on `fd`, of which the kernel knows nothing, was on a file that has been closed, and whose
- * number has been used again (kernel-rules: fd-reuse). Released now, that does nothing to `fd`; later it would give up the lease that
- * `fd` is about to get. (If it is being broken instead, it is right to give it up.)
+ * number has been used again (kernel-rules: fd-reuse). Released now, that does nothing to `fd`; later it would give up
+ * the lease that `fd` is about to get. (If it is being broken instead, it is right to give it up.)
  */
 function releaseLostLease(fd: number): void {
   const earlier = held.get(fd);

@@ -58,8 +58,8 @@ export type FromThread =
   | { readonly kind: 'released'; readonly id: number };
 
 /**
- * Runs `action` while the other side does not use the lease's descriptor, and leaves the lease in the state it returns; it is given
- * the one it was in. Returns false, and does nothing, if the lease has been released.
+ * Runs `action` while the other side does not use the lease's descriptor, and leaves the lease in the state it returns;
+ * it is given the one it was in. Returns false, and does nothing, if the lease has been released.
  */
 export function exclusively(words: Int32Array, action: (state: number) => number): boolean {
   for (;;) {
@@ -94,7 +94,8 @@ function unlock(fd: number): number {
     result = syscalls.fcntl(fd, F_SETLEASE, F_UNLCK);
     if (result >= 0 || result === -EBADF) return 0; // EBADF: its file is closed, and the lease has gone with it
   }
-  // The kernel had taken it. Nothing else can be asked: F_GETLEASE says F_UNLCK during a break, too (kernel-rules: lease-break).
+  // The kernel had taken it. Nothing else can be asked: F_GETLEASE says F_UNLCK during a break, too
+  // (kernel-rules: lease-break).
   return result === -EAGAIN ? 0 : result;
 }
 

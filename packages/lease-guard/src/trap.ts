@@ -1,9 +1,10 @@
 /**
  * The SIGBUS trap: a handler in machine code that puts zeros in the place of mapped pages that no longer exist.
  *
- * JavaScript cannot run in a signal handler, and the process dies otherwise (kernel-rules: sigbus). The handler's code is written to
- * a memory file and mapped for reading and executing: nothing is ever writable and executable at once. It finds the
- * guarded ranges in a table next to it, which all threads, and all copies of this package in the process, share.
+ * JavaScript cannot run in a signal handler, and the process dies otherwise (kernel-rules: sigbus). The handler's code
+ * is written to a memory file and mapped for reading and executing: nothing is ever writable and executable at once. It
+ * finds the guarded ranges in a table next to it, which all threads, and all copies of this package in the process,
+ * share.
  */
 import { readdirSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';

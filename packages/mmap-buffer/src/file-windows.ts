@@ -303,8 +303,9 @@ function populated(region: Region, isCut: () => boolean): Window['whenReady'] {
     (done) => uninterruptedAsync(populate, done),
     (result) => {
       const lost = result === -EFAULT && isCut();
-      // It is there to be touched all the same: EINVAL before Linux 5.14, ENOMEM, a sandbox that knows no such advice; EFAULT
-      // for a page within the file that there is none of, which the guard answers (kernel-rules: sigbus-not-truncation).
+      // It is there to be touched all the same: EINVAL before Linux 5.14, ENOMEM, a sandbox that knows no such advice;
+      // EFAULT for a page within the file that there is none of, which the guard answers
+      // (kernel-rules: sigbus-not-truncation).
       if (result < 0 && !lost) syscalls.madvise(region.address, region.size, MADV_WILLNEED);
       region.release();
       readiness.settle(lost ? cutShort() : null);

@@ -1,7 +1,7 @@
 /**
- * Which holders of a pool are there, as the kernel knows it: open-file-description locks (fcntl(2), F_OFD_SETLK, since Linux 3.15) on single
- * bytes of the pool's memory file. The kernel gives them up when a process ends, however it ends, and Node closes what a
- * terminated worker had open: so a holder that has crashed is one whose byte can be locked.
+ * Which holders of a pool are there, as the kernel knows it: open-file-description locks (fcntl(2), F_OFD_SETLK, since
+ * Linux 3.15) on single bytes of the pool's memory file. The kernel gives them up when a process ends, however it ends,
+ * and Node closes what a terminated worker had open: so a holder that has crashed is one whose byte can be locked.
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 

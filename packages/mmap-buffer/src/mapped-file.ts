@@ -178,7 +178,8 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     const result = await this.#offThread((done) => syscalls.madviseAsync(address, length, MADV_POPULATE_READ, done));
     if (result === -EINVAL) return void syscalls.madvise(address, length, MADV_WILLNEED);
     if (result === -EFAULT && this.truncated) throw truncatedError();
-    // A page within the file that there is none of: touching it is answered by the trap (kernel-rules: sigbus-not-truncation).
+    // A page within the file that there is none of: touching it is answered by the trap
+    // (kernel-rules: sigbus-not-truncation).
     if (result === -EFAULT && mapping.isTrapped) return;
     check(result, 'madvise');
   }
@@ -244,8 +245,8 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
 
   /**
    * Makes the file, and the mapping, end `length` bytes after the mapping's start. Longer: blocks are reserved first, so
-   * that a full disk is an error here and not a fault later (kernel-rules: reserve-blocks). Shorter: what earlier views show of the rest is
-   * zeros. Views stay valid either way; {@link buffer} is a new one.
+   * that a full disk is an error here and not a fault later (kernel-rules: reserve-blocks). Shorter: what earlier views
+   * show of the rest is zeros. Views stay valid either way; {@link buffer} is a new one.
    *
    * @throws {SyscallError} ENOSPC, EFBIG, EDQUOT; the file is what it was. An Error ERR_INVALID_STATE unless the mapping
    * is writable and ends where the file does.

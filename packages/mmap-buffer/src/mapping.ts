@@ -27,7 +27,8 @@ export interface HeldLease {
 }
 
 export function endLease({ lease, fd }: HeldLease): void {
-  // At once. What it promises is that its file is closed, and that is ours; with it ends a lease that could not be given up.
+  // At once. What it promises is that its file is closed, and that is ours; with it ends a lease that could not be
+  // given up.
   lease.release().catch(() => {});
   closeUnwaited(fd);
 }

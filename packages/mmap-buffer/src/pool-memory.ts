@@ -44,7 +44,9 @@ const TWO_32 = 2 ** 32;
 export interface SharedBufferHandle {
   /** Which pool it is of. */
   readonly pool: string;
+  /** Its place in the pool's list of references that are under way. */
   readonly ticket: number;
+  /** Which of all that have had that place it is: a handle that is opened twice is found by it. */
   readonly nonce: number;
 }
 

@@ -20,7 +20,9 @@ const SMALL = 64 * KiB;
 
 /** The options of `fs.createReadStream`, and ours. */
 export type MmapReadStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> & {
+  /** A descriptor or FileHandle to read from, in place of the path; mapped if `start` is given, too. */
   fd?: number | FileHandle | undefined;
+  /** Destroys the stream. */
   signal?: AbortSignal | null | undefined;
   /** Bytes of a chunk, at most. Default 262144. */
   highWaterMark?: number | undefined;
@@ -49,9 +51,12 @@ const untracked = (): string | undefined =>
 
 /** See {@link createMmapReadStream}. */
 export class MmapReadStream extends ReadStream {
-  // fs.ReadStream's own, not in its types: where the next read starts, and the last byte of the range.
+  // fs.ReadStream's own, not in its types.
+  /** Where the next read starts, in bytes; undefined: at the descriptor's own position. */
   declare pos: number | undefined;
+  /** The last byte of the range, inclusive; Infinity: the file's last. */
   declare end: number;
+  /** The descriptor that is read; null until the file is open, and again once it is closed. */
   declare fd: number | null;
   declare bytesRead: number;
 
@@ -63,6 +68,7 @@ export class MmapReadStream extends ReadStream {
   readonly #staysOpen: boolean;
   readonly #neverFallBack: boolean;
 
+  /** See {@link createMmapReadStream}, which makes one. */
   constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
     const given: MmapReadStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
     const { fallback = 'auto', ...rest } = ownCopy(given);
@@ -166,8 +172,8 @@ export class MmapReadStream extends ReadStream {
 
 /**
  * As `fs.createReadStream(path, options)`, with chunks that are views of the mapped file. A chunk stays valid, and its
- * memory mapped, for as long as it, or an ArrayBuffer that it was transferred to, is left. If the file is cut short while it is read, the stream fails with
- * ERR_FILE_TRUNCATED instead of ending.
+ * memory mapped, for as long as it, or an ArrayBuffer that it was transferred to, is left. If the file is cut short
+ * while it is read, the stream fails with ERR_FILE_TRUNCATED instead of ending.
  */
 export function createMmapReadStream(
   path: string | Buffer | URL,

@@ -3,8 +3,8 @@
  *
  * A view of unmapped memory is a segfault, and a view of an address that was mapped again shows another file
  * (kernel-rules: detached-views). So a region counts who may still touch it: its owner, each ArrayBuffer over it, one
- * that it was transferred to included, and each call under way on another thread. The last of them to go unmaps it. A closed mapping's bytes are
- * replaced by zeros before that.
+ * that it was transferred to included, and each call under way on another thread. The last of them to go unmaps it. A
+ * closed mapping's bytes are replaced by zeros before that.
  *
  *   reserved ──► holding a file ──► zeros ──► unmapped (no references left)
  *                      │              └─────► retired: an ArrayBuffer may be left, of which nothing is known; zeros for ever
@@ -19,6 +19,7 @@ const { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_NONE, PROT_RE
 const READ_WRITE = PROT_READ | PROT_WRITE;
 const EMPTY = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
+/** What this thread has mapped, as {@link mappingStats} counts it. */
 export interface MappingStats {
   /** Regions of address space in use by this thread's mappings, streams and pools. */
   regions: number;

@@ -52,25 +52,28 @@ test('a FIFO and a device are not opened: an error at once', async (t) => {
   }
 });
 
-leaseTest('kernel-rules: stopped-lease-holder: a stopped process with a default mapping blocks no other', async (t) => {
-  const path = makeFile(directory, content);
-  const program = `import(${JSON.stringify(import.meta.resolve('@zerocopy/mmap-buffer'))}).then(async ({ mapFile }) => {
+leaseTest(
+  'a stopped process with a default mapping blocks no other (kernel-rules: stopped-lease-holder)',
+  async (t) => {
+    const path = makeFile(directory, content);
+    const program = `import(${JSON.stringify(import.meta.resolve('@zerocopy/mmap-buffer'))}).then(async ({ mapFile }) => {
     globalThis.mapped = await mapFile(${JSON.stringify(path)});
     console.log('mapped');
     setInterval(() => {}, 1000);
   });`;
-  const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
-  try {
-    await once(child.stdout, 'data');
-    child.kill('SIGSTOP');
-    const before = performance.now();
-    const handle = await open(path, 'r+'); // a lease would make it wait for 45 s
-    await handle.close();
-    t.true(performance.now() - before < 5000);
-  } finally {
-    child.kill('SIGKILL');
-  }
-});
+    const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      await once(child.stdout, 'data');
+      child.kill('SIGSTOP');
+      const before = performance.now();
+      const handle = await open(path, 'r+'); // a lease would make it wait for 45 s
+      await handle.close();
+      t.true(performance.now() - before < 5000);
+    } finally {
+      child.kill('SIGKILL');
+    }
+  },
+);
 
 poolTest('a buffer in use holds its memory, whatever becomes of its pool', async (t) => {
   const acquire = (): Buffer => {

@@ -92,7 +92,7 @@ mapTest('mmap + write: a socket gets the file, from views, whatever it takes at 
 });
 
 mapTest(
-  'kernel-rules: sigbus: the kernel reads a truncated mapping without a signal: EFAULT, or a short count',
+  'the kernel reads a truncated mapping without a signal: EFAULT, or a short count (kernel-rules: sigbus)',
   async (t) => {
     const path = makeFile(directory, Buffer.alloc(4 * page, 'm'));
     const mapped = mapFileSync(path, { guard: 'none' });

@@ -29,7 +29,7 @@ async function run(how: string): Promise<Told> {
 }
 
 mapTest(
-  'kernel-rules: detached-views: zeros after close, the bytes before, for as long as a chunk is kept',
+  'zeros after close, the bytes before, for as long as a chunk is kept (kernel-rules: detached-views)',
   async (t) => {
     const { seen, sum, before, after, areas } = await run('tracked');
     const closed = [MiB, 0, 0];

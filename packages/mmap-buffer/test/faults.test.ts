@@ -58,7 +58,7 @@ const huge = free >= 8 ? mounted('-t', 'hugetlbfs') : { reason: 'needs 8 free hu
 const hugeTest = ('path' in huge ? mapTest.serial : test.skip) as TestFn;
 const whyHuge = 'path' in huge ? '' : ` (${huge.reason})`;
 
-hugeTest(`kernel-rules: hugetlb-page: any offset, and zeros where it was cut short${whyHuge}`, async (t) => {
+hugeTest(`any offset, and zeros where it was cut short${whyHuge} (kernel-rules: hugetlb-page)`, async (t) => {
   const { path } = huge as { path: string };
   for (const how of ['huge-read', 'huge-write', 'huge-sync']) {
     t.deepEqual(await told(how, join(path, how)), {
@@ -72,7 +72,7 @@ hugeTest(`kernel-rules: hugetlb-page: any offset, and zeros where it was cut sho
 });
 
 for (const how of ['listener', 'listener-gone', 'listener-once', 'listener-write']) {
-  mapTest(`kernel-rules: sigbus-listener: ${how}, and then the file is cut short`, async (t) => {
+  mapTest(`${how}, and then the file is cut short (kernel-rules: sigbus-listener)`, async (t) => {
     t.deepEqual(await told(how, join(directory, how)), { seen: [A, 0], truncated: true });
   });
 }

@@ -33,7 +33,7 @@ const mountTest = (reason === undefined ? test : test.skip) as TestFn;
 if (reason !== undefined) test.skip(`a full disk: ${reason}`, () => {});
 
 mountTest(
-  'kernel-rules: reserve-blocks: a full disk is an error at resize, and the file what it was; a store into a hole kills nobody',
+  'a full disk is an error at resize, and the file what it was; a store into a hole kills nobody (kernel-rules: reserve-blocks)',
   async (t) => {
     const mountPoint = join(directory, 'small');
     mkdirSync(mountPoint);

@@ -12,7 +12,7 @@ import { collectGarbage, KiB, MiB, makeFile, mapTest, pattern, temporaryDirector
 const directory = temporaryDirectory();
 const page = syscalls.getpagesize();
 
-mapTest('kernel-rules: page-alignment: any offset and length, within what the file holds', async (t) => {
+mapTest('any offset and length, within what the file holds (kernel-rules: page-alignment)', async (t) => {
   const content = pattern(3 * page + 100);
   const path = makeFile(directory, content);
   for (const offset of [0, 1, page - 1, page, page + 1, 3 * page + 99, content.length]) {

@@ -30,7 +30,7 @@ async function toldOf(mapped: MappedFile): Promise<void> {
 }
 
 mapTest(
-  'kernel-rules: sigbus: cut short by another process, in every access: zeros, told, and an error where it matters',
+  'cut short by another process, in every access: zeros, told, and an error where it matters (kernel-rules: sigbus)',
   async (t) => {
     for (const access of ['read', 'write', 'private'] as const) {
       for (const guard of ['trap', 'both'] as const) {

@@ -1,7 +1,7 @@
 /**
- * Opening and closing without a thread-pool hop, for files on this machine's own disks whose names are in the kernel's memory.
- * A hop costs about 30 µs, this about 3. What is a FIFO, a device or a directory, or lies on a filesystem that may wait for
- * a server (kernel-rules: open-may-wait), is left to node:fs and its thread pool, untouched.
+ * Opening and closing without a thread-pool hop, for files on this machine's own disks whose names are in the kernel's
+ * memory. A hop costs about 30 µs, this about 3. What is a FIFO, a device or a directory, or lies on a filesystem that
+ * may wait for a server (kernel-rules: open-may-wait), is left to node:fs and its thread pool, untouched.
  */
 import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';

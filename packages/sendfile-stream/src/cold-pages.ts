@@ -1,6 +1,6 @@
 /**
- * The files of which this process has met cold pages lately. Those pages have been asked for since, and may still be on their
- * way from the disk: the kernel then counts them as cached, and a read of them waits (kernel-rules: cold-blocks).
+ * The files of which this process has met cold pages lately. Those pages have been asked for since, and may still be on
+ * their way from the disk: the kernel then counts them as cached, and a read of them waits (kernel-rules: cold-blocks).
  */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 

@@ -1,6 +1,6 @@
 /**
- * What the drop-in promises where Node's own reading moves the bytes: a message gets no more than it has announced, a file that
- * gets shorter on its way is not taken for whole, and the transfer is published like any other.
+ * What the drop-in promises where Node's own reading moves the bytes: a message gets no more than it has announced, a
+ * file that gets shorter on its way is not taken for whole, and the transfer is published like any other.
  */
 import type { Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';

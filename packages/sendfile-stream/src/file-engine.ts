@@ -1,6 +1,6 @@
 /**
- * The engines that write into a file: sendfile(2), and the copying that takes over where it is refused. Always off this thread,
- * since writing to a file may wait for a disk.
+ * The engines that write into a file: sendfile(2), and the copying that takes over where it is refused. Always off this
+ * thread, since writing to a file may wait for a disk.
  */
 import { write } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';

@@ -1,7 +1,7 @@
 /**
- * The route of a file beneath a pipe (see PipeRoute): sent by the kernel into a socket, an HTTP message or a redirected standard
- * output; or, if it is small and warm, in one write with the headers of the message. It can be attached to any fs.ReadStream;
- * what only our own drop-in does is an option.
+ * The route of a file beneath a pipe (see PipeRoute): sent by the kernel into a socket, an HTTP message or a redirected
+ * standard output; or, if it is small and warm, in one write with the headers of the message. It can be attached to any
+ * fs.ReadStream; what only our own drop-in does is an option.
  */
 import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
@@ -22,17 +22,21 @@ import { inspectSource } from './source.js';
 
 /** What an fs.ReadStream has, and its types do not all tell. */
 export interface FileReader extends Readable {
+  /** The descriptor that is read; null until the file is open, and again once it is closed. */
   readonly fd: number | null;
+  /** What it was made with; of no use where a descriptor was lent to it. */
   readonly path: string | Buffer;
   /** Where the next read starts, in bytes; undefined: at the descriptor's own position. */
   pos: number | undefined;
   /** The last byte, inclusive; Infinity: the file's. */
   readonly end: number;
+  /** Bytes that have left the file so far, by whichever way. */
   bytesRead: number;
 }
 
 /** What is particular to the one who lays the route. */
 export interface FileRouteOptions {
+  /** Where the way that the bytes take is noted. */
   readonly record: MethodRecord;
   /** Sets the Content-Length of a message whose whole body the file is. */
   readonly announces: boolean;
@@ -55,6 +59,7 @@ export interface FileRouteOptions {
   readonly onFailure?: ((error: Error) => void) | undefined;
 }
 
+/** A route beneath a pipe from a file into a socket or an HTTP message: the kernel sends what the pipe would have read. */
 export class FileRoute extends PipeRoute<FileReader> {
   readonly #options: FileRouteOptions;
   #send: SlotTransfer | undefined;
@@ -63,6 +68,7 @@ export class FileRoute extends PipeRoute<FileReader> {
   /** Something has been sent: then nothing more to send is the end. */
   #sent = false;
 
+  /** To be made when `source` has been piped into `destination`, and before it has flowed. */
   constructor(source: FileReader, destination: NodeJS.WritableStream, options: FileRouteOptions) {
     super(source, destination, options.record);
     this.#options = options;

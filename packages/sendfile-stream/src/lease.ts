@@ -6,17 +6,21 @@ import { clearTimeout, setTimeout } from '@zerocopy/transfer';
 
 /** What a provider hands out: a read lease, fcntl(2) F_SETLEASE F_RDLCK, or something as strong. */
 export interface TransferLease {
+  /** 'breaking': somebody waits for its release. 'released': by its holder, or taken away by the kernel. */
   readonly state: 'held' | 'breaking' | 'released';
   /** Somebody wants to change the file, and waits; in `deadlineMs` milliseconds the kernel takes the lease away. */
   on(event: 'break', listener: (event: { readonly deadlineMs: number }) => void): unknown;
+  /** Gives it up: whoever waits goes on. Idempotent. */
   release(): Promise<void>;
 }
 
+/** Where read leases come from: @zerocopy/lease-guard exports one as `leaseProvider`. */
 export interface LeaseProvider {
   /** @param fd of the open file; it stays open until the lease has been released. */
   acquire(fd: number, path: string | undefined): Promise<TransferLease>;
 }
 
+/** Whether the file may change while it is sent. */
 export interface LeaseOptions {
   /**
    * Hold a read lease on the file while it is sent: `true` for that of @zerocopy/lease-guard, or a provider.

@@ -96,8 +96,8 @@ async function openByNode(path: string | Buffer | URL): Promise<OpenFile> {
 }
 
 /**
- * A reference to the file that `source` names, to be released: opened, or, of a descriptor, a duplicate, since the caller may
- * close theirs, and its number be used again, in the same tick (kernel-rules: fd-reuse).
+ * A reference to the file that `source` names, to be released: opened, or, of a descriptor, a duplicate, since the
+ * caller may close theirs, and its number be used again, in the same tick (kernel-rules: fd-reuse).
  */
 export function openSource(source: FileSource): OpenFile | Promise<OpenFile> {
   if (source instanceof OpenFile) {

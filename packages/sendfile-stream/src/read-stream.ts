@@ -1,9 +1,9 @@
 /**
  * A drop-in for fs.createReadStream that lets the kernel send the file where it can.
  *
- * It is an fs.ReadStream, and its pipes are Node's. Beneath a pipe into a socket or an HTTP message lies a route (file-route.ts),
- * which answers Node's `_read` in place of fs.read. Whatever ends the route, for instance a 'data' listener, a second pipe or a
- * pause, makes the stream an ordinary one, from the byte it has reached.
+ * It is an fs.ReadStream, and its pipes are Node's. Beneath a pipe into a socket or an HTTP message lies a route
+ * (file-route.ts), which answers Node's `_read` in place of fs.read. Whatever ends the route, for instance a 'data'
+ * listener, a second pipe or a pause, makes the stream an ordinary one, from the byte it has reached.
  */
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';

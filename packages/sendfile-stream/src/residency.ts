@@ -13,8 +13,8 @@
  *   the last byte 24 | 1 ms, cachestat 21 | 1 ms, every byte 73 | 49 ms; the sending itself 150 ms.
  * mincore(2) would be honest as well (Linux 6.18), at 33 | 8 ms, but says yes to all who do not own the file.
  *
- * A window that was warm makes the next one twice as large, so that a warm file costs few questions; a cold one starts again
- * from the smallest.
+ * A window that was warm makes the next one twice as large, so that a warm file costs few questions; a cold one starts
+ * again from the smallest.
  */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted } from '@zerocopy/core-syscalls/native';

@@ -72,8 +72,9 @@ export class SendfileEngine implements CarryingEngine {
     const result = syscalls.sendfile(socket, this.#fd, this.#position, warm);
     if (result > 0) {
       this.#advance(result);
-      // Not EAGAIN (kernel-rules: short-is-not-eagain), but a reason to ask libuv rather than the kernel: where the socket is not full after all,
-      // the wait ends at once, and nothing can hang, because the stream's own write does the waiting.
+      // Not EAGAIN (kernel-rules: short-is-not-eagain), but a reason to ask libuv rather than the kernel: where the
+      // socket is not full after all, the wait ends at once, and nothing can hang, because the stream's own write does
+      // the waiting.
       this.#full = result < warm;
     }
     return result;
@@ -96,8 +97,8 @@ export class SendfileEngine implements CarryingEngine {
       return;
     }
     // Cold, or a filesystem that cannot say: let the thread pool wait for it, as for an offload, which is never left
-    // alone. A wait can end at any moment, and then neither may the descriptor be closed under the read (kernel-rules: fd-reuse), nor
-    // what it brings be written.
+    // alone. A wait can end at any moment, and then neither may the descriptor be closed under the read
+    // (kernel-rules: fd-reuse), nor what it brings be written.
     this.#carryIsCold = true;
     this.#prefix += prefix;
     resume(null, 0);

@@ -24,6 +24,6 @@ export const FILE_SENDFILE_REFUSALS: readonly Refusal[] = [
   {
     errno: EAGAIN,
     reason: 'the destination is not ready, and cannot be waited for',
-    learnt: 'kernel-rules: not-pollable',
+    learnt: 'splice(2) into a file (kernel-rules: not-pollable)',
   },
 ];

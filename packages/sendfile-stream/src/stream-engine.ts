@@ -25,8 +25,9 @@ const endedByAnother = (): TransferError =>
   });
 
 /**
- * Node's own way: a piece is read on the thread pool, and written by the stream, which is asked for no more until it has room.
- * Every wait ends at once when the transfer does, a read that is under way included: that of a FIFO may never end.
+ * Node's own way: a piece is read on the thread pool, and written by the stream, which is asked for no more until it
+ * has room. Every wait ends at once when the transfer does, a read that is under way included: that of a FIFO may never
+ * end.
  */
 export class StreamCopyEngine implements SlotEngine {
   readonly method = 'copy';

@@ -364,7 +364,7 @@ kernelTest("fallback 'never' fails with the reason instead of copying", async (t
   await t.throwsAsync(collect(createSendfileStream(path, { fallback: 'never' })), { code: 'ERR_ZEROCOPY_UNAVAILABLE' });
 });
 
-kernelTest('files without a size of their own are read, not sent (rule 8)', async (t) => {
+kernelTest('files without a size of their own are read, not sent (kernel-rules: st-size-lies)', async (t) => {
   writeFileSync(join(directory, 'empty'), '');
   for (const source of ['/proc/self/status', '/sys/kernel/mm/transparent_hugepage/enabled', join(directory, 'empty')]) {
     await withSockets('tcp', async (server, client) => {

@@ -47,7 +47,7 @@ for (const how of ['pipe', 'pipeline', 'sendFile']) {
       const { told } = await run(how, fd);
       closeSync(fd);
       t.true(readFileSync(target).equals(expected), flags);
-      // sendfile refuses O_APPEND (rule 7)
+      // sendfile refuses O_APPEND (kernel-rules: seekable-source)
       t.is(told.method, flags === 'w' ? 'sendfile' : 'copy');
       t.is(told.bytes, size);
       if (flags === 'a') t.regex(told.reason ?? '', /refused by the kernel \(EINVAL\)/);

@@ -1,7 +1,7 @@
 /**
- * Files that stay open between requests: at most so many, at most so long. Each request asks what is at the path now, by one
- * statx(2): a file that was replaced, cut short, written to or removed is not served again. The way to it was checked when
- * it was opened; that the same file is still there, unchanged, is checked every time.
+ * Files that stay open between requests: at most so many, at most so long. Each request asks what is at the path now,
+ * by one statx(2): a file that was replaced, cut short, written to or removed is not served again. The way to it was
+ * checked when it was opened; that the same file is still there, unchanged, is checked every time.
  */
 import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
 import { setTimeout } from '@zerocopy/transfer';
@@ -12,6 +12,7 @@ import { type Entry, type Found, join, OpenError, type Root } from './root.js';
 
 const { AT_FDCWD, AT_STATX_DONT_SYNC, STATX_BASIC_STATS } = constants;
 
+/** How many files are kept open, and for how long. */
 export interface CacheLimits {
   /** Files that are kept open, at most. */
   readonly files: number;

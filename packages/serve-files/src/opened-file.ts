@@ -8,8 +8,8 @@ import type { FileStatus } from './file-status.js';
 const SLOW_TO_FREE = 1024 * 1024;
 
 /**
- * Where calls for a file may be made. `here`: on this thread, none of them waits for a server (kernel-rules: open-may-wait);
- * `memory`: nor for a disk, since there is none.
+ * Where calls for a file may be made. `here`: on this thread, none of them waits for a server
+ * (kernel-rules: open-may-wait); `memory`: nor for a disk, since there is none.
  */
 export type Place = 'here' | 'memory' | 'off-thread';
 

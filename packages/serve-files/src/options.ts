@@ -27,6 +27,7 @@ export type HeaderFields = Readonly<Record<string, string | number | readonly st
 export interface SentInfo {
   /** Of the file that was sent, from the root on, with a leading slash; of the target where there was none. */
   readonly path: string;
+  /** The status code of the response. */
   readonly status: number;
   /** Of the body, as handed to the kernel or to Node's stream. */
   readonly bytes: number;
@@ -84,7 +85,13 @@ export interface ServeFilesOptions {
    * quoted or not; undefined: none. `{ sidecar: '.sha256' }`: the first word of the file with that suffix beside it, for
    * builds whose files all have one mtime; where there is none, the tag is as for true.
    */
-  readonly etag?: boolean | ((path: string, stat: FileStat) => string | undefined) | { readonly sidecar: string };
+  readonly etag?:
+    | boolean
+    | ((path: string, stat: FileStat) => string | undefined)
+    | {
+        /** The suffix of the sidecar's name: a file name without `/`. */
+        readonly sidecar: string;
+      };
   /** Media types by extension, or a function of the path; before the table of mime-types. */
   readonly types?: Types;
   /** Content-Disposition: attachment. A string, or what a function answers, is the name to save under. Default false. */

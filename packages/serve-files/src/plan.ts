@@ -19,6 +19,7 @@ import { join, type Root } from './root.js';
 
 /** A part of a file. */
 export interface FilePart {
+  /** Open until the plan is released. */
   readonly file: OpenedFile;
   /** Of the first byte. */
   readonly start: number;
@@ -43,7 +44,9 @@ interface PlanFields {
 
 /** The answer to a request. */
 export class Plan implements Disposable {
+  /** The status code of the response. */
   readonly status: number;
+  /** All header fields that the answer sets; Content-Length among them, where it has a body. */
   readonly headers: PlanHeaders;
   /** The body, in order; empty where none is sent, whatever Content-Length says (HEAD). */
   readonly parts: readonly PlanPart[];
@@ -69,6 +72,7 @@ export class Plan implements Disposable {
     for (const part of this.parts) if (isFilePart(part)) part.file.release();
   }
 
+  /** {@link release}. */
   [Symbol.dispose](): void {
     this.release();
   }

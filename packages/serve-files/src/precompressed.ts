@@ -1,6 +1,7 @@
 /** Variants of a file that a build has compressed beside it: `app.js.br`. */
 import Negotiator from 'negotiator';
 
+/** The content codings that are known, by the names of HTTP. */
 export type Encoding = 'zstd' | 'br' | 'gzip';
 
 /** What @types/negotiator does not know yet: since 1.0 it can be told what decides between equals. */

@@ -10,6 +10,7 @@ const CREDIT = 100;
 
 /** Bytes per second, for one response or, shared, for many: each slice is given the time after the one before it. */
 export class RateLimit {
+  /** As it was given: above 0. */
   readonly bytesPerSecond: number;
   /** When the next slice may be sent, in milliseconds of performance.now(). */
   #next = Number.NEGATIVE_INFINITY;

@@ -34,10 +34,12 @@ export interface Root {
 
 /** Opening failed for a reason that lies with the server. Its message names no path. */
 export class OpenError extends Error {
+  /** The system's, for instance 'EMFILE' or 'EIO'; ERR_UNKNOWN where what was thrown had none. */
   readonly code: string;
   /** 503: too many files are open, or too many requests wait for a server; else 500. */
   readonly status: 500 | 503;
 
+  /** @param code the system's. @param cause what was thrown, if anything was. */
   constructor(code: string, cause?: unknown) {
     super(`a file could not be opened (${code})`, { cause });
     this.name = 'OpenError';

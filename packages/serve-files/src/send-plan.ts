@@ -8,7 +8,9 @@ import { type FilePart, isFilePart, type Plan, type PlanHeaders } from './plan.j
 import { sendRange } from './send-range.js';
 import { readSmallBody, type SmallBody } from './small-body.js';
 
+/** A request as node:http and node:http2 (its compatibility API) hand it to a handler. */
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
+/** The response to a {@link NodeRequest}. */
 export type NodeResponse = ServerResponse | Http2ServerResponse;
 
 /** What became of the body. */

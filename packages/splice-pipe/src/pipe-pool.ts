@@ -1,5 +1,6 @@
 /**
- * Pipes, the buffers of splice(2): bounded, used again only when empty (kernel-rules: dirty-pipe), closed when nobody needs them.
+ * Pipes, the buffers of splice(2): bounded, used again only when empty (kernel-rules: dirty-pipe), closed when nobody
+ * needs them.
  *
  *   (made) ──► in use ──empty──► idle ──► in use …
  *                 └──dirty──► closed ◄──a second without use──┘

@@ -36,6 +36,7 @@ import { proxyHeader } from './proxy-protocol.js';
 import { Relay, type RelayOptions, type RelayOutcome } from './relay.js';
 import { refusalOfSource, SocketSource } from './source.js';
 
+/** Of {@link proxy}: time-outs, what goes first, and who is told. */
 export interface ProxyOptions {
   /** Milliseconds without a byte in either direction, after which both are destroyed. Default 0: no limit. */
   idleTimeout?: number;
@@ -51,6 +52,7 @@ export interface ProxyOptions {
   onProgress?: (forward: number, backward: number) => void;
 }
 
+/** What has been moved, in each direction. */
 export interface ProxyResult {
   /** From a to b. */
   readonly forward: TransferResult;
@@ -63,6 +65,7 @@ export class ProxyError extends TransferError implements ProxyResult {
   readonly forward: TransferResult;
   readonly backward: TransferResult;
 
+  /** @param error of the direction that failed first: its message, code and cause are those of the whole. */
   constructor(error: TransferError, { forward, backward }: ProxyResult) {
     super(error.message, { code: error.code, bytes: forward.bytes + backward.bytes, cause: error.cause });
     this.forward = forward;

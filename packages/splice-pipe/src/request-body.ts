@@ -44,6 +44,7 @@ interface RequestInternals {
   push(chunk: unknown, encoding?: BufferEncoding): boolean;
 }
 
+/** Whether it is the readable side of an HTTP/1 message: a request of a server, or a response of a client. */
 export const isRequest = (thing: unknown): thing is IncomingMessage =>
   thing instanceof Readable && 'httpVersionMajor' in thing;
 

@@ -21,13 +21,14 @@ export { TakenRoute, type TakenRouteOptions } from './taken-route.js';
 
 /** What {@link routeBeneath} answers where nothing is taken over: why, in words. */
 export interface RouteRefusal {
+  /** The reason. */
   readonly refused: string;
 }
 
 /**
  * Lays a route beneath the pipe that Node has just made from `source` to `destination`, in the turn of that `pipe`, before
- * anything has flowed: from a net.Socket or an HTTP/1 body with a Content-Length, into an fs.WriteStream, a net.Socket or an
- * HTTP/1 message with the same Content-Length. All that belongs to the pipe stays Node's.
+ * anything has flowed: from a net.Socket or an HTTP/1 body with a Content-Length, into an fs.WriteStream, a net.Socket
+ * or an HTTP/1 message with the same Content-Length. All that belongs to the pipe stays Node's.
  *
  * @returns the route, which may still leave all to Node: its record tells; or why there is none. Nothing has changed then.
  */

@@ -9,9 +9,11 @@ import { refusalOfDestination } from './destination.js';
 import { Relay, type RelayOutcome } from './relay.js';
 import { refusalOfSource, SocketSource } from './source.js';
 
+/** What is particular to the one who lays the route. */
 export interface SocketRouteOptions {
   /** What the stream that is piped reads from. */
   readonly socket: Socket;
+  /** Where the way that the bytes take is noted. */
   readonly record: MethodRecord;
   /** Each time bytes have moved; must not throw. */
   readonly onMoved: (bytes: number) => void;
@@ -19,11 +21,13 @@ export interface SocketRouteOptions {
   readonly onProgress: (bytes: number) => void;
 }
 
+/** A route beneath a pipe into a socket, from a Readable over another: the kernel splices what the pipe would have read. */
 export class SocketRoute extends PipeRoute<Readable> {
   readonly #target: Socket;
   readonly #options: SocketRouteOptions;
   #relay: Relay | undefined;
 
+  /** To be made when `source` has been piped into `destination`, and before it has flowed. */
   constructor(source: Readable, destination: Socket, options: SocketRouteOptions) {
     super(source, destination, options.record);
     this.#target = destination;

@@ -7,7 +7,8 @@
  *      waiting for the source    waiting for the destination
  *
  * Invariant: an attempt fills the pipe only when it is empty, or holds nothing but the byte that a wake-up brought.
- * So EAGAIN with an empty pipe speaks of the source, and with anything in the pipe that is drained first (kernel-rules: pipe-slots).
+ * So EAGAIN with an empty pipe speaks of the source, and with anything in the pipe that is drained first
+ * (kernel-rules: pipe-slots).
  *
  * 0 from splice(2) is no end by itself: at the mark of urgent data it is the answer, though more follows
  * (kernel-rules: urgent-mark). A read decides, with an empty pipe.
@@ -256,7 +257,8 @@ export class SpliceEngine implements RelayEngine {
       return -EBADF;
     }
     this.calls++;
-    // MORE on a last piece would hold it back for 200 ms (kernel-rules: splice-more): only where the next bytes are certain.
+    // MORE on a last piece would hold it back for 200 ms (kernel-rules: splice-more): only where the next bytes are
+    // certain.
     const flags = this.#source.certain > 0 ? SPLICE_FLAGS | SPLICE_F_MORE : SPLICE_FLAGS;
     const result = syscalls.splice(pipe.readFd, null, fd, null, pipe.held, flags);
     if (result > 0) {

@@ -30,6 +30,7 @@ import { StreamDestination, StreamSource } from './plain-streams.js';
 import { Relay, type RelayOptions, type RelayOutcome } from './relay.js';
 import { isRequest, isThrownAway, openRequest } from './request-body.js';
 
+/** Of {@link splice}: how much, and who is told. */
 export interface SpliceOptions {
   /** Bytes to move, at most. Default: up to the source's end. */
   length?: number;

@@ -175,7 +175,8 @@ export class TeeEngine implements RelayEngine {
     } else if (result === -EINTR) this.#answer(null, 0);
     else if (result === 0 || result === -EAGAIN) {
       this.#releasePipes(); // none is held while idle
-      // One byte is the wake-up; what comes with it is spliced. 0 is an end only if a read says so (kernel-rules: urgent-mark).
+      // One byte is the wake-up; what comes with it is spliced. 0 is an end only if a read says so
+      // (kernel-rules: urgent-mark).
       this.#copy(1);
     } else if (SPLICE_REFUSALS.has(result)) {
       this.#refusal = `splice from the source was refused by the kernel (${new SyscallError(result, 'splice').code})`;

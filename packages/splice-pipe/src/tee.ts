@@ -35,6 +35,7 @@ import { connected, type SpliceOptions } from './splice.js';
 import { TeeBranch } from './tee-branch.js';
 import { TeeEngine } from './tee-engine.js';
 
+/** Of {@link tee}: how much, how long a destination may lag behind, and who is told. */
 export interface TeeOptions extends Omit<SpliceOptions, 'fallback' | 'signal'> {
   /** Stops it: rejects with the code ABORT_ERR. The streams stay open; a piece may have reached some of them only. */
   signal?: AbortSignal;
@@ -64,6 +65,7 @@ export class TeeError extends TransferError {
   /** In the order of the argument. */
   readonly destinations: readonly TeeBranchResult[];
 
+  /** @param error that ended it: its message, code, bytes and cause are those of the whole. */
   constructor(error: TransferError, destinations: readonly TeeBranchResult[]) {
     super(error.message, { code: error.code, bytes: error.bytes, cause: error.cause });
     this.destinations = destinations;

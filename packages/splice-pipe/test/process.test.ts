@@ -44,7 +44,7 @@ kernelTest('a full disk: the error of fs.createWriteStream, and the bytes that a
 });
 
 const isRoot = process.getuid?.() === 0;
-kernelTest('rule 20: without pipe pages left, a normal user goes on with small pipes', async (t) => {
+kernelTest('without pipe pages left, a normal user goes on with small pipes (kernel-rules: pipe-quota)', async (t) => {
   // Root is not limited; the directory is one that another user may enter.
   const open = mkdtempSync(join(tmpdir(), 'zerocopy-quota-'));
   try {
@@ -227,7 +227,7 @@ kernelTest(
 );
 
 kernelTest(
-  'rule 20: a user over the quota gets pipes of a page, or less than was asked for: every byte all the same',
+  'a user over the quota gets pipes of a page, or less than was asked for: every byte all the same (kernel-rules: pipe-quota)',
   async (t) => {
     // What the kernel does for a normal user who has too many pages in pipes, whoever runs this.
     const code = `

@@ -95,7 +95,7 @@ for (const kinds of [
   }
 }
 
-kernelTest('rule 18: a half-close is forwarded only after the pipe has drained', async (t) => {
+kernelTest('a half-close is forwarded only after the pipe has drained (kernel-rules: half-close)', async (t) => {
   await joined(['tcp', 'tcp'], {}, async ({ client, upstream, result }) => {
     const size = 24 * MiB; // more than all buffers on the way, and a pipe
     client.end(pattern(size));

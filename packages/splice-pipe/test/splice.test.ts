@@ -1,4 +1,4 @@
-/** splice(): rules 14 to 23 of the kernel, every kind of end, and streams that are given back. */
+/** splice(): how the kernel's calls behave, every kind of end, and streams that are given back. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
@@ -49,7 +49,7 @@ async function spliced<T>(
   );
 }
 
-kernelTest('rule 14: slots fill, not bytes: ten-byte segments against a pipe', async (t) => {
+kernelTest('slots fill, not bytes: ten-byte segments against a pipe (kernel-rules: pipe-slots)', async (t) => {
   await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
     // More segments than a pipe of 64 KiB has slots, all there before the first byte is moved.
     const count = 500;
@@ -68,23 +68,26 @@ kernelTest('rule 14: slots fill, not bytes: ten-byte segments against a pipe', a
   });
 });
 
-kernelTest('rule 15: a socket in blocking mode is copied: splice would stop the event loop', async (t) => {
-  await spliced(['unix', 'unix'], async ({ writer, source, destination, reader }) => {
-    const { _handle: handle } = source as unknown as { _handle: { fd: number } };
-    const flags = syscalls.fcntl(handle.fd, constants.F_GETFL);
-    syscalls.fcntl(handle.fd, constants.F_SETFL, flags & ~constants.O_NONBLOCK);
-    const received = collect(reader);
-    writer.end('bytes');
-    const result = await splice(source, destination);
-    syscalls.fcntl(handle.fd, constants.F_SETFL, flags);
-    t.like(result, { bytes: 5, method: 'copy' });
-    t.regex(result.fallbackReason ?? '', /blocking mode/);
-    destination.end();
-    t.is((await received).toString(), 'bytes');
-  });
-});
+kernelTest(
+  'a socket in blocking mode is copied: splice would stop the event loop (kernel-rules: nonblock-both)',
+  async (t) => {
+    await spliced(['unix', 'unix'], async ({ writer, source, destination, reader }) => {
+      const { _handle: handle } = source as unknown as { _handle: { fd: number } };
+      const flags = syscalls.fcntl(handle.fd, constants.F_GETFL);
+      syscalls.fcntl(handle.fd, constants.F_SETFL, flags & ~constants.O_NONBLOCK);
+      const received = collect(reader);
+      writer.end('bytes');
+      const result = await splice(source, destination);
+      syscalls.fcntl(handle.fd, constants.F_SETFL, flags);
+      t.like(result, { bytes: 5, method: 'copy' });
+      t.regex(result.fallbackReason ?? '', /blocking mode/);
+      destination.end();
+      t.is((await received).toString(), 'bytes');
+    });
+  },
+);
 
-kernelTest('rule 16: a pause is no end, and an end is none too early', async (t) => {
+kernelTest('a pause is no end, and an end is none too early (kernel-rules: zero-is-end)', async (t) => {
   for (const kind of ['tcp', 'unix'] as const) {
     await spliced([kind, kind], async ({ writer, source, destination, reader }) => {
       const received = gather(reader);
@@ -101,23 +104,26 @@ kernelTest('rule 16: a pause is no end, and an end is none too early', async (t)
   }
 });
 
-kernelTest('rule 17: seqpacket and datagram sockets keep their boundaries: never spliced', async (t) => {
-  for (const type of [constants.SOCK_SEQPACKET, constants.SOCK_DGRAM]) {
-    const fds = new Int32Array(2);
-    t.is(syscalls.socketpair(1, type | constants.SOCK_NONBLOCK | constants.SOCK_CLOEXEC, 0, fds), 0);
-    const [one, other] = fds as unknown as [number, number];
-    await withPair('tcp', directory, async ({ server, client }) => {
-      client.write('x');
-      const error = await failure(splice(server, other, { fallback: 'never' }));
-      t.is(error.code, 'ERR_ZEROCOPY_UNAVAILABLE');
-      t.regex(error.message, /datagram or seqpacket/);
-    });
-    closeSync(one);
-    closeSync(other);
-  }
-});
+kernelTest(
+  'seqpacket and datagram sockets keep their boundaries: never spliced (kernel-rules: stream-sockets-only)',
+  async (t) => {
+    for (const type of [constants.SOCK_SEQPACKET, constants.SOCK_DGRAM]) {
+      const fds = new Int32Array(2);
+      t.is(syscalls.socketpair(1, type | constants.SOCK_NONBLOCK | constants.SOCK_CLOEXEC, 0, fds), 0);
+      const [one, other] = fds as unknown as [number, number];
+      await withPair('tcp', directory, async ({ server, client }) => {
+        client.write('x');
+        const error = await failure(splice(server, other, { fallback: 'never' }));
+        t.is(error.code, 'ERR_ZEROCOPY_UNAVAILABLE');
+        t.regex(error.message, /datagram or seqpacket/);
+      });
+      closeSync(one);
+      closeSync(other);
+    }
+  },
+);
 
-kernelSerial('rule 19: a pipe that still holds bytes is closed, and never used again', async (t) => {
+kernelSerial('a pipe that still holds bytes is closed, and never used again (kernel-rules: dirty-pipe)', async (t) => {
   await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
     const controller = new AbortController();
     reader.pause();
@@ -175,7 +181,7 @@ kernelTest('an abort loses nothing: what was in the pipe is read from the source
   }
 });
 
-kernelTest('rule 21: the last piece is not held back', async (t) => {
+kernelTest('the last piece is not held back (kernel-rules: splice-more)', async (t) => {
   const path = join(directory, 'last-piece');
   writeFileSync(path, pattern(300 * KiB));
   const waits: number[] = [];
@@ -207,20 +213,23 @@ kernelTest('rule 21: the last piece is not held back', async (t) => {
   t.true((waits[5] as number) < 50, waits.map((wait) => wait.toFixed(0)).join(' '));
 });
 
-kernelTest('rule 22: the peer of the destination resets: the error has a code, and counts', async (t) => {
-  await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
-    writer.write(pattern(32 * MiB));
-    const received = gather(reader);
-    const result = splice(source, destination);
-    await until(() => received.bytes().length > MiB);
-    reader.resetAndDestroy();
-    const error = await failure(result);
-    t.true(['ECONNRESET', 'EPIPE'].includes(error.code), error.code);
-    t.true(error.bytes >= received.bytes().length - 1);
-    t.true(destination.destroyed);
-    t.false(source.destroyed, 'nothing has failed there');
-  });
-});
+kernelTest(
+  'the peer of the destination resets: the error has a code, and counts (kernel-rules: exact-progress)',
+  async (t) => {
+    await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
+      writer.write(pattern(32 * MiB));
+      const received = gather(reader);
+      const result = splice(source, destination);
+      await until(() => received.bytes().length > MiB);
+      reader.resetAndDestroy();
+      const error = await failure(result);
+      t.true(['ECONNRESET', 'EPIPE'].includes(error.code), error.code);
+      t.true(error.bytes >= received.bytes().length - 1);
+      t.true(destination.destroyed);
+      t.false(source.destroyed, 'nothing has failed there');
+    });
+  },
+);
 
 kernelTest('the peer of the source resets: an error, and never an end', async (t) => {
   await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
@@ -463,7 +472,7 @@ async function withPipe<T>(content: Buffer, use: (readFd: number) => Promise<T>)
 }
 
 kernelTest(
-  'rule 1: a pipe to a file, without a length: to the end of the pipe, whatever it holds at first',
+  'a pipe to a file, without a length: to the end of the pipe, whatever it holds at first (kernel-rules: max-rw-count)',
   async (t) => {
     for (const size of [0, 1, 60_000, 3 * MiB + 5]) {
       const path = join(directory, `from-pipe-${size}`);
@@ -544,30 +553,33 @@ kernelTest('a file that is open for appending is copied to, and says so', async 
   });
 });
 
-kernelTest('rule 23: /dev/null, /dev/zero and a terminal are no ends for splice: copied, with a reason', async (t) => {
-  await withPair('tcp', directory, async ({ server, client }) => {
-    const fd = openSync('/dev/null', 'w');
-    client.end(pattern(200_000));
-    const result = await splice(server, fd);
-    closeSync(fd);
-    t.like(result, { bytes: 200_000, method: 'copy' });
-    t.regex(result.fallbackReason ?? '', /terminal, or another device/);
-  });
-  await withPair('tcp', directory, async ({ server, client }) => {
-    const fd = openSync('/dev/zero', 'r');
-    const received = collect(client);
-    t.like(await splice(fd, server, { length: 100_000 }), { bytes: 100_000, method: 'copy' });
-    closeSync(fd);
-    server.end();
-    t.true((await received).equals(Buffer.alloc(100_000)));
-  });
-  const ptmx = openSync('/dev/ptmx', 'r+');
-  await withPair('tcp', directory, async ({ server, client }) => {
-    client.end('to a terminal\n');
-    t.like(await splice(server, ptmx), { bytes: 14, method: 'copy' });
-  });
-  closeSync(ptmx);
-});
+kernelTest(
+  '/dev/null, /dev/zero and a terminal are no ends for splice: copied, with a reason (kernel-rules: not-pollable)',
+  async (t) => {
+    await withPair('tcp', directory, async ({ server, client }) => {
+      const fd = openSync('/dev/null', 'w');
+      client.end(pattern(200_000));
+      const result = await splice(server, fd);
+      closeSync(fd);
+      t.like(result, { bytes: 200_000, method: 'copy' });
+      t.regex(result.fallbackReason ?? '', /terminal, or another device/);
+    });
+    await withPair('tcp', directory, async ({ server, client }) => {
+      const fd = openSync('/dev/zero', 'r');
+      const received = collect(client);
+      t.like(await splice(fd, server, { length: 100_000 }), { bytes: 100_000, method: 'copy' });
+      closeSync(fd);
+      server.end();
+      t.true((await received).equals(Buffer.alloc(100_000)));
+    });
+    const ptmx = openSync('/dev/ptmx', 'r+');
+    await withPair('tcp', directory, async ({ server, client }) => {
+      client.end('to a terminal\n');
+      t.like(await splice(server, ptmx), { bytes: 14, method: 'copy' });
+    });
+    closeSync(ptmx);
+  },
+);
 
 test('copied: a destination that closes, or had closed, ends it though the source brings nothing', async (t) => {
   for (const when of ['before', 'meanwhile'] as const) {

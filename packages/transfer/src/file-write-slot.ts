@@ -13,13 +13,17 @@ import { OwnedDescriptor } from '@zerocopy/core-syscalls/descriptors';
 
 /** What an fs.WriteStream has, and its types do not all tell. */
 export interface FileWriter extends Writable {
+  /** The descriptor it writes to; null until the file is open, and again once it is closed. */
   readonly fd: number | null;
+  /** What it was made with; undefined for a descriptor that was lent to it. */
   readonly path: string | Buffer | undefined;
   /** Where the next write goes, in bytes; undefined: at the descriptor's own position. */
   pos: number | undefined;
+  /** Bytes in the file so far, by whichever way. */
   bytesWritten: number;
 }
 
+/** A slot that is held: the file is its holder's until {@link FileWriteSlot.end}. */
 export interface FileWriteSlot {
   /** Stays open, and the same file, for as long as the slot is held. */
   readonly fd: number;
@@ -31,6 +35,7 @@ export interface FileWriteSlot {
   end(error?: Error | null): void;
 }
 
+/** What becomes of a requested slot. Each but `crowded` is called at most once. */
 export interface FileSlotHandlers {
   /** All earlier bytes are in the file: it is ours. */
   begin(slot: FileWriteSlot): void;
@@ -52,6 +57,7 @@ interface Internals {
 
 const CROWDING = ['write', 'end', 'cork'] as const;
 
+/** Asks for a slot in the queue of an fs.WriteStream; and, once it has come, the slot itself. */
 export class FileSlotRequest implements FileWriteSlot {
   readonly #stream: FileWriter;
   readonly #handlers: FileSlotHandlers;
@@ -96,14 +102,17 @@ export class FileSlotRequest implements FileWriteSlot {
     return this.#state === 'over';
   }
 
+  /** See {@link FileWriteSlot.fd}. */
   get fd(): number {
     return this.#own?.fd ?? (this.#stream.fd as number);
   }
 
+  /** See {@link FileWriteSlot.position}. */
   get position(): number | undefined {
     return this.#stream.pos;
   }
 
+  /** See {@link FileWriteSlot.moved}. */
   moved(bytes: number): void {
     this.#stream.bytesWritten += bytes;
     if (this.#stream.pos !== undefined) this.#stream.pos += bytes;
@@ -114,6 +123,7 @@ export class FileSlotRequest implements FileWriteSlot {
     if (this.#state === 'requested') this.#over();
   }
 
+  /** See {@link FileWriteSlot.end}. Idempotent. */
   end(error?: Error | null): void {
     if (this.#state === 'over') return;
     this.#over();

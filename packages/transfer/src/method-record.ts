@@ -3,6 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
 import { KernelPathUnavailableError } from './errors.js';
 
+/** What a stream tells as `method` and `fallbackReason`, and the one place where its option `fallback` is obeyed. */
 export class MethodRecord {
   readonly #stream: Readable | Writable;
   readonly #refuses: string | undefined;

@@ -1,6 +1,6 @@
 /**
- * Whether a method of a stream is Node's own code. The kernel path goes around `write` and what it calls; a program that has
- * put its own code there (a tracer, compression middleware, a test) counts on being called for every chunk.
+ * Whether a method of a stream is Node's own code. The kernel path goes around `write` and what it calls; a program
+ * that has put its own code there (a tracer, compression middleware, a test) counts on being called for every chunk.
  *
  * A reference kept at import would take for Node's own whatever had been put there before, as tracers are: they are loaded
  * first. So each function is compared once with the source text of Node's library, wherever it came from and whenever.
@@ -71,8 +71,8 @@ function isOriginal(method: unknown, name: string): boolean {
 }
 
 /**
- * The first of `methods` that is not Node's own on this stream, whether the stream has one for itself, its class overrides it
- * or the prototype in Node has been patched, at whatever time; undefined: all of them are Node's.
+ * The first of `methods` that is not Node's own on this stream, whether the stream has one for itself, its class
+ * overrides it or the prototype in Node has been patched, at whatever time; undefined: all of them are Node's.
  *
  * Where Node does not show its sources, only what has no text (a Proxy, a bound function) is recognised.
  */

@@ -20,9 +20,13 @@ import { pipesOf } from './socket-internals.js';
 
 type Read = (this: Readable, size: number) => void;
 
+/** The machine of a route: the states above. A subclass moves the bytes, and says so by the protected methods. */
 export abstract class PipeRoute<Source extends Readable = Readable> {
+  /** What is piped. */
   protected readonly source: Source;
+  /** What it is piped into. */
   protected readonly destination: NodeJS.WritableStream;
+  /** Where the way that the bytes take is noted. */
   protected readonly record: MethodRecord;
   /** The context of the caller of `pipe`, in which Node's reading would go on: calls of the kernel end in any. */
   readonly #resource = new AsyncResource('ZEROCOPY_PIPE');

@@ -19,6 +19,7 @@ export function otherReader(source: Readable, destination: NodeJS.WritableStream
 const needsDrain = (destination: NodeJS.WritableStream): boolean =>
   (destination as { writableNeedDrain?: boolean }).writableNeedDrain === true;
 
+/** Tells when the bytes of a pipe cannot go below it any longer: somebody else listens, pauses, pipes or unpipes. */
 export class PipeWatch {
   readonly #source: Readable;
   readonly #destination: NodeJS.WritableStream;

@@ -34,8 +34,8 @@ const isOn = (fd: number | undefined, filesystems: readonly string[]): boolean =
 /**
  * The row by which `table` takes a call's answer for a refusal; undefined: it is an error.
  *
- * EPERM and EACCES have two meanings: a filter or a filesystem forbids the call, or the file may not be written to. They are
- * believed to be a refusal only after the descriptors have been asked, and never where there is none to ask.
+ * EPERM and EACCES have two meanings: a filter or a filesystem forbids the call, or the file may not be written to.
+ * They are believed to be a refusal only after the descriptors have been asked, and never where there is none to ask.
  *
  * @param errno as the kernel answers it: negative.
  * @param destination the descriptor that was written to.

@@ -39,29 +39,47 @@ export interface SlotEngine extends TransferEngine {
 
 /** A stream with a write slot: the stream that is written to, and the socket that its bytes go out on. */
 export interface SlotDestination {
+  /** Whose queue the slot is in: the socket itself, or an HTTP message. */
   readonly stream: Writable | OutgoingMessage;
+  /** Whose descriptor the bytes go to: `stream` itself, or the message's connection. */
   readonly socket: Socket;
 }
 
 /** How it ended. `result.bytes` is exact in each case. */
 export type SlotOutcome =
   /** Every promised byte has arrived, or, without a promise, the source has ended. */
-  | { readonly kind: 'completed'; readonly result: TransferResult }
+  | {
+      readonly kind: 'completed';
+      /** All that was moved. */
+      readonly result: TransferResult;
+    }
   /** The destination sends no body (HEAD, 204, 304). */
-  | { readonly kind: 'dropped'; readonly result: TransferResult }
+  | {
+      readonly kind: 'dropped';
+      /** No bytes. */
+      readonly result: TransferResult;
+    }
   /** By {@link SlotTransfer.stop}. */
-  | { readonly kind: 'stopped'; readonly result: TransferResult }
-  /**
-   * `side` is the end that has failed: the destination's stream says so itself. Undefined: the signal aborted, a
-   * callback threw, or the owner ended it.
-   */
+  | {
+      readonly kind: 'stopped';
+      /** What had been moved by then. */
+      readonly result: TransferResult;
+    }
+  /** By an error: the slot is still held then, see {@link SlotTransfer.settle}. */
   | {
       readonly kind: 'failed';
+      /**
+       * The end that has failed: the destination's stream says so itself. Undefined: the signal aborted, a callback
+       * threw, or the owner ended it.
+       */
       readonly side: Side | undefined;
+      /** Its `bytes` are those of `result`. */
       readonly error: TransferError;
+      /** What had been moved by then. */
       readonly result: TransferResult;
     };
 
+/** What is moved where, and who is told. Counts are in bytes. */
 export interface SlotTransferOptions {
   /** Several: the engine moves every byte to each. Undefined, or none: the engine writes by itself, to a file or a stream. */
   readonly destination: SlotDestination | readonly SlotDestination[] | undefined;
@@ -87,10 +105,15 @@ export interface SlotTransferOptions {
   readonly method: TransferMethod;
   /** Why that is 'copy'. */
   readonly fallbackReason?: string | undefined;
+  /** Aborting ends it as 'failed', of neither side, with ABORT_ERR. */
   readonly signal?: AbortSignal | undefined;
+  /** The user's: all bytes so far, and the length where it is known. What it throws fails the transfer. */
   readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
+  /** The owner's: bytes that have been moved since the last call. */
   readonly onMoved?: ((bytes: number) => void) | undefined;
+  /** Called exactly once: see the head of this file. */
   readonly onEnd: (outcome: SlotOutcome) => void;
+  /** What is published of it on the tracing channel besides its length. */
   readonly about?: Omit<TransferAbout, 'length'> | undefined;
 }
 
@@ -102,6 +125,7 @@ function severalOf(destination: SlotTransferOptions['destination']): readonly Sl
   return Array.isArray(destination) ? destination : [destination as SlotDestination];
 }
 
+/** The machine of a transfer in a slot: the states above. */
 export class SlotTransfer {
   readonly #options: SlotTransferOptions;
   readonly #destinations: readonly SlotDestination[];
@@ -165,6 +189,7 @@ export class SlotTransfer {
     return this.#state === 'ended';
   }
 
+  /** As the options say until the engine is made; then what the engine uses now. */
   get method(): TransferMethod {
     return this.#transfer?.method ?? this.#options.method;
   }

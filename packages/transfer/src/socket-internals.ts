@@ -151,10 +151,15 @@ export function isEndedByPipeline(source: Readable): boolean {
 export type BodyFraming =
   | { readonly kind: 'undecided' }
   | { readonly kind: 'none' }
-  | { readonly kind: 'length'; readonly bytes: number }
+  | {
+      readonly kind: 'length';
+      /** What Content-Length says: of the body, without the head. */
+      readonly bytes: number;
+    }
   | { readonly kind: 'chunked' }
   | { readonly kind: 'until-close' };
 
+/** How the message's body is delimited now: 'undecided' until the head is sent, unless a Content-Length has been set. */
 export function bodyFraming(message: OutgoingMessage): BodyFraming {
   const internals = message as unknown as MessageInternals;
   if (internals._hasBody === false) return { kind: 'none' };

@@ -15,6 +15,7 @@ import {
   stopReading,
 } from './socket-internals.js';
 
+/** A socket that Node does not read while it is taken. */
 export interface TakenSocket {
   /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */
   readonly head: Buffer;
@@ -67,8 +68,9 @@ export interface TakeOptions {
 }
 
 /**
- * Stops Node reading `socket`, in one synchronous turn, so that no byte can arrive in between. Whether it flows or is paused
- * is not changed: so what other code does about that while it is taken has its ordinary effect once it is given back.
+ * Stops Node reading `socket`, in one synchronous turn, so that no byte can arrive in between. Whether it flows or is
+ * paused is not changed: so what other code does about that while it is taken has its ordinary effect once it is given
+ * back.
  *
  * @returns the taken socket; or null where there is no plain descriptor (TLS, not connected, closed) or somebody else
  * has replaced `_read` or has the bytes called back (`onread`): then nothing has been changed.

@@ -22,6 +22,7 @@ import { nextTick } from './timers.js';
 
 type WriteCallback = (error?: Error | null) => void;
 
+/** A slot that is held: the socket is its holder's, from here until {@link WriteSlot.end} or {@link WriteSlot.abandon}. */
 export interface WriteSlot {
   /** The socket's descriptor now, or -1 once it is closed. Ask before every call: the number may be reused. */
   descriptor(): number;
@@ -38,6 +39,7 @@ export interface WriteSlot {
   end(error?: Error | null): void;
 }
 
+/** What becomes of a requested slot. Each but `crowded` is called at most once. */
 export interface SlotHandlers {
   /** All earlier bytes are with the kernel: it is ours. */
   begin(slot: WriteSlot): void;
@@ -52,6 +54,7 @@ export interface SlotHandlers {
   crowded?(): void;
 }
 
+/** A place in the queue, until the slot comes. */
 export interface SlotRequest {
   /** Leaves the queue: no handler is called any more. A slot that is held must be ended instead. */
   cancel(): void;

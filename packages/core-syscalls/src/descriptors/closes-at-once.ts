@@ -3,8 +3,8 @@ import { type FileFacts, factsOf, isPollable } from './file-facts.js';
 import { isLocalFilesystem } from './filesystem.js';
 
 /**
- * Whether close(2) cannot wait: neither for a server that is to be told (kernel-rules: open-may-wait), nor for a disk, to free
- * the blocks of a file that has no name any more. True also if `fd` is not open.
+ * Whether close(2) cannot wait: neither for a server that is to be told (kernel-rules: open-may-wait), nor for a disk,
+ * to free the blocks of a file that has no name any more. True also if `fd` is not open.
  */
 export function closesAtOnce(fd: number): boolean {
   let facts: FileFacts;

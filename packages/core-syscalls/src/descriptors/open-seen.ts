@@ -17,9 +17,9 @@ export const nameOfDescriptor = (fd: number): string => `/proc/self/fd/${fd}`;
 
 /** A file that has been opened, and what it was when it was looked at. */
 export interface OpenedFile {
-  /** The descriptor, opened for reading with O_CLOEXEC; the caller closes it. */
+  /** The receiver's to close. */
   readonly fd: number;
-  /** What it is, asked once. */
+  /** Of the file that `fd` refers to, by whatever name it was found. */
   readonly facts: FileFacts;
 }
 
