@@ -184,6 +184,7 @@ export class FileRoute extends PipeRoute<FileReader> {
       target,
       small,
       smallFileSize,
+      piped: true,
       onMoved: (bytes) => this.#advance(bytes),
       onProgress:
         onProgress === undefined
