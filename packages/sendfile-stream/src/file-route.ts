@@ -190,6 +190,7 @@ export class FileRoute extends PipeRoute<FileReader> {
       target,
       small,
       smallFileSize,
+      piped: true,
       onMoved: (bytes) => this.#advance(bytes),
       onProgress:
         onProgress === undefined

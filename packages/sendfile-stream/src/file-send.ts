@@ -42,6 +42,8 @@ export interface FileSendOptions {
   readonly smallFileSize?: number;
   /** Whether a small file ends its message by itself. */
   readonly endsMessage?: boolean;
+  /** A pipe sends it: what a corked message has taken counts as sent, so that the pipe's end can uncork it. */
+  readonly piped?: boolean;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
   readonly onMoved?: ((bytes: number) => void) | undefined;
@@ -101,7 +103,8 @@ function engineFor(slot: WriteSlot | undefined, options: FileSendOptions, reason
   const { position } = plan;
   if (small !== undefined) {
     const { stream } = target as SocketDestination;
-    return new SmallFileEngine(stream as OutgoingMessage, small, options.endsMessage === true, reason as string);
+    const { endsMessage = false, piped = false } = options;
+    return new SmallFileEngine(stream as OutgoingMessage, small, endsMessage, piped, reason as string);
   }
   if ('writable' in target) {
     return new StreamCopyEngine(target.writable, file, position, reason ?? 'the file cannot be sent by the kernel');

@@ -41,7 +41,8 @@ export class OpenFile {
    * Takes `fd` over: it is closed with the last reference.
    * @param fd open for reading.
    */
-  constructor(fd: number, { path, close = closeOffThread, facts }: OpenFileOptions = {}) {
+  constructor(fd: number, options: OpenFileOptions = {}) {
+    const { path, close = closeOffThread, facts } = options; // not in the signature: `facts` is not in the declarations
     this.fd = fd;
     this.path = path;
     this.#close = close;

@@ -76,6 +76,14 @@ function allOptions(options: SendfileStreamOptions | BufferEncoding | null | und
   return all;
 }
 
+/** What has been read before the pipe goes into a message whatever it has announced; if that is too much, it must not. */
+function countIn(destination: NodeJS.WritableStream, bytes: number): void {
+  if (!isMessage(destination)) return;
+  const fits = bytes <= bytesLeft(destination);
+  reserve(destination, bytes);
+  if (!fits) (destination as Writable).destroy();
+}
+
 /** What {@link createSendfileStream} makes: an fs.ReadStream that says how its bytes go. */
 export class SendfileReadStream extends ReadStream {
   /** @internal Where the next read starts: fs.ReadStream's own, not in its types. */
@@ -171,7 +179,7 @@ export class SendfileReadStream extends ReadStream {
     const refused = this.#refusal(destination);
     if (refused !== undefined) this.#route?.leave(refused);
     super.pipe(destination, options);
-    if (isMessage(destination)) this.#countBuffered(destination);
+    if (this.readableLength > 0) countIn(destination, this.readableLength);
     if (pipesOf(this)?.length === 1) {
       this.#copied?.leave();
       this.#copied = undefined;
@@ -209,6 +217,9 @@ export class SendfileReadStream extends ReadStream {
         }
         if (!this.autoClose) this.once('end', () => copied.end(null)); // nothing else will tell
       } else copied.took(chunk as Buffer);
+    } else if (copied === undefined && chunk instanceof Buffer && chunk.length > 0) {
+      // Its read was under way when the stream was piped: nobody has asked whether there is room for so much.
+      for (const destination of [...(pipesOf(this) ?? [])]) countIn(destination, chunk.length);
     }
     return super.push(chunk, encoding);
   }
@@ -255,15 +266,6 @@ export class SendfileReadStream extends ReadStream {
       onProgress: (bytes, total) => this.emit('progress', bytes, total),
       onFailure: (error) => this.#fail(error),
     });
-  }
-
-  /** What has been read before the pipe goes into it whatever it has announced; if that is too much, it must not. */
-  #countBuffered(message: NodeJS.WritableStream): void {
-    const buffered = this.readableLength;
-    if (buffered === 0) return;
-    const fits = buffered <= bytesLeft(message);
-    reserve(message, buffered);
-    if (!fits) (message as Writable).destroy();
   }
 
   /** Node's own reading, of no more than `room` bytes. */

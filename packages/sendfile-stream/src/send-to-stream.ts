@@ -9,6 +9,7 @@ import {
   closedEarly,
   isAwaitingSocket,
   removeSharedListener,
+  type SlotOutcome,
   transferError,
   whileUncorked,
 } from '@zerocopy/transfer';
@@ -34,15 +35,23 @@ export function sendToStream(stream: Writable | OutgoingMessage, job: SendJob): 
   const small = plan.small ? readSmall(job.file.fd, plan.position as number, plan.length) : undefined;
   const target: SendTarget =
     plan.refused === undefined && 'socket' in resolved ? resolved : { writable: stream as Writable };
-  const sent = runJob(job, { target, plan, small, endsMessage: plan.ends }, (transfer, { side }, begun) => {
+  const sent = runJob(job, { target, plan, small, endsMessage: plan.ends }, (transfer, outcome, begun) => {
     // A plain stream that has not been promised anything may go on after an abort; a half-sent body may not.
-    const keeps = side === 'destination' || !begun || (wasAborted(job) && !isMessage(stream));
+    const keeps =
+      outcome.side === 'destination' ||
+      !begun ||
+      (wasAborted(job) && !isMessage(stream)) ||
+      (!plan.promised && couldNotBeRead(outcome) && !(stream as OutgoingMessage).headersSent);
     if (!keeps) resetWhenClosed(stream);
     transfer.settle(keeps ? 'keep' : 'destroy');
     if (!keeps) (stream as Writable).destroy();
   });
   return plan.ends ? sent.then((result) => endMessage(stream, result)) : sent;
 }
+
+/** The first read has failed, as for a directory: that is as good as a file that cannot be opened. */
+const couldNotBeRead = ({ side, result }: SlotOutcome & { readonly kind: 'failed' }): boolean =>
+  side === 'source' && result.bytes === 0;
 
 /** Waits until a request has its connection. */
 function connectionOf(message: OutgoingMessage, signal: AbortSignal | undefined): Promise<void> {

@@ -92,14 +92,14 @@ export class StreamCopyEngine implements SlotEngine {
     if (this.#stream.writableEnded) return this.#fail(endedByAnother(), 'destination');
     if (this.#position !== null) this.#position += chunk.length;
     this.inStream = chunk.length;
-    let hasRoom: boolean;
+    let hasRoom: unknown;
     try {
       hasRoom = this.#stream.write(chunk);
     } catch (error) {
       this.inStream = 0;
       return this.#fail(error as Error, 'destination');
     }
-    if (hasRoom) this.#onDrain();
+    if (hasRoom !== false) this.#onDrain(); // as for Node's pipe: a write that others have replaced may return nothing
   }
 
   readonly #onDrain = (): void => {
@@ -139,13 +139,18 @@ export class SmallFileEngine implements SlotEngine {
   readonly #message: OutgoingMessage;
   readonly #file: SmallRead;
   readonly #ends: boolean;
+  readonly #piped: boolean;
   #resume: Resume | undefined;
 
-  /** {@link leave} is to be called at the end. */
-  constructor(message: OutgoingMessage, file: SmallRead, ends: boolean, reason: string) {
+  /**
+   * {@link leave} is to be called at the end.
+   * @param ends ends the message with the file. @param piped a pipe goes on as soon as a corked message has taken the file.
+   */
+  constructor(message: OutgoingMessage, file: SmallRead, ends: boolean, piped: boolean, reason: string) {
     this.#message = message;
     this.#file = file;
     this.#ends = ends;
+    this.#piped = piped;
     this.reason = reason;
   }
 
@@ -166,6 +171,8 @@ export class SmallFileEngine implements SlotEngine {
     this.#resume = resume;
     if (!this.#ends) {
       this.#message.write(bytes, this.#onWritten);
+      // What uncorks it may be its end, which comes after the file.
+      if (this.#piped && this.#isCorked()) this.#hasMoved();
       return;
     }
     // 'finish', and not the callback of end(), which is a method that others replace and whose arguments they drop.
@@ -176,11 +183,25 @@ export class SmallFileEngine implements SlotEngine {
   readonly #onFinish = (): void => this.#onWritten();
 
   readonly #onWritten = (error?: Error | null): void => {
+    if (!error) {
+      this.#file.recycle();
+      return this.#hasMoved();
+    }
     this.inStream = 0;
-    if (!error) this.#file.recycle();
     const resume = this.#resume;
     this.#resume = undefined;
-    if (error) resume?.(error, 0);
-    else resume?.(null, this.#file.bytes.length);
+    resume?.(error, 0);
   };
+
+  #hasMoved(): void {
+    this.inStream = 0;
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume?.(null, this.#file.bytes.length);
+  }
+
+  #isCorked(): boolean {
+    const { writableCorked, socket } = this.#message;
+    return writableCorked > 0 || (socket?.writableCorked ?? 0) > 0;
+  }
 }

@@ -53,6 +53,27 @@ const ways: readonly [string, Send][] = [
     },
   ],
   [
+    'unpiped and piped again while it is read',
+    (response) => {
+      const stream = createSendfileStream(path);
+      stream.pipe(response);
+      stream.once('open', () => {
+        stream.unpipe(response);
+        setImmediate(() => stream.pipe(response));
+      });
+    },
+  ],
+  [
+    'piped while it is read',
+    (response) => {
+      const stream = createSendfileStream(path);
+      stream.once('open', () => {
+        stream.read(0);
+        stream.pipe(response);
+      });
+    },
+  ],
+  [
     'read before it was piped',
     (response) => {
       const stream = createSendfileStream(path);

@@ -8,11 +8,20 @@ import { mkdirSync, symlinkSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { constants } from '@zerocopy/core-syscalls';
+import { constants, type TransferError } from '@zerocopy/core-syscalls';
 import { wrapBindings } from '@zerocopy/core-syscalls/native';
 import type { createSendfileStream as Create, sendFile as Send } from '@zerocopy/sendfile-stream';
 import type test from 'ava';
-import { collect, kernelTest, pattern, temporaryDirectory, withSockets, writeFile } from './harness.js';
+import {
+  collect,
+  get,
+  kernelTest,
+  pattern,
+  temporaryDirectory,
+  withHttpServer,
+  withSockets,
+  writeFile,
+} from './harness.js';
 
 interface Opening {
   readonly path: string;
@@ -110,4 +119,29 @@ serial('a regular file is opened as the one that was looked at', async (t) => {
   );
   t.is((seen?.flags ?? 0) & constants.O_PATH, constants.O_PATH);
   t.is((opened?.flags ?? 0) & constants.O_PATH, 0);
+});
+
+serial('what cannot be read leaves the destination as it was, as what cannot be opened does', async (t) => {
+  const folder = join(directory, 'unreadable');
+  mkdirSync(folder);
+  for (const path of [folder, '/proc/self/mem']) {
+    const code = path === folder ? 'EISDIR' : 'EIO';
+    await withSockets('tcp', async (server, client) => {
+      const failure = await t.throwsAsync(sendFile(server, path), { code });
+      t.is((failure as TransferError).bytes, 0);
+      server.end('still open');
+      t.is(String(await collect(client)), 'still open');
+    });
+    await withHttpServer(
+      async (_request, response) => {
+        await t.throwsAsync(sendFile(response, path), { code });
+        response.writeHead(404).end('no such file');
+      },
+      async (port) => {
+        const { status, body } = await get(port);
+        t.is(status, 404);
+        t.is(String(body), 'no such file');
+      },
+    );
+  }
 });

@@ -32,7 +32,9 @@ for (const [module, moduleResolution] of [
   test(`events type-check with moduleResolution ${moduleResolution}`, (t) => {
     const file = join(directory, `types-${moduleResolution}.mts`);
     writeFileSync(file, PROGRAM);
-    const options = ['--noEmit', '--strict', '--skipLibCheck', '--target', 'es2022', '--types', 'node'];
+    const options = ['--noEmit', '--strict', '--target', 'es2022', '--types', 'node'];
+    // Programs without this check our declarations, too: once is enough.
+    if (moduleResolution !== 'nodenext') options.push('--skipLibCheck');
     t.notThrows(() =>
       execFileSync(
         process.execPath,

@@ -175,3 +175,18 @@ serial("a function with the text of an everyday one is not taken for Node's own"
   t.true(asked);
   t.is(method, 'copy');
 });
+
+kernelTest('a write() that others have replaced, and that returns nothing, holds nothing up', async (t) => {
+  await withHttpServer(
+    async (_request, response) => {
+      const { write } = response;
+      response.write = ((...args: Parameters<typeof write>) => {
+        Reflect.apply(write, response, args);
+      }) as unknown as typeof write;
+      // Its last piece is so short that no 'drain' follows.
+      const result = await sendFile(response, path, { end: 199_999 });
+      t.like(result, { bytes: 200_000, method: 'copy' });
+    },
+    async (port) => t.true((await get(port)).body.equals(content.subarray(0, 200_000))),
+  );
+});
