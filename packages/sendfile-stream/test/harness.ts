@@ -9,7 +9,7 @@ export { record } from '@zerocopy/testing/events';
 export { temporaryDirectory, writeFile } from '@zerocopy/testing/files';
 export { openDescriptors } from '@zerocopy/testing/holdings';
 export { type Answer, get, withHttpServer } from '@zerocopy/testing/http';
-export { until } from '@zerocopy/testing/waiting';
+export { pause, until } from '@zerocopy/testing/waiting';
 
 /** For tests of the kernel path. */
 export const { test: kernelTest } = testsWhere('the kernel path', libcStatus(), feature('sendfile'));
