@@ -35,8 +35,11 @@ parser.on('extra', (text) => process.stdout.write(text));
 
 mkdirSync('test-results', { recursive: true });
 rmSync(join('test-results', 'summary.json'), { force: true });
+// nx asks for colours. The programs that tests start would give them to numbers, whose text the tests compare.
+const { FORCE_COLOR: _, ...env } = process.env;
 const child = spawn(process.execPath, [...process.execArgv, ava, '--tap', ...process.argv.slice(2)], {
   stdio: ['ignore', 'pipe', 'inherit'],
+  env,
 });
 child.stdout.pipe(parser);
 const [code, results] = await Promise.all([
