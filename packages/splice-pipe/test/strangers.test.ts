@@ -29,9 +29,9 @@ const ways: Record<string, (source: Socket, sink: Socket, signal: AbortSignal) =
 
 for (const [way, use] of Object.entries(ways)) {
   kernelTest(`${way}: a signal of another make aborts it; what is no signal is refused`, async (t) => {
-    await withPair('tcp', directory, async ({ server: source }) => {
+    await withPair('tcp', directory, async ({ server: source, client }) => {
       await withPair('tcp', directory, async ({ server: sink, client: reader }) => {
-        reader.on('error', () => {});
+        for (const peer of [client, reader]) peer.on('error', () => {}); // a proxy that fails resets them
         for (const none of [null, 1, 'signal', {}, { aborted: false }]) {
           const refused = { code: 'ERR_INVALID_ARG_TYPE', message: /'signal' must be an AbortSignal\. Received/ };
           await t.throwsAsync(use(source, sink, none as unknown as AbortSignal), refused);
@@ -51,6 +51,7 @@ kernelSerial('with mocked timers everything is moved all the same', async (t) =>
   try {
     await withPair('tcp', directory, async ({ server: source, client }) => {
       await withPair('tcp', directory, async ({ server: sink, client: reader }) => {
+        for (const peer of [client, reader]) peer.on('error', () => {}); // a proxy that fails resets them
         reader.resume();
         const file = await open(join(directory, 'mocked'), 'w+');
         client.write(Buffer.alloc(24 * MiB));

@@ -150,9 +150,9 @@ export class SlotTransfer {
   constructor(options: SlotTransferOptions) {
     this.#options = options;
     this.#destinations = severalOf(options.destination);
-    const { source, destination, detail } = options.about ?? {};
+    const { before, source, destination, detail } = options.about ?? {};
     const length = Number.isFinite(options.length) ? options.length : undefined;
-    this.#scope = new TransferScope({ length, source, destination, detail });
+    this.#scope = new TransferScope({ length, before, source, destination, detail });
   }
 
   /** Asks for the slots. They may come, and all of it be over, before this returns. */
