@@ -158,7 +158,7 @@ export class KernelRoot implements Root {
     const name = `/proc/self/fd/${fd}`;
     const flags = O_RDONLY | O_CLOEXEC;
     if (place !== 'off-thread') {
-      const opened = syscalls.openat2(AT_FDCWD, name, flags | O_NONBLOCK, 0, 0);
+      const opened = syscalls.openat2(AT_FDCWD, name, flags | O_NONBLOCK | O_CLOEXEC, 0, 0);
       if (opened !== -EAGAIN) return opened;
       // Another process holds a lease on it: the kernel waits until that is given up (kernel-rules: lease-break).
     }
