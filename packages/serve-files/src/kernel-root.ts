@@ -207,7 +207,7 @@ export class KernelRoot implements Root {
   *#resolvePath(directory: Directory, path: string): Steps<number> {
     const flags = O_PATH | O_CLOEXEC;
     if (this.#cachedOnly) {
-      const fd = syscalls.openat2(directory.fd, path, flags, 0, this.#resolve | RESOLVE_CACHED);
+      const fd = syscalls.openat2(directory.fd, path, flags | O_CLOEXEC, 0, this.#resolve | RESOLVE_CACHED);
       if (fd !== -EAGAIN) return fd;
     }
     const wait = this.#leadsToServer(directory, path) ? waitForServer : waitForDisk;

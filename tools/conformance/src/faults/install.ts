@@ -1,4 +1,5 @@
 /** For its effect: import it before any package of the project. */
+import './hurried-timers.js';
 import { installFaults } from './injection.js';
 
 installFaults();

@@ -13,7 +13,7 @@ import { mapFile } from '@zerocopy/mmap-buffer';
 import { removeDirectory, temporaryDirectory } from '@zerocopy/testing/files';
 import { threads } from '@zerocopy/testing/holdings';
 import { describeKept, holdings, TRIAL } from '../holdings.js';
-import { calledByPackage } from './caller.js';
+import { hurryTimers } from './hurried-timers.js';
 import type { Fault } from './injection.js';
 import type { Trial } from './trials.js';
 
@@ -40,16 +40,6 @@ function preloadLeaseThreads(): void {
     }
   };
   syncBuiltinESMExports();
-}
-
-/** Milliseconds that the first thread outlives its last lease. Each further one stays twice as long: not here. */
-const LINGER = 100;
-
-export function hurryTimers(): void {
-  const native = globalThis.setTimeout;
-  const hurried = (callback: () => void, delay?: number, ...args: []): NodeJS.Timeout =>
-    native(callback, calledByPackage() ? Math.min(delay ?? 0, LINGER) : delay, ...args);
-  globalThis.setTimeout = Object.defineProperties(hurried, Object.getOwnPropertyDescriptors(native)) as typeof native;
 }
 
 /** Milliseconds that somebody else may have to wait. The kernel would let them wait for 45 s. */

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { temporaryDirectory } from '@zerocopy/testing/files';
 import Table from 'cli-table3';
-import { hurryTimers } from '../faults/lease-thread.js';
+import { hurryTimers } from '../faults/hurried-timers.js';
 import { Canaries } from './canaries.js';
 import type { HungryReport } from './hungry.js';
 import { FORBIDDABLE, sandboxRefusal } from './sandbox.js';
