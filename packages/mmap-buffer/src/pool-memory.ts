@@ -190,7 +190,7 @@ export class PoolMemory {
       for (let ticket = 0; ticket < ticketsOf(this.shape.count); ticket++) {
         const at = this.#ticketAt(ticket);
         if (Atomics.load(words, at + NONCE) !== 0) continue;
-        const nonce = (Atomics.load(words, LAST_NONCE) % 0x7fffffff) + 1;
+        const nonce = (unsigned(Atomics.load(words, LAST_NONCE)) % 0x7fffffff) + 1;
         Atomics.store(words, LAST_NONCE, nonce);
         Atomics.store(words, at + BUFFER, index);
         Atomics.store(words, at + OWNER, this.#holder);
@@ -220,7 +220,7 @@ export class PoolMemory {
       // In this order: at no point has it no holder.
       Atomics.add(words, this.#countAt(index, this.#holder), 1);
       Atomics.store(words, at + NONCE, 0);
-      Atomics.sub(words, this.#countAt(index, Atomics.load(words, at + OWNER) % HOLDERS), 1);
+      Atomics.sub(words, this.#countAt(index, unsigned(Atomics.load(words, at + OWNER)) % HOLDERS), 1);
       return index;
     });
   }
@@ -336,7 +336,13 @@ export class PoolMemory {
   }
 }
 
-const hex = (word: number | undefined): string => ((word ?? 0) >>> 0).toString(16).padStart(8, '0');
+/** Another process may have written a negative word, and the remainder of that would be an index of none. */
+const unsigned = (word: number): number => word >>> 0;
+
+const hex = (word: number | undefined): string =>
+  unsigned(word ?? 0)
+    .toString(16)
+    .padStart(8, '0');
 
 /** The shape of a pool that another process may have made, with nothing taken on trust. */
 function inspect(fd: number): PoolShape {

@@ -281,3 +281,30 @@ poolTest('a forgotten pool is closed when it has been collected', async (t) => {
   }, 'they are gone');
   t.pass();
 });
+
+// Another process may write what it likes into the books: whatever stands there is an index of some holder, or a nonce.
+poolTest('a negative word in the books: handles are made and opened, and the other words stay', (t) => {
+  const [HEADER_WORDS, HOLDERS, LAST_NONCE, OWNER] = [16, 32, 8, 2];
+  for (const word of [-1, -17, -32, -536_870_897, -(2 ** 31)]) {
+    using pool = new SharedBufferPool({ bufferSize: 100, count: 1 });
+    using other = SharedBufferPool.open(pool.fd);
+    const write = (at: number): unknown => syscalls.pwrite(pool.fd, Int32Array.of(word), 4, 4 * at);
+    const header = new Int32Array(HEADER_WORDS);
+    const read = (): string => {
+      syscalls.pread(pool.fd, header, 4 * HEADER_WORDS, 0);
+      return header.join();
+    };
+    write(LAST_NONCE);
+    const mine = acquired(pool);
+    const handle = mine.share();
+    t.true(handle.nonce > 0, `nonce ${handle.nonce} after ${word}`);
+    const before = read();
+    write(HEADER_WORDS + HOLDERS + OWNER); // of the first ticket, which lies behind the counts of the only buffer
+    const theirs = other.open(handle);
+    theirs.buffer.fill(7);
+    t.is(mine.buffer[99], 7);
+    t.is(read(), before, `the header after owner ${word}`);
+    theirs.release();
+    mine.release();
+  }
+});
