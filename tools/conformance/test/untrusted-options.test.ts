@@ -3,9 +3,11 @@
  * was asked; it never hangs, leaves nothing open, and changes no prototype.
  */
 import { execFileSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
+import { inspect } from 'node:util';
 import { openDescriptors } from '@zerocopy/conformance/holdings';
 import { everything } from '@zerocopy/conformance/security/everything';
 import { comesTrue } from '@zerocopy/conformance/security/theft';
@@ -28,6 +30,9 @@ const linux = process.platform === 'linux';
 const onLinux = (linux ? test.serial : test.serial.skip) as TestFn;
 
 const numRuns = Number(process.env.ZEROCOPY_FUZZ_RUNS ?? 25);
+const given = process.env.ZEROCOPY_FUZZ_SEED;
+// In CI the same each time: what decides on a change is that change.
+const seed = given !== undefined ? Number(given) : process.env.CI ? 1421328794 : randomInt(2 ** 31);
 const PROTOTYPE = Object.getOwnPropertyNames(Object.prototype).join();
 
 /** Thrown by getters: it may come through as it is. */
@@ -103,11 +108,26 @@ async function harmless(call: () => unknown): Promise<void> {
   if (({} as { polluted?: unknown }).polluted !== undefined) throw new Error('the prototype is polluted');
 }
 
-const check = (bag: fc.Arbitrary<unknown>, call: (options: never) => unknown, runs = numRuns): Promise<void> =>
-  fc.assert(
-    fc.asyncProperty(bag, (options) => harmless(() => call(options as never))),
-    { numRuns: runs, interruptAfterTimeLimit: 30_000 },
-  ) as Promise<void>;
+/** What was made up, with what it inherits, and with getters as such: they are not called. */
+const shown = (made: unknown): string =>
+  [made, Object.getPrototypeOf(Object(made))]
+    .filter((part) => part !== Object.prototype)
+    .map((part) => inspect(part, { showHidden: true, breakLength: Number.POSITIVE_INFINITY }))
+    .join(' inherits ');
+
+async function check(bag: fc.Arbitrary<unknown>, call: (options: never) => unknown, runs = numRuns): Promise<void> {
+  const property = fc.asyncProperty(bag, async (options) => {
+    const from = shown(options); // before a getter that changes has been read
+    try {
+      await harmless(() => call(options as never));
+    } catch (error) {
+      throw new Error(`${(error as Error).message}, of ${from}`, { cause: error });
+    }
+  });
+  const { failed, errorInstance } = await fc.check(property, { seed, numRuns: runs, interruptAfterTimeLimit: 30_000 });
+  if (failed)
+    throw new Error(`${(errorInstance as Error).message} (ZEROCOPY_FUZZ_SEED=${seed})`, { cause: errorInstance });
+}
 
 /** Without the flags or mode -0, of which Node's own fs.open ends the process by an assertion (Node 20). */
 const calm = (options: unknown): boolean => {
@@ -263,14 +283,14 @@ poolTest(`a hostile neighbour in a shared pool${pools ? '' : ' (needs mmap and m
       await harmless(() => pool.available);
       buffer?.release();
     }),
-    { numRuns },
+    { seed, numRuns },
   );
   using pool = new SharedBufferPool({ bufferSize: 100, count: 3 });
   await fc.assert(
     fc.asyncProperty(fc.oneof(values, fc.record({ pool: values, ticket: values, nonce: values })), (handle) =>
       harmless(() => pool.open(handle as never)),
     ),
-    { numRuns },
+    { seed, numRuns },
   );
 });
 

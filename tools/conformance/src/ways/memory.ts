@@ -17,7 +17,7 @@ import { MiB } from '@zerocopy/testing/bytes';
 import { makeFile, temporaryDirectory } from '@zerocopy/testing/files';
 import { withResolvers } from '@zerocopy/testing/sockets';
 import type { PoolAnswer, PoolRequest } from './pool-peer.worker.js';
-import { contentOf, type Stage } from './stage.js';
+import { closing, contentOf, type Stage } from './stage.js';
 import type { Told, Way } from './way.js';
 
 let keeper: Promise<Lease> | undefined;
@@ -88,17 +88,18 @@ const copyOf = (file: MappedFile): Buffer => Buffer.from(file.buffer);
 /** A file of zeros as long as the content. */
 const blank = (stage: Stage): string => stage.file('warm', Buffer.alloc(stage.content.length));
 
-/** The size of a file of which a resize has failed is what it was, and so is what its mapping shows. */
+/** The size of a file of which a resize has failed is what it was, and so is the length of its mapping. */
 async function resized(file: MappedFile, path: string, length: number): Promise<void> {
-  const before = statSync(path).size;
+  const before = { size: statSync(path).size, length: file.length }; // not the same, where only a part is mapped
   try {
     await file.resize(length);
   } catch (failure) {
     const { size } = statSync(path);
     const { message } = failure as Error;
     if (/could not be cut back|has become/.test(message)) throw failure; // undoing it has failed, too, and it says so
-    if (size !== before) throw new Error(`resize failed (${message}), and left ${size} bytes of ${before}`);
-    if (file.length !== before) throw new Error(`resize failed, and the mapping has ${file.length} bytes of ${before}`);
+    if (size !== before.size) throw new Error(`resize failed (${message}), and left ${size} bytes of ${before.size}`);
+    if (file.length !== before.length)
+      throw new Error(`resize failed (${message}), and the mapping has ${file.length} bytes of ${before.length}`);
     throw failure;
   }
 }
@@ -180,14 +181,13 @@ const streaming = (name: string, to: (stage: Stage) => Promise<Writable> | Writa
     const path = deepFile(stage);
     const destination = await to(stage);
     const source = createMmapReadStream(path, stage.options({ start: START, highWaterMark: 64 * 1024 }));
-    const closed = once(source, 'close').catch(() => {});
     const over = pipeline(source, destination)
       .then(
         (): Told => ({ bytes: source.bytesRead, method: source.method }),
         (error: NodeJS.ErrnoException): Told => ({ error, method: source.method }),
       )
       .then(async (told): Promise<readonly Told[]> => {
-        await closed;
+        await closing(source);
         return [told];
       });
     return { over };
@@ -360,7 +360,8 @@ const leaseBroken = remembering(
     try {
       closeSync(openSync(path, constants.O_RDWR | constants.O_NONBLOCK));
     } catch {} // it has to wait, and does not: the lease is being broken
-    await released;
+    const alive = setInterval(() => {}, 1000); // a lease keeps no process alive
+    await released.finally(() => clearInterval(alive));
     return [readFileSync(path)];
   },
   { needs: ['lease'] },

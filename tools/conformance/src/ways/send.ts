@@ -6,7 +6,7 @@ import { descriptorOf } from '@zerocopy/core-syscalls';
 import { createSendfileStream, type SendFileDestination, sendFile } from '@zerocopy/sendfile-stream';
 import { addressOf, type Kind, withResolvers } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
-import { AROUND, type Stage } from './stage.js';
+import { AROUND, closing, type Stage } from './stage.js';
 import { one, type Told, type Underway, type Way } from './way.js';
 
 /** In the write of the headers; all other ways ask for the kernel at any size. */
@@ -56,8 +56,6 @@ async function streamed(
   range: { start?: number; end?: number } = {},
 ): Promise<Told> {
   const source = createSendfileStream(path, stage.options({ ...LARGE, ...range }));
-  // By then its file is closed, too.
-  const closed = once(source, 'close').catch(() => {});
   source.once('open', (fd) => stage.fds.push(fd));
   stage.victim('stream', () => source.destroy());
   stage.heed(source);
@@ -67,7 +65,7 @@ async function streamed(
   } catch (failure) {
     error = failure as NodeJS.ErrnoException;
   }
-  await closed;
+  await closing(source); // by then its file is closed, too
   return { error, bytes: source.method === 'copy' ? source.bytesRead : source.bytesSent, method: source.method };
 }
 

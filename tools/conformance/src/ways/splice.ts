@@ -19,7 +19,7 @@ import {
 import { addressOf, arrival, destroyed, type Kind } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
 import { shrinkBuffer } from './kernel-objects.js';
-import type { Near, Stage } from './stage.js';
+import { closing, type Near, type Stage } from './stage.js';
 import { listenersOf } from './stray-listeners.js';
 import { one, type Told, type Way } from './way.js';
 
@@ -218,12 +218,11 @@ const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way =>
 
 /** Of a pipeline into a file, once that is closed, too. */
 async function stored(from: NodeJS.ReadableStream, to: SpliceWriteStream, stage: Stage): Promise<Told> {
-  const closed = new Promise<void>((resolve) => to.once('close', resolve));
   stage.heed(to);
   const path = String(to.path);
   stage.receiveFile(path, () => (existsSync(path) ? readFileSync(path) : Buffer.alloc(0)));
   const error = await failureOf(from, to, stage);
-  await closed;
+  await closing(to);
   // Of an upload whose connection has gone, with the one before it: the bytes that came with its header go by fs.write.
   const cutOff = error?.code === 'ECONNRESET' && error.syscall === undefined;
   const mayGain = cutOff ? 'fs.WriteStream does not count a write that is under way when it is destroyed' : undefined;

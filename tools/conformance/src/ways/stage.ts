@@ -25,7 +25,7 @@ import { type Readable, Writable } from 'node:stream';
 import { descriptorOf } from '@zerocopy/core-syscalls';
 import { temporaryDirectory } from '@zerocopy/testing/files';
 import { arrival, connectedPair, destroyed, type Kind, withResolvers } from '@zerocopy/testing/sockets';
-import { turn } from '@zerocopy/testing/waiting';
+import { turn, until } from '@zerocopy/testing/waiting';
 import { makeCold, makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
 import type { Delivery, Hooks, Setting, Told } from './way.js';
 
@@ -463,6 +463,12 @@ export class Stage {
     this.take('numbers');
     await Promise.all(this.#disposals.splice(0).map((disposal) => disposal()));
   }
+}
+
+/** Closes a stream that is over: by its options it may not do so by itself, nor say so by an event. */
+export async function closing(stream: Readable | Writable): Promise<void> {
+  stream.destroy();
+  if (!stream.closed) await until(() => stream.closed, 'the end of a stream');
 }
 
 async function halted(sent: () => number): Promise<void> {
