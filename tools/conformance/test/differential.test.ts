@@ -6,10 +6,8 @@ import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { examine } from '@zerocopy/conformance/differential/examine';
 import { families } from '@zerocopy/conformance/differential/families/index';
-import { meetsOpenFault, openFaults } from '@zerocopy/conformance/differential/open';
 import { search } from '@zerocopy/conformance/differential/search';
 import { Workspace } from '@zerocopy/conformance/differential/workspace';
-import { libcStatus } from '@zerocopy/core-syscalls';
 import test from 'ava';
 
 /** Programs of one family. */
@@ -45,8 +43,7 @@ test.after.always(() => workspace?.close());
 for (const family of families) {
   test.serial(`${family.name}: random programs end as with Node's own streams`, async (t) => {
     t.log(`seed ${seed} (DIFFERENTIAL_SEED)`);
-    const programs = family.programs.filter((program) => !meetsOpenFault(family.name, program));
-    const { cases, failure } = await search({ ...family, programs }, workspace, { cases: CASES, seed });
+    const { cases, failure } = await search(family, workspace, { cases: CASES, seed });
     if (failure !== undefined) {
       t.log(`seed ${failure.seed}, path ${failure.path}: ${JSON.stringify(failure.program)}`);
       t.fail(failure.differences.join('\n'));
@@ -58,14 +55,6 @@ for (const family of families) {
 
 for (const [number, { family: name, was, program }] of regressions.entries()) {
   test.serial(`${name} ${number}: not again ${was}`, async (t) => {
-    const { differences } = await examine(familyOf(name), program, workspace);
-    t.deepEqual(differences, []);
-  });
-}
-
-for (const { family: name, is, program } of openFaults) {
-  const openTest = libcStatus().available ? test.serial.failing : test.serial.skip;
-  openTest(`${name}, still open: ${is}`, async (t) => {
     const { differences } = await examine(familyOf(name), program, workspace);
     t.deepEqual(differences, []);
   });
