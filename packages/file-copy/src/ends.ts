@@ -35,26 +35,35 @@ function kindOf(stats: Stats): End['kind'] | undefined {
 /** What a path leads to, or undefined: whatever is wrong with it, opening it says so in Node's words. */
 const look = (path: string | Buffer): Promise<Stats | undefined> => statAsync(path).catch(() => undefined);
 
-/** fs.open that can be aborted while it waits: for a lease, for a server. What it opens after that is closed again. */
+/**
+ * fs.open that can be aborted while it waits: for a lease, for a server. What it opens after that is closed again.
+ * @param undo of an open that creates a file. It is waited for, since a file that is removed after the promise has been
+ * rejected may be the one that the caller's next copy has found there, and has written to.
+ */
 function openUnlessAborted(
   path: string | Buffer,
   flags: number,
   mode: number,
   signal: AbortSignal | undefined,
-  onLate: (fd: number) => void,
+  undo?: (fd: number) => Promise<void>,
 ): Promise<number> {
   return new Promise((resolve, reject) => {
     let aborted = false;
+    const fail = (): void => reject(abortError(signal as AbortSignal, 0));
     const onAbort = (): void => {
       aborted = true;
-      reject(abortError(signal as AbortSignal, 0));
+      if (undo === undefined) fail();
     };
     signal?.addEventListener('abort', onAbort, { once: true });
     open(path, flags, mode, (error, fd) => {
       signal?.removeEventListener('abort', onAbort);
       if (error !== null && error !== undefined) reject(error);
-      else if (aborted) onLate(fd);
-      else resolve(fd);
+      else if (!aborted) resolve(fd);
+      else if (undo === undefined) closeLate(fd);
+      else
+        undo(fd)
+          .then(fail, fail)
+          .finally(() => closeLate(fd)); // the abort is told, whether it could be removed or not
     });
   });
 }
@@ -82,7 +91,7 @@ export async function openSource(path: string | Buffer, signal: AbortSignal | un
   const kind = seen === undefined ? 'file' : kindOf(seen);
   if (kind !== 'file' && kind !== 'fifo') throw new SyscallError(seen?.isDirectory() ? EISDIR : EINVAL, 'copyfile');
   const flags = O_RDONLY | (kind === 'fifo' ? O_NONBLOCK : 0);
-  return opened(await openUnlessAborted(path, flags, 0, signal, closeLate), false);
+  return opened(await openUnlessAborted(path, flags, 0, signal), false);
 }
 
 /**
@@ -100,26 +109,20 @@ export async function openDestination(
   const create = O_CREAT | (exclusive ? O_EXCL : 0);
   if (kind === 'fifo' && !exclusive) return opened(await openForReader(path, signal), false);
   if (kind === 'device' && !exclusive) {
-    const fd = await openUnlessAborted(path, O_WRONLY | O_NONBLOCK | O_NOCTTY, 0, signal, closeLate);
+    const fd = await openUnlessAborted(path, O_WRONLY | O_NONBLOCK | O_NOCTTY, 0, signal);
     syscalls.fcntl(fd, F_SETFL, syscalls.fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     return opened(fd, false);
   }
   const created = seen === undefined;
-  const onLate = (fd: number): void => {
-    if (created)
-      fstatAsync(fd)
-        .then((ours) => removeIfSame(path, ours))
-        .finally(() => closeLate(fd));
-    else closeLate(fd);
-  };
-  return opened(await openUnlessAborted(path, O_WRONLY | create, mode, signal, onLate), created);
+  const undo = async (fd: number): Promise<void> => removeIfSame(path, await fstatAsync(fd));
+  return opened(await openUnlessAborted(path, O_WRONLY | create, mode, signal, created ? undo : undefined), created);
 }
 
 /** A FIFO, when it has a reader: until then an open that does not wait says ENXIO. */
 async function openForReader(path: string | Buffer, signal: AbortSignal | undefined): Promise<number> {
   for (;;) {
     try {
-      return await openUnlessAborted(path, O_WRONLY | O_NONBLOCK, 0, signal, closeLate);
+      return await openUnlessAborted(path, O_WRONLY | O_NONBLOCK, 0, signal);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw error;
     }

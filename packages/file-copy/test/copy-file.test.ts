@@ -13,7 +13,7 @@ import {
   truncateSync,
   writeSync,
 } from 'node:fs';
-import { copyFile as nodeCopyFile } from 'node:fs/promises';
+import { copyFile as nodeCopyFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { TransferError } from '@zerocopy/core-syscalls';
@@ -263,6 +263,34 @@ test('random files of data and holes: the same bytes, no more blocks than fs.cop
   );
   t.pass();
 });
+
+test.serial(
+  'aborted while its destination is being made: what the caller does with the path next is left alone',
+  async (t) => {
+    const source = makeFile(directory, pattern(1000));
+    let aborted = 0;
+    for (let run = 0; run < 200; run++) {
+      const destination = fresh(directory);
+      const controller = new AbortController();
+      const copied = copyFile(source, destination, { signal: controller.signal });
+      for (let turn = 0; turn < run % 20; turn++) await new Promise(setImmediate);
+      controller.abort();
+      const { code } = await copied.then(
+        () => ({ code: undefined }),
+        (error: NodeJS.ErrnoException) => error,
+      );
+      if (code === undefined) continue;
+      aborted++;
+      t.is(code, 'ABORT_ERR');
+      t.false(existsSync(destination), `run ${run}`);
+      if (run % 2 === 0) await copyFile(source, destination);
+      else await Promise.all([rm(destination, { force: true }), rm(destination, { force: true })]);
+      await Promise.all(Array.from({ length: 4 }, () => stat('/'))); // whatever the pool had to do is done
+      t.is(existsSync(destination), run % 2 === 0, `run ${run}`);
+    }
+    t.true(aborted > 0);
+  },
+);
 
 test.serial('500 copies, some aborted: no descriptor stays open', async (t) => {
   const source = makeFile(directory, pattern(200_000));
