@@ -145,8 +145,11 @@ export class FileRoute extends PipeRoute<FileReader> {
     }
     if (plan.refused !== undefined) return plan.refused;
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
-    if (announces) announcePlan(destination, { ...plan, ends: ends || isEndedByPipeline(source) });
     const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
+    // What is read already can be written there like any chunk. What the kernel sends comes after what is held back, and
+    // that may be let go by the end of the message only, which comes after the file.
+    if (small === undefined && isCorked(destination)) return 'the destination is corked';
+    if (announces) announcePlan(destination, { ...plan, ends: ends || isEndedByPipeline(source) });
     const out = 'file' in resolved ? OwnedDescriptor.tryDuplicate(resolved.file) : undefined;
     if (out === null) return 'the destination cannot be duplicated';
     const target: SendTarget = 'file' in resolved ? { out: out as OwnedDescriptor, kind: 'stdio' } : resolved;
@@ -265,6 +268,9 @@ const isGone = (destination: NodeJS.WritableStream): boolean => {
   const { destroyed, socket } = destination as { destroyed?: boolean; socket?: { destroyed?: boolean } | null };
   return destroyed === true || socket?.destroyed === true;
 };
+
+const isCorked = (destination: NodeJS.WritableStream): boolean =>
+  ((destination as { writableCorked?: number }).writableCorked ?? 0) > 0;
 
 /** Why it is gone; null: nothing says why. */
 const errorOf = (destination: NodeJS.WritableStream): Error | null => {
