@@ -3,6 +3,7 @@
  * standard output; or, if it is small and warm, in one write with the headers of the message. It can be attached to any
  * fs.ReadStream; what only our own drop-in does is an option.
  */
+import type { OutgoingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
@@ -16,7 +17,7 @@ import {
 import { resetWhenClosed } from './connection-reset.js';
 import { type FileDestination, resolveDestination, type SocketDestination } from './destination.js';
 import { createFileSend, type SendTarget, smallReason } from './file-send.js';
-import { announcePlan, planSend, type SendPlan } from './send-plan.js';
+import { planSend, type SendPlan } from './send-plan.js';
 import { readSmall, type SmallRead } from './small-file.js';
 import { inspectSource } from './source.js';
 
@@ -135,8 +136,8 @@ export class FileRoute extends PipeRoute<FileReader> {
     resolved: SocketDestination | FileDestination,
     own: OwnedDescriptor | undefined,
   ): string | undefined {
-    const { source, destination } = this;
-    const { announces, ends, smallFileSize, minBytes = 1 } = this.#options;
+    const { destination } = this;
+    const { smallFileSize, minBytes = 1 } = this.#options;
     const plan = this.#plan(fd, resolved);
     if (plan.length === 0 && this.#sent) {
       own?.close();
@@ -146,10 +147,7 @@ export class FileRoute extends PipeRoute<FileReader> {
     if (plan.refused !== undefined) return plan.refused;
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
     const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
-    // What is read already can be written there like any chunk. What the kernel sends comes after what is held back, and
-    // that may be let go by the end of the message only, which comes after the file.
-    if (small === undefined && isCorked(destination)) return 'the destination is corked';
-    if (announces) announcePlan(destination, { ...plan, ends: ends || isEndedByPipeline(source) });
+    if (small === undefined && mayStayCorked(destination, plan.length)) return 'the destination is corked';
     const out = 'file' in resolved ? OwnedDescriptor.tryDuplicate(resolved.file) : undefined;
     if (out === null) return 'the destination cannot be duplicated';
     const target: SendTarget = 'file' in resolved ? { out: out as OwnedDescriptor, kind: 'stdio' } : resolved;
@@ -182,17 +180,18 @@ export class FileRoute extends PipeRoute<FileReader> {
 
   #start(fd: number, plan: SendPlan, target: SendTarget, small: SmallRead | undefined, close: () => void): void {
     const { source } = this;
-    const { onProgress, smallFileSize } = this.#options;
+    const { announces, ends, onProgress, smallFileSize } = this.#options;
     const { length } = plan;
     const position = plan.position as number;
     let told = 0;
     this.#send = createFileSend({
       file: { fd, hold: () => {}, release: () => {} },
       name: source.path,
-      plan,
+      plan: { ...plan, ends: ends || isEndedByPipeline(source) },
       target,
       small,
       smallFileSize,
+      announces,
       piped: true,
       onMoved: (bytes) => this.#advance(bytes),
       onProgress:
@@ -269,8 +268,15 @@ const isGone = (destination: NodeJS.WritableStream): boolean => {
   return destroyed === true || socket?.destroyed === true;
 };
 
-const isCorked = (destination: NodeJS.WritableStream): boolean =>
-  ((destination as { writableCorked?: number }).writableCorked ?? 0) > 0;
+/**
+ * Whether nothing but the end of the message may let go what it, or its socket, holds back. The kernel's bytes wait for
+ * that, and the end comes after them. Node's pipe waits as well, once the message holds as much as it likes to; what is
+ * less ends.
+ */
+function mayStayCorked(destination: NodeJS.WritableStream, length: number): boolean {
+  const { writableCorked = 0, writableHighWaterMark = 0, socket } = destination as Partial<OutgoingMessage>;
+  return (writableCorked > 0 || (socket?.writableCorked ?? 0) > 0) && length < writableHighWaterMark;
+}
 
 /** Why it is gone; null: nothing says why. */
 const errorOf = (destination: NodeJS.WritableStream): Error | null => {

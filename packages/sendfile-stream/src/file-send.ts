@@ -17,7 +17,7 @@ import { ChunkedEngine, Chunks } from './chunked-engine.js';
 import type { SocketDestination } from './destination.js';
 import { FileCopyEngine, FileSendfileEngine, type InFile, type OutFile } from './file-engine.js';
 import { isMessage, isOvercommitted, reserve } from './message-body.js';
-import type { SendPlan } from './send-plan.js';
+import { announcePlan, type SendPlan } from './send-plan.js';
 import { SendfileEngine } from './sendfile-engine.js';
 import type { SmallRead } from './small-file.js';
 import { SmallFileEngine, StreamCopyEngine } from './stream-engine.js';
@@ -40,6 +40,8 @@ export interface FileSendOptions {
   /** What has been read of a small file; `target` is its message. It is all of the plan. */
   readonly small?: SmallRead | undefined;
   readonly smallFileSize?: number;
+  /** Whether the Content-Length of a message is set where the file is all of its body. */
+  readonly announces: boolean;
   /** Whether a small file ends its message by itself. */
   readonly endsMessage?: boolean;
   /** A pipe sends it: what a corked message has taken counts as sent, so that the pipe's end can uncork it. */
@@ -73,6 +75,7 @@ export function createFileSend(options: FileSendOptions): SlotTransfer {
         ? onProgress
         : progressOfCopy(onProgress, plan),
     onMoved,
+    onStarted: options.announces ? () => announcePlan(stream, plan) : undefined,
     about: { source: 'file', destination: kindOf(target), detail: { source: options.name } },
     engine: (slot) => {
       if (message) checkBody(stream, plan.length);

@@ -5,7 +5,7 @@ import type { Resolution } from './destination.js';
 import { createFileSend, type FileSendOptions } from './file-send.js';
 import { isLeaseBroken, type LeaseOptions } from './lease.js';
 import type { OpenFile } from './open-file.js';
-import { announcePlan, planSend, type SendPlan } from './send-plan.js';
+import { planSend, type SendPlan } from './send-plan.js';
 import { SMALL_FILE_SIZE } from './small-file.js';
 
 /** What `sendFile` takes besides its destination and its file. */
@@ -38,7 +38,7 @@ export interface SendJob {
 }
 
 /**
- * What is to be sent into `stream`; announced, if the message ends with it.
+ * What is to be sent into `stream`.
  * @param resolved undefined: a descriptor.
  * @throws {KernelPathUnavailableError} if the kernel cannot, and nothing else is wanted.
  */
@@ -56,7 +56,6 @@ export function planOf(job: SendJob, stream: unknown, resolved: Resolution | und
     smallFileSize: never ? 0 : smallFileSize,
   });
   if (never && plan.refused !== undefined) throw unavailable(plan.refused);
-  announcePlan(stream, plan);
   return plan;
 }
 
@@ -91,6 +90,7 @@ export function runJob(
       ...what,
       file,
       name: file.path ?? file.fd,
+      announces: true,
       smallFileSize: options.smallFileSize ?? SMALL_FILE_SIZE,
       signal: options.signal,
       onProgress: options.onProgress,

@@ -93,6 +93,11 @@ export interface SlotTransferOptions {
    * @param slot the first of `slots`. @param slots in the order of `destination`.
    */
   readonly engine: (slot: WriteSlot | undefined, slots: readonly WriteSlot[]) => SlotEngine;
+  /**
+   * The start has been published, and the transfer goes on: what is said to the destination before it is asked for, such
+   * as a Content-Length, is said here. Subscribers are foreign code, and may have written to it.
+   */
+  readonly onStarted?: (() => void) | undefined;
   /** Other code uses the destination while the slot is requested or held; see SlotHandlers.crowded. */
   readonly onCrowded?: (() => void) | undefined;
   /** Bytes to move, at most; Infinity: to the end of the source. */
@@ -166,6 +171,7 @@ export class SlotTransfer {
     else if (this.#early === undefined && socket?.destroyed) this.lost(socket.errored, 'destination');
     else if (this.#early === undefined && written?.destroyed) this.lost(written.errored ?? null, 'destination');
     else if (this.#early === undefined && source?.destroyed) this.lost(source.errored, 'source');
+    if (this.#early === undefined) this.#tellStarted();
     if (this.#early !== undefined) return this.#end(this.#early);
     this.#state = 'queued';
     if (source !== undefined) addSharedListener(source, 'close', this.#onClose);
@@ -177,6 +183,14 @@ export class SlotTransfer {
     this.#awaited = this.#destinations.length;
     if (this.#awaited === 0) this.#begin();
     for (let index = 0; index < this.#destinations.length && this.#state === 'queued'; index++) this.#ask(index);
+  }
+
+  #tellStarted(): void {
+    try {
+      this.#options.onStarted?.();
+    } catch (error) {
+      this.#endEarly(error, 'destination');
+    }
   }
 
   /** Waiting for its slot. */
