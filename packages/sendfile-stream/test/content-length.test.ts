@@ -151,9 +151,16 @@ async function cutInTheMiddle(
   // No client of HTTP: Node's takes a reset for the end of a body that ends by its close.
   let received = 0;
   const code = await new Promise<string | undefined>((resolve) => {
-    const client = net.connect((server.address() as AddressInfo).port, '127.0.0.1');
+    const client = net.connect({
+      port: (server.address() as AddressInfo).port,
+      host: '127.0.0.1',
+      allowHalfOpen: true,
+    });
     let failure: NodeJS.ErrnoException | undefined;
     client.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    // libuv tells an end, and not the reset, where that has come by the time of a read that did not fill its buffer. To a
+    // connection that was reset nothing can be written; to one that was ended it can.
+    client.on('end', () => client.end('?'));
     client.once('readable', () => {
       truncateSync(big, 1 * MiB);
       setTimeout(() => {
@@ -198,9 +205,9 @@ for (const framing of ['length', 'close'] as const) {
           else createSendfileStream(big).on('error', failed).pipe(response);
         });
         t.is(error?.code, 'ERR_FILE_TRUNCATED', how);
-        // A reset drops what is under way; some kernels tell a reader of it by an end, as after resetAndDestroy().
+        // A reset drops what is under way.
         const sent = framing === 'length' ? 32 * MiB : ((error as { bytes?: number }).bytes ?? 0);
-        t.true(code === 'ECONNRESET' || received < sent, `${how}: ${received} of ${sent}`);
+        t.true(code === 'ECONNRESET' || code === 'EPIPE' || received < sent, `${how}: ${received} of ${sent}`);
       }
     });
   }

@@ -33,8 +33,8 @@ function mostlyCold(name: string, positions: Iterable<number>): string {
   return path;
 }
 
-/** Pages of a file that are not in memory. By mincore: a read, RWF_NOWAIT or not, starts a read-ahead; cachestat sees nothing on overlayfs. */
-function coldPagesOf(path: string): number {
+/** Which pages of a file are not in memory. By mincore: a read, RWF_NOWAIT or not, starts a read-ahead; cachestat sees nothing on overlayfs. */
+function coldPagesOf(path: string): readonly number[] {
   const fd = openSync(path, 'r');
   const address = syscalls.mmap(null, SIZE, constants.PROT_READ, constants.MAP_SHARED, fd, 0);
   closeSync(fd);
@@ -45,7 +45,7 @@ function coldPagesOf(path: string): number {
   } finally {
     syscalls.munmap(address, SIZE);
   }
-  return pages.filter((page) => (page & 1) === 0).length;
+  return [...pages.keys()].filter((page) => ((pages[page] as number) & 1) === 0);
 }
 
 function* steps(from: number, step: number): Generator<number> {
@@ -82,6 +82,17 @@ const patterns = [
   ['every second page', [...steps(PAGE, 2 * PAGE)]],
 ] as const;
 
+/**
+ * Whether the first page that is to be cold is. To ask for it starts its being read, and on a fast disk the pages after
+ * it are there a moment later: then those may be sent on this thread, and are.
+ */
+function isColdFrom(path: string, positions: readonly number[]): boolean {
+  const warm = new Set(positions.map((position) => Math.floor(position / PAGE)));
+  let first = 0;
+  while (warm.has(first)) first++;
+  return coldPagesOf(path).includes(first);
+}
+
 /** Why a file of which only these pages are in memory cannot be had here, in words; undefined: it can. */
 function whyNotCold(positions: readonly number[]): string | undefined {
   if (!libcStatus().available) return undefined; // said by kernelTest
@@ -89,7 +100,7 @@ function whyNotCold(positions: readonly number[]): string | undefined {
   const { kind, name } = filesystemOf(fd);
   closeSync(fd);
   if (kind !== 'local') return `temporary files are on ${name}, where nothing is cold`;
-  if (coldPagesOf(mostlyCold('tried', positions)) > 0) return undefined;
+  if (isColdFrom(mostlyCold('tried', positions), positions)) return undefined;
   return `${name} keeps pages that it is told to forget, or reads more than it is asked for`;
 }
 
@@ -105,16 +116,22 @@ function coldTest(title: string, positions: readonly number[], body: Body): void
 function surelyCold(t: ExecutionContext, name: string, positions: readonly number[]): string {
   for (let attempt = 0; attempt < 10; attempt++) {
     const path = mostlyCold(name, positions);
-    if (coldPagesOf(path) > 0) return path;
+    if (isColdFrom(path, positions)) return path;
   }
-  throw t.fail('all of the file stays in memory');
+  throw t.fail('the file stays in memory');
 }
 
 for (const [what, positions] of patterns) {
   coldTest(`a file of which only ${what} is in memory is not sent on this thread`, positions, async (t) => {
-    const { offThread, whole } = await callsOffThread(surelyCold(t, what, positions));
-    t.true(whole);
-    t.true(offThread > 0, 'every call was made on the event loop');
+    // Where the first page is warm, it is sent, and on a fast disk the next ones are there by then.
+    const attempts = positions[0] === 0 ? 10 : 1;
+    let most = 0;
+    for (let attempt = 0; attempt < attempts && most === 0; attempt++) {
+      const { offThread, whole } = await callsOffThread(surelyCold(t, what, positions));
+      t.true(whole);
+      most = offThread;
+    }
+    t.true(most > 0, 'every call was made on the event loop');
   });
 }
 
@@ -127,7 +144,7 @@ coldTest(
   async (t) => {
     const path = surelyCold(t, 'twice', lastBytes);
     t.true((await callsOffThread(path)).offThread > 0);
-    t.is(coldPagesOf(path), 0);
+    t.deepEqual(coldPagesOf(path), []);
     t.deepEqual(await callsOffThread(path), { offThread: 0, whole: true });
     t.deepEqual(await callsOffThread(mostlyCold('warm', everyPage)), { offThread: 0, whole: true });
   },
