@@ -80,6 +80,11 @@ onLinux('ZEROCOPY_DISABLE=all, a list, and a name that is none', async (t) => {
     ['tee', 'mmap'],
   );
   t.true(some.report.features.splice.available);
+  const one = await probeInChild('report', { ZEROCOPY_DISABLE: 'splice-pipe, @zerocopy/file-copy' });
+  t.deepEqual([...one.report.disabledPackages].sort(), ['file-copy', 'splice-pipe']);
+  t.is(one.report.configurationError, undefined);
+  t.true(one.report.features.splice.available, 'for the others');
+  t.regex(one.text, /disabled: splice-pipe, file-copy/);
   const wrong = await probeInChild('report', { ZEROCOPY_DISABLE: 'tee,sendfiel' });
   t.regex(
     wrong.report.configurationError ?? '',

@@ -6,15 +6,7 @@
  * Each goes on where the one before it stopped. Holes are left out; the caller sets the size at the end.
  */
 import { write } from 'node:fs';
-import {
-  check,
-  constants,
-  feature,
-  libcStatus,
-  SyscallError,
-  syscalls,
-  type TransferMethod,
-} from '@zerocopy/core-syscalls';
+import { check, constants, libcStatus, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
 import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import {
   NOT_RESIDENT,
@@ -27,6 +19,7 @@ import {
   type TransferEngine,
 } from '@zerocopy/transfer';
 import { type Extent, extentAt, zerosIn } from './extents.js';
+import { feature } from './feature.js';
 
 const { EACCES, EAGAIN, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM, EXDEV } = constants;
 const { FICLONE, F_SETPIPE_SZ, O_CLOEXEC, O_NONBLOCK, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;

@@ -2,8 +2,9 @@
 import { EventEmitter } from 'node:events';
 import { constants as fs } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { constants, feature, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { abortError, pathText, readOptions } from '@zerocopy/transfer';
+import { feature } from './feature.js';
 import { leaseThread, leaveThread } from './lease-thread.js';
 import { validateLeaseArguments } from './options.js';
 import {

@@ -8,8 +8,9 @@
  */
 import { readdirSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { check, constants, feature, syscalls } from '@zerocopy/core-syscalls';
+import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import { memoryAt, untilMoved } from '@zerocopy/core-syscalls/native';
+import { feature } from './feature.js';
 import { machineCode } from './machine-code.js';
 
 const { MAP_ANONYMOUS, MAP_PRIVATE, MFD_CLOEXEC, PROT_EXEC, PROT_READ, PROT_WRITE } = constants;

@@ -1,10 +1,11 @@
 /** From a path to a mapping, or to a copy where there can be none. */
 import { fstat, fstatSync, open, openSync, readSync, type Stats, stat, statSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { constants, feature, SyscallError } from '@zerocopy/core-syscalls';
+import { constants, SyscallError } from '@zerocopy/core-syscalls';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { closeUnwaited, readRetrying } from '@zerocopy/transfer';
 import { saysUnmappable } from './cannot-map.js';
+import { feature } from './feature.js';
 import { isMappedAtOnce } from './file-status.js';
 import type { MapPlan } from './map-options.js';
 import { endLease, type HeldLease, Mapping } from './mapping.js';

@@ -6,9 +6,9 @@
  */
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { feature } from '@zerocopy/core-syscalls';
 import { KernelPathUnavailableError, validateChoice } from '@zerocopy/transfer';
 import { isMemoryTracked } from './external-memory.js';
+import { feature } from './feature.js';
 import { fileStatus } from './file-status.js';
 import { FileWindows } from './file-windows.js';
 

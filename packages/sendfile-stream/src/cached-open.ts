@@ -5,9 +5,10 @@
  */
 import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { closesAtOnce, type OpenedFile, openLocalCached } from '@zerocopy/core-syscalls/descriptors';
 import { nextTick, setImmediate } from '@zerocopy/transfer';
+import { feature } from './feature.js';
 
 // O_NONBLOCK: a leased file must not make it wait for the holder.
 

@@ -8,7 +8,7 @@
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
-import { feature, type TransferMethod } from '@zerocopy/core-syscalls';
+import type { TransferMethod } from '@zerocopy/core-syscalls';
 import {
   isStandardOutput,
   MethodRecord,
@@ -21,6 +21,7 @@ import { cachedFs } from './cached-open.js';
 import { resetWhenClosed } from './connection-reset.js';
 import { CopiedRead } from './copied-read.js';
 import { resolveDestination } from './destination.js';
+import { feature } from './feature.js';
 import { FileRoute } from './file-route.js';
 import { LeaseHold, type LeaseOptions } from './lease.js';
 import { bytesLeft, isMessage, reserve } from './message-body.js';

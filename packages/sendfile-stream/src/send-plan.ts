@@ -2,8 +2,8 @@
  * What is sent, decided once, for `sendFile` and for the stream alike: which bytes, whether they are promised, whether the
  * kernel can send them, and what becomes of the message afterwards.
  */
-import { feature } from '@zerocopy/core-syscalls';
 import type { Resolution } from './destination.js';
+import { feature } from './feature.js';
 import { announce, bytesLeft, framingOfMessage } from './message-body.js';
 import type { SourceFacts } from './source.js';
 

@@ -4,9 +4,10 @@
  * A sendfile of its own costs a system call more, and TCP_CORK two, to spare a copy that for so few bytes is cheaper
  * than they are. Where it crosses over is measured by `npm run bench -- --scenario small` (see the README).
  */
-import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import { countColdPages } from './cold-pages.js';
+import { feature } from './feature.js';
 import { livesInMemory } from './source.js';
 
 /** Up to this many bytes, inclusive, a file is copied into the write of its headers. */

@@ -43,7 +43,19 @@ test('ZEROCOPY_DISABLE turns it off, whole or by name; the bytes are the same', 
 });
 
 kernelTest('without ZEROCOPY_DISABLE, and with other features off, the kernel sends', async (t) => {
-  for (const value of [undefined, 'splice']) t.like(await serve(value), { method: 'sendfile', received: 3 * MiB });
+  for (const value of [undefined, 'splice', 'splice-pipe,serve-files'])
+    t.like(await serve(value), { method: 'sendfile', received: 3 * MiB });
+});
+
+kernelTest('ZEROCOPY_DISABLE with the name of this package turns it off', async (t) => {
+  for (const value of ['sendfile-stream', '@zerocopy/sendfile-stream, tee']) {
+    t.like(await serve(value), {
+      method: 'copy',
+      reason: 'sendfile-stream is disabled by ZEROCOPY_DISABLE',
+      sendFile: { method: 'copy', bytes: 3 * MiB },
+      body: 3 * MiB,
+    });
+  }
 });
 
 kernelTest('where nobody can say what is in memory, a small file is sent as a large one', async (t) => {

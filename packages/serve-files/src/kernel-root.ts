@@ -9,9 +9,10 @@
  * the root's own device, which is known to be local; off it everywhere else.
  */
 import { opendir } from 'node:fs/promises';
-import { constants, feature, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
+import { constants, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
 import { filesystemOfMagic, isLocalFilesystem } from '@zerocopy/core-syscalls/descriptors';
 import { assertOpenPermitted } from '@zerocopy/transfer';
+import { feature } from './feature.js';
 import { FileStatus } from './file-status.js';
 import { type Maybe, run, type Steps, settled } from './maybe.js';
 import { OpenedFile, type Place } from './opened-file.js';

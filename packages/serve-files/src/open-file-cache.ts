@@ -3,8 +3,9 @@
  * by one statx(2): a file that was replaced, cut short, written to or removed is not served again. The way to it was
  * checked when it was opened; that the same file is still there, unchanged, is checked every time.
  */
-import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { setTimeout } from '@zerocopy/transfer';
+import { feature } from './feature.js';
 import { FileStatus } from './file-status.js';
 import { type Maybe, run, type Steps, settled } from './maybe.js';
 import { OpenedFile } from './opened-file.js';

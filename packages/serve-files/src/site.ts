@@ -1,5 +1,6 @@
 /** Where files are looked for, by which rules. */
-import { feature, libcStatus } from '@zerocopy/core-syscalls';
+import { libcStatus } from '@zerocopy/core-syscalls';
+import { feature } from './feature.js';
 import { KernelRoot } from './kernel-root.js';
 import { OpenFileCache } from './open-file-cache.js';
 import { rootPath, type ServeFilesOptions, type Settings, settingsOf } from './options.js';

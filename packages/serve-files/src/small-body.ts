@@ -2,7 +2,8 @@
  * Small bodies: read from the page cache, without waiting for a disk, to leave in one write with the head. Up to 64 KiB
  * that copy costs less than a sendfile(2) of its own (README of sendfile-stream, figures).
  */
-import { constants, feature, syscalls } from '@zerocopy/core-syscalls';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { feature } from './feature.js';
 import type { FilePart } from './plan.js';
 
 const SMALL_MAX = 64 * 1024;

@@ -4,7 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { IncomingMessage, OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { Readable, Writable } from 'node:stream';
-import { descriptorOf, type EndKind, feature, libcStatus } from '@zerocopy/core-syscalls';
+import { descriptorOf, type EndKind, libcStatus } from '@zerocopy/core-syscalls';
 import {
   hasOnRead,
   invalidArgument,
@@ -20,6 +20,7 @@ import {
 } from '@zerocopy/transfer';
 import { type DescriptorFacts, factsOf } from './descriptor-kind.js';
 import { FileDestination, type KernelDestination, refusalOfDestination } from './destination.js';
+import { feature } from './feature.js';
 import { lend } from './lent-descriptor.js';
 import { countBody, refusalOfMessage, roomIn, slotOfMessage } from './message-destination.js';
 import { FileSource, type KernelSource, refusalOfSource, SocketSource } from './source.js';

@@ -1,6 +1,6 @@
 /** One source to several destinations, as a promise. */
 import { fstatSync } from 'node:fs';
-import { feature, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
+import { TransferError, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
   invalidArgument,
@@ -29,6 +29,7 @@ import {
   type SpliceDestination,
   type SpliceSource,
 } from './endpoint.js';
+import { feature } from './feature.js';
 import { StreamDestination, StreamSource } from './plain-streams.js';
 import type { KernelSource } from './source.js';
 import { connected, type SpliceOptions } from './splice.js';

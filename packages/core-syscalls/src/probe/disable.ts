@@ -1,5 +1,5 @@
-/** ZEROCOPY_DISABLE: features turned off by the operator of the process. Read once. */
-import { type FeatureName, featureNames } from './feature-names.js';
+/** ZEROCOPY_DISABLE: features and packages turned off by the operator of the process. Read once. */
+import { type FeatureName, featureNames, type PackageName, packageNames } from './feature-names.js';
 
 /** An unknown name in ZEROCOPY_DISABLE. */
 export class DisableError extends RangeError {
@@ -9,27 +9,29 @@ export class DisableError extends RangeError {
 
 interface Parsed {
   readonly names: ReadonlySet<FeatureName>;
+  readonly packages: ReadonlySet<PackageName>;
   readonly error: DisableError | undefined;
 }
 
 let parsed: Parsed | undefined;
 
 const isFeatureName = (name: string): name is FeatureName => (featureNames as readonly string[]).includes(name);
+const isPackageName = (name: string): name is PackageName => (packageNames as readonly string[]).includes(name);
 
 function parse(value: string): Parsed {
   const words = value
     .split(',')
-    .map((word) => word.trim())
+    .map((word) => word.trim().replace(/^@zerocopy\//, ''))
     .filter((word) => word !== '');
-  if (words.includes('all')) return { names: new Set(featureNames), error: undefined };
-  const unknown = words.filter((word) => !isFeatureName(word));
+  if (words.includes('all')) return { names: new Set(featureNames), packages: new Set(packageNames), error: undefined };
+  const unknown = words.filter((word) => !isFeatureName(word) && !isPackageName(word));
   const error =
     unknown.length === 0
       ? undefined
       : new DisableError(
-          `ZEROCOPY_DISABLE takes 'all' or a comma-separated list of ${featureNames.join(', ')}; got '${unknown.join("', '")}'`,
+          `ZEROCOPY_DISABLE takes 'all' or a comma-separated list of ${[...featureNames, ...packageNames].join(', ')}; got '${unknown.join("', '")}'`,
         );
-  return { names: new Set(words.filter(isFeatureName)), error };
+  return { names: new Set(words.filter(isFeatureName)), packages: new Set(words.filter(isPackageName)), error };
 }
 
 function current(): Parsed {
@@ -50,11 +52,15 @@ export function disabledFeatures(): ReadonlySet<FeatureName> {
 let warned = false;
 
 /** {@link disabledFeatures} for callers that must not throw: an unknown name is warned of, once, and left out. */
-export function disabledOrWarn(): { readonly names: ReadonlySet<FeatureName>; readonly problem: string | undefined } {
-  const { names, error } = current();
+export function disabledOrWarn(): {
+  readonly names: ReadonlySet<FeatureName>;
+  readonly packages: ReadonlySet<PackageName>;
+  readonly problem: string | undefined;
+} {
+  const { names, packages, error } = current();
   if (error !== undefined && !warned) {
     warned = true;
     process.emitWarning(error.message, { code: error.code });
   }
-  return { names, problem: error?.message };
+  return { names, packages, problem: error?.message };
 }

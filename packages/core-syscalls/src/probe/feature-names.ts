@@ -23,6 +23,19 @@ export const featureNames = [
 /** The name of one feature. */
 export type FeatureName = (typeof featureNames)[number];
 
+/** The packages that ZEROCOPY_DISABLE turns off, each alone, by these names; `@zerocopy/` before them may be said. */
+export const packageNames = [
+  'file-copy',
+  'lease-guard',
+  'mmap-buffer',
+  'sendfile-stream',
+  'serve-files',
+  'splice-pipe',
+] as const;
+
+/** The name of one package that asks for features. */
+export type PackageName = (typeof packageNames)[number];
+
 /** Whether a feature works in this process, and why not. */
 export interface Feature {
   /** Whether it works. */

@@ -37,6 +37,7 @@ export function formatReport(report: CapabilityReport): string {
   const lines = [
     paint('bold', `zerocopy on ${report.platform} ${report.kernel}, ${report.arch}, pages of ${report.pageSize} bytes`),
   ];
+  if (report.disabledPackages.length > 0) lines.push(`disabled: ${report.disabledPackages.join(', ')}`);
   if (report.configurationError !== undefined) lines.push(paint('red', report.configurationError));
 
   const width = Math.max(...featureNames.map((name) => name.length));

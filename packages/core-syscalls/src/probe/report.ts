@@ -3,7 +3,7 @@ import { arch, platform, release } from 'node:os';
 import { libcStatus } from '../libc.js';
 import { getpagesize } from '../syscalls/memory.js';
 import { disabledOrWarn } from './disable.js';
-import { type Feature, type FeatureName, featureNames } from './feature-names.js';
+import { type Feature, type FeatureName, featureNames, type PackageName } from './feature-names.js';
 import { readKernelNumber } from './kernel-file.js';
 import { type KnownProblem, knownProblems } from './known-bad-kernels.js';
 import { type NetworkInterface, probeInterfaces } from './network-interfaces.js';
@@ -41,6 +41,8 @@ export interface CapabilityReport {
   readonly limits: SystemLimits;
   /** Known faults of this kernel; empty if there are none. */
   readonly knownProblems: readonly KnownProblem[];
+  /** The packages that ZEROCOPY_DISABLE turns off, by name: to them no feature is available. */
+  readonly disabledPackages: readonly PackageName[];
   /** What is wrong with ZEROCOPY_DISABLE, if anything is. */
   readonly configurationError?: string;
 }
@@ -85,6 +87,18 @@ export function feature(name: FeatureName): Feature {
   return known;
 }
 
+/**
+ * {@link feature} for one package: where ZEROCOPY_DISABLE names it, nothing is available to it, and to the others all is
+ * as it was.
+ */
+export function featuresOf(packageName: PackageName): (name: FeatureName) => Feature {
+  return (name) => {
+    if (!disabledOrWarn().packages.has(packageName)) return feature(name);
+    const one = feature(name); // turned off, or missing, for all: then that is the reason
+    return one.available ? { available: false, reason: `${packageName} is disabled by ZEROCOPY_DISABLE` } : one;
+  };
+}
+
 let limits: SystemLimits | undefined;
 
 /** The limits alone, read once. */
@@ -112,7 +126,7 @@ let report: CapabilityReport | undefined;
  */
 export function probe(): CapabilityReport {
   if (report !== undefined) return report;
-  const { problem } = disabledOrWarn();
+  const { packages, problem } = disabledOrWarn();
   const onLinux = libcStatus().available;
   const features = Object.fromEntries(featureNames.map((name) => [name, feature(name)]));
   report = {
@@ -124,6 +138,7 @@ export function probe(): CapabilityReport {
     interfaces: onLinux ? probeInterfaces() : [],
     limits: systemLimits(),
     knownProblems: onLinux ? knownProblems(release()) : [],
+    disabledPackages: [...packages],
     ...(problem === undefined ? {} : { configurationError: problem }),
   };
   return report;
