@@ -145,7 +145,7 @@ export class FileRoute extends PipeRoute<FileReader> {
     }
     if (plan.refused !== undefined) return plan.refused;
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
-    if (announces) announcePlan(destination, { ...plan, ends: ends || isEndedByPipeline(source) });
+    if (announces) announcePlan(destination, plan, ends || isEndedByPipeline(source));
     const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
     const out = 'file' in resolved ? OwnedDescriptor.tryDuplicate(resolved.file) : undefined;
     if (out === null) return 'the destination cannot be duplicated';

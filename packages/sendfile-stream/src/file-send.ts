@@ -41,7 +41,7 @@ export interface FileSendOptions {
   readonly small?: SmallRead | undefined;
   readonly smallFileSize?: number;
   /** Whether a small file ends its message by itself. */
-  readonly endsMessage?: boolean;
+  readonly endsMessage?: boolean | undefined;
   /** A pipe sends it: what a corked message has taken counts as sent, so that the pipe's end can uncork it. */
   readonly piped?: boolean;
   readonly signal?: AbortSignal | undefined;

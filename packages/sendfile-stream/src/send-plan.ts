@@ -92,7 +92,7 @@ function mayBeSmall({ stream, resolved }: SendRequest): boolean {
   return framing !== undefined && framing.kind !== 'none';
 }
 
-/** Announces what has been planned, if the message ends with it. */
-export function announcePlan(stream: unknown, { promised, ends, length }: SendPlan): void {
+/** Announces what has been planned, if the message `ends` with it. */
+export function announcePlan(stream: unknown, { promised, length }: SendPlan, ends: boolean): void {
   if (ends && promised) announce(stream, length);
 }
