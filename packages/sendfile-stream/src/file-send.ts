@@ -131,9 +131,16 @@ function checkBody(stream: unknown, length: number): void {
   });
 }
 
+/** The last reason, kept: it is the same for nearly every small file, and is looked up by its text when it is counted. */
+let lastReason = { smallFileSize: 0, text: '' };
+
 /** Why a small file is copied. */
 export function smallReason(smallFileSize = 0): string {
-  return `the file is small: up to ${smallFileSize} bytes are cheaper to copy with the headers`;
+  if (lastReason.text === '' || lastReason.smallFileSize !== smallFileSize) {
+    const text = `the file is small: up to ${smallFileSize} bytes are cheaper to copy with the headers`;
+    lastReason = { smallFileSize, text };
+  }
+  return lastReason.text;
 }
 
 const streamOf = (target: SendTarget): unknown =>

@@ -35,6 +35,8 @@ export interface SendJob {
   /** Where no `start` is given: from the descriptor's own position, and not from the file's first byte. */
   readonly fromOwnPosition: boolean;
   readonly options: SendFileOptions;
+  /** Its file may be closed as one that was opened in this turn of the event loop: see {@link OpenFile.releaseInSameTurn}. */
+  readonly openedInThisTurn: boolean;
 }
 
 /**
