@@ -6,7 +6,7 @@
 import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { closesAtOnce, type OpenedFile, openLocalCached } from '@zerocopy/core-syscalls/descriptors';
+import { closesAtOnce, type FileFacts, type OpenedFile, openLocalCached } from '@zerocopy/core-syscalls/descriptors';
 import { nextTick, setImmediate } from '@zerocopy/transfer';
 import { feature } from './feature.js';
 
@@ -31,9 +31,12 @@ export function openAtOnce(path: unknown): OpenedFile | undefined {
   return typeof file === 'number' ? undefined : file;
 }
 
-/** Closes what {@link openAtOnce} has opened, unless that could wait: false, and fs.close is to do it. */
-export function closeAtOnce(fd: number): boolean {
-  if (fs.close !== nodeClose || !closesAtOnce(fd)) return false;
+/**
+ * Closes what {@link openAtOnce} has opened, unless that could wait: false, and fs.close is to do it.
+ * @param known its facts, where it was opened in this turn of the event loop.
+ */
+export function closeAtOnce(fd: number, known?: FileFacts): boolean {
+  if (fs.close !== nodeClose || !closesAtOnce(fd, known)) return false;
   syscalls.close(fd);
   return true;
 }

@@ -187,11 +187,11 @@ export class FileRoute extends PipeRoute<FileReader> {
     this.#send = createFileSend({
       file: { fd, hold: () => {}, release: () => {} },
       name: source.path,
-      plan: { ...plan, ends: ends || isEndedByPipeline(source) },
+      plan,
       target,
       small,
       smallFileSize,
-      announces,
+      announces: announces && (ends || isEndedByPipeline(source)),
       piped: true,
       onMoved: (bytes) => this.#advance(bytes),
       onProgress:

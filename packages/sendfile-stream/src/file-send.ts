@@ -40,10 +40,10 @@ export interface FileSendOptions {
   /** What has been read of a small file; `target` is its message. It is all of the plan. */
   readonly small?: SmallRead | undefined;
   readonly smallFileSize?: number;
-  /** Whether the Content-Length of a message is set where the file is all of its body. */
+  /** The file is all of its message's body, or the last of it: the Content-Length is set, if nothing has set it yet. */
   readonly announces: boolean;
   /** Whether a small file ends its message by itself. */
-  readonly endsMessage?: boolean;
+  readonly endsMessage?: boolean | undefined;
   /** A pipe sends it: what a corked message has taken counts as sent, so that the pipe's end can uncork it. */
   readonly piped?: boolean;
   readonly signal?: AbortSignal | undefined;
@@ -134,9 +134,16 @@ function checkBody(stream: unknown, length: number): void {
   });
 }
 
+/** The last reason, kept: it is the same for nearly every small file, and is looked up by its text when it is counted. */
+let lastReason = { smallFileSize: 0, text: '' };
+
 /** Why a small file is copied. */
 export function smallReason(smallFileSize = 0): string {
-  return `the file is small: up to ${smallFileSize} bytes are cheaper to copy with the headers`;
+  if (lastReason.text === '' || lastReason.smallFileSize !== smallFileSize) {
+    const text = `the file is small: up to ${smallFileSize} bytes are cheaper to copy with the headers`;
+    lastReason = { smallFileSize, text };
+  }
+  return lastReason.text;
 }
 
 const streamOf = (target: SendTarget): unknown =>

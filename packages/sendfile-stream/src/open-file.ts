@@ -35,6 +35,8 @@ export class OpenFile {
   /** @internal */
   readonly facts: SourceFacts;
   readonly #close: (fd: number) => Promise<void> | void;
+  /** Set by {@link openCached}, which knows how to close the file without asking for its facts once more. */
+  #opened: FileFacts | undefined;
   #references = 1;
 
   /**
@@ -60,11 +62,13 @@ export class OpenFile {
     const file = openAtOnce(path);
     if (file === undefined) return undefined;
     const { fd, facts } = file;
-    return new OpenFile(fd, {
+    const opened = new OpenFile(fd, {
       path: nameOf(path),
       close: () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)),
       facts,
     });
+    opened.#opened = facts;
+    return opened;
   }
 
   /** One more reference. @throws {Error} ERR_INVALID_STATE if the last one has been released already. */
@@ -80,6 +84,16 @@ export class OpenFile {
   release(): Promise<void> | undefined {
     if (this.#references === 0 || --this.#references > 0) return undefined;
     return this.#close(this.fd) ?? undefined;
+  }
+
+  /**
+   * @internal {@link release}, where nothing of the file is needed any more in the turn of the event loop in which
+   * {@link openCached} has opened it: what was asked of it then is still so. Nothing is done if anyone else holds the file,
+   * or if its close might wait.
+   */
+  releaseInSameTurn(): void {
+    if (this.#references !== 1 || this.#opened === undefined) return;
+    if (closeAtOnce(this.fd, this.#opened)) this.#references = 0;
   }
 }
 

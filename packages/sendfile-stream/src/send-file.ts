@@ -69,7 +69,7 @@ export async function sendFile(
     return withoutErrorEvent(stream, (check) =>
       withFile(source, options, (job) => {
         check(); // it may have failed while the file was opened, and there may be no other sign of it
-        return sendToStream(stream, job);
+        return sendToStream(stream, job, job.openedInThisTurn);
       }),
     );
   }
@@ -127,7 +127,9 @@ async function withFile(
   const opening = openSource(source);
   const file = opening instanceof Promise ? await opening : opening;
   try {
-    const job = { file, fromOwnPosition, options };
+    // A lease is on the open file: that stays open with it.
+    const openedInThisTurn = !(opening instanceof Promise || opening === source || options.lease);
+    const job = { file, fromOwnPosition, options, openedInThisTurn };
     return await (options.lease ? underLease(job, transfer) : transfer(job));
   } finally {
     const closing = file.release();
@@ -150,7 +152,12 @@ async function underLease(job: SendJob, transfer: (job: SendJob) => Promise<Tran
   signal?.addEventListener('abort', onAbort);
   if (signal?.aborted) onAbort();
   try {
-    return await transfer({ ...job, options: { ...options, signal: ending.signal } });
+    return await transfer({
+      file,
+      fromOwnPosition: job.fromOwnPosition,
+      options: { ...options, signal: ending.signal },
+      openedInThisTurn: false,
+    });
   } catch (error) {
     throw broken === undefined ? error : transferError(broken, bytesOf(error));
   } finally {

@@ -92,7 +92,7 @@ function mayBeSmall({ stream, resolved }: SendRequest): boolean {
   return framing !== undefined && framing.kind !== 'none';
 }
 
-/** Announces what has been planned, if the message ends with it. */
-export function announcePlan(stream: unknown, { promised, ends, length }: SendPlan): void {
-  if (ends && promised) announce(stream, length);
+/** Announces the length of what has been planned, which is to be the end of its message. */
+export function announcePlan(stream: unknown, { promised, length }: SendPlan): void {
+  if (promised) announce(stream, length);
 }

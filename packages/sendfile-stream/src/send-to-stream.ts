@@ -24,8 +24,15 @@ import { readSmall } from './small-file.js';
 // Promises are chained here, not awaited: what waits for a slow receiver is a thousand times in memory, and the frame of an
 // async function costs more there than the transfer itself.
 
-/** Resolves when every byte is out and, where the message ends with the file, its end too. Rejects with a TransferError. */
-export function sendToStream(stream: Writable | OutgoingMessage, job: SendJob): Promise<TransferResult> {
+/**
+ * Resolves when every byte is out and, where the message ends with the file, its end too. Rejects with a TransferError.
+ * @param sameTurn the job's file has been opened, if that was done for this job, in this turn of the event loop.
+ */
+export function sendToStream(
+  stream: Writable | OutgoingMessage,
+  job: SendJob,
+  sameTurn = false,
+): Promise<TransferResult> {
   const resolved = resolveDestination(stream);
   if ('pending' in resolved) {
     return connectionOf(resolved.pending, job.options.signal).then(() => sendToStream(stream, job));
@@ -33,6 +40,8 @@ export function sendToStream(stream: Writable | OutgoingMessage, job: SendJob): 
   if ('file' in resolved) return sendToDescriptor(resolved.file, job, 'stdio');
   const plan = planOf(job, stream, resolved);
   const small = plan.small ? readSmall(job.file.fd, plan.position as number, plan.length) : undefined;
+  // All of it has been read: whoever receives it slowly holds no descriptor.
+  if (small !== undefined && sameTurn) job.file.releaseInSameTurn();
   const target: SendTarget =
     plan.refused === undefined && 'socket' in resolved ? resolved : { writable: stream as Writable };
   const sent = runJob(job, { target, plan, small, endsMessage: plan.ends }, (transfer, outcome, begun) => {

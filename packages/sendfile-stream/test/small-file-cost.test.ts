@@ -1,0 +1,86 @@
+/** What one small response takes that can be counted: system calls, descriptors, memory. */
+import { openSync } from 'node:fs';
+import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
+import { feature, libcStatus } from '@zerocopy/core-syscalls';
+import { closeQuietly, filesystemOf } from '@zerocopy/core-syscalls/descriptors';
+import { OpenFile, sendFile } from '@zerocopy/sendfile-stream';
+import { testsWhere } from '@zerocopy/testing/kernel-tests';
+import { fixturesBeside, runProgram } from '@zerocopy/testing/programs';
+import { calls } from './fixtures/counted-calls.js';
+import { get, openDescriptors, pattern, temporaryDirectory, withHttpServer, writeFile } from './harness.js';
+
+const content = pattern(1000);
+const path = writeFile(join(temporaryDirectory(), 'small'), content);
+
+function isOnLocalDisk(): boolean {
+  if (!libcStatus().available) return false;
+  const fd = openSync(path, 'r');
+  const { kind } = filesystemOf(fd);
+  closeQuietly(fd);
+  return kind === 'local';
+}
+
+const { test, serial } = testsWhere(
+  'files that are opened at once',
+  libcStatus(),
+  feature('sendfile'),
+  feature('preadvNowait'),
+  feature('openat2Cached'),
+  { available: isMainThread, reason: 'this is a worker thread' },
+  { available: isOnLocalDisk(), reason: 'the temporary directory is not on a local disk' },
+);
+
+serial(
+  'a small response takes six system calls besides its write, and its descriptor is closed before that',
+  async (t) => {
+    await withHttpServer(
+      (_request, response) => {
+        calls.length = 0;
+        const before = openDescriptors();
+        const sent = sendFile(response, path);
+        t.is(openDescriptors(), before); // whoever receives it slowly holds no file open
+        return sent;
+      },
+      async (port) => {
+        await get(port); // what is asked once, of the kernel and of the mount
+        t.deepEqual((await get(port)).body, content);
+        t.deepEqual(calls, ['openat2', 'statx', 'openat2', 'close', 'preadv2', 'close']);
+      },
+    );
+  },
+);
+
+serial('a small file that others hold stays open', async (t) => {
+  const file = await OpenFile.open(path);
+  await withHttpServer(
+    (_request, response) => {
+      calls.length = 0;
+      return sendFile(response, file);
+    },
+    async (port) => {
+      t.deepEqual((await get(port)).body, content);
+      t.deepEqual((await get(port)).body, content);
+    },
+  );
+  t.deepEqual(calls, ['preadv2']);
+  await file.release();
+});
+
+/**
+ * Bytes that it may take more than a response out of memory, where nothing is compiled; most of that is Node's own, for a
+ * header and for promises. Measured: Node 20 13.4 thousand, and 15.6 where a literal makes new hidden classes in each call;
+ * Node 22 to 26 13.5 to 16.4.
+ */
+const MEMORY_MAX = process.versions.node.startsWith('20.') ? 14_500 : 18_000;
+
+test('the memory that a small response takes is bounded', async (t) => {
+  const fixture = fixturesBeside(import.meta.url)('allocations');
+  const flags = ['--expose-gc', '--no-opt', '--no-sparkplug', '--min-semi-space-size=64', '--max-semi-space-size=64'];
+  const { NODE_V8_COVERAGE: _, ...env } = process.env; // counting what is covered takes memory too
+  const { status, stdout, stderr } = await runProgram(process.execPath, [...flags, fixture, path], env);
+  t.is(status, 0, stderr);
+  const { sendFile: sent, memory } = JSON.parse(stdout) as { sendFile: number; memory: number };
+  t.true(memory > 0);
+  t.true(sent - memory <= MEMORY_MAX, `${sent} bytes, and ${memory} out of memory`);
+});
