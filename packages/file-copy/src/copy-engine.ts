@@ -11,6 +11,7 @@ import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import {
   NOT_RESIDENT,
   OwnedDescriptor,
+  type Refusal,
   type Resume,
   readRetrying,
   runOffThread,
@@ -34,18 +35,26 @@ const PIPE_SIZE = MiB;
  * kernel says so. EPERM and EACCES here do not speak of the files, which are open already with all that a copy needs: the
  * next way is tried, and has the last word.
  */
-const REFUSALS: readonly (readonly [errno: number, reason: string])[] = [
-  [EAGAIN, 'the filesystem would have to wait (splice; no filesystem of Linux 6.18 says so)'],
-  [EXDEV, 'between two filesystems (Linux before 5.3, and from 5.19 on between types of filesystems)'],
-  [EINVAL, 'the filesystem has no such call, or the file is no regular one (Go #40731)'],
-  [EIO, 'CIFS, from servers that do not know it (Go #42334)'],
-  [EOPNOTSUPP, 'NFS 4.2, from servers that do not know it (Go #40731)'],
-  [EPERM, 'a sandbox, or lustre (Go #40893)'],
-  [EACCES, 'a sandbox; some FUSE (Go #42334)'],
-  [ENOSYS, 'Linux before 4.5, or a sandbox'],
+const COPY_REFUSALS: readonly Refusal[] = [
+  {
+    errno: EAGAIN,
+    reason: 'the filesystem would have to wait',
+    learnt: 'splice(2); no filesystem of Linux 6.18 says so',
+  },
+  {
+    errno: EXDEV,
+    reason: 'the two are on different filesystems',
+    learnt: 'Linux before 5.3, and from 5.19 on between types of filesystems',
+  },
+  { errno: EINVAL, reason: 'the filesystem has no such call, or the file is no regular one', learnt: 'Go #40731' },
+  { errno: EIO, reason: 'a CIFS server does not know it', learnt: 'Go #42334' },
+  { errno: EOPNOTSUPP, reason: 'an NFS 4.2 server does not know it', learnt: 'Go #40731' },
+  { errno: EPERM, reason: 'a sandbox forbids it, or the filesystem is lustre', learnt: 'seccomp(2); Go #40893' },
+  { errno: EACCES, reason: 'a sandbox forbids it, or some FUSE', learnt: 'seccomp(2); Go #42334' },
+  { errno: ENOSYS, reason: 'there is no such call here', learnt: 'Linux before 4.5; a seccomp filter' },
 ];
 
-const isRefusal = (result: number): boolean => REFUSALS.some(([errno]) => errno === -result);
+const isRefusal = (result: number): boolean => COPY_REFUSALS.some(({ errno }) => errno === -result);
 
 /** How often in a row a splice may say EAGAIN, which files have no reason for, before it is taken for a refusal. */
 const PATIENCE = 64;

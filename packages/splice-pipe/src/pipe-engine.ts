@@ -4,19 +4,22 @@
  * EAGAIN may speak of either end here; how many bytes the pipe holds (FIONREAD) decides which (kernel-rules: pipe-slots).
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { NOT_RESIDENT, OwnedDescriptor, type Resume, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
+import {
+  describeRefusal,
+  NOT_RESIDENT,
+  OwnedDescriptor,
+  type Resume,
+  refusalOf,
+  type Side,
+  SOURCE_ENDED,
+  WOULD_BLOCK,
+} from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { readAfterZero } from './read-watcher.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
-import {
-  CARRY_SIZE,
-  COPY_SIZE,
-  FILE_PIECE,
-  SPLICE_FLAGS,
-  SPLICE_REFUSALS,
-  type SpliceEngineOptions,
-} from './splice-engine.js';
+import { CARRY_SIZE, COPY_SIZE, FILE_PIECE, SPLICE_FLAGS, type SpliceEngineOptions } from './splice-engine.js';
+import { SPLICE_REFUSALS } from './splice-refusals.js';
 
 const { EAGAIN, EBADF, EINTR, FIONREAD } = constants;
 const held = new Int32Array(1);
@@ -165,8 +168,9 @@ export class PipeEngine implements RelayEngine {
 
   #notSpliced(result: number): number {
     if (result === -EINTR) return result;
-    if (SPLICE_REFUSALS.has(result)) {
-      this.reason = `splice was refused by the kernel (${new SyscallError(result, 'splice').code})`;
+    const refusal = refusalOf(SPLICE_REFUSALS, result, this.#destination.descriptor());
+    if (refusal !== undefined) {
+      this.reason = describeRefusal('splice', refusal);
       return this.#block('source', WOULD_BLOCK);
     }
     this.failed = 'destination'; // a pipe does not fail under a read

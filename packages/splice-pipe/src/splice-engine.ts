@@ -17,12 +17,22 @@
  * buffer shows that there is more, and splicing begins; a few wake-ups in a row that bring little end it again.
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { NOT_RESIDENT, type Resume, runOffThread, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
+import {
+  describeRefusal,
+  NOT_RESIDENT,
+  type Resume,
+  refusalOf,
+  runOffThread,
+  type Side,
+  SOURCE_ENDED,
+  WOULD_BLOCK,
+} from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { acquirePipe, FILL_MIN, type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
 import { readAfterZero, WATCH_SIZE_MAX } from './read-watcher.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
+import { SPLICE_REFUSALS } from './splice-refusals.js';
 
 const KiB = 1024;
 /** What goes through the destination's stream when it is full: enough to be the wake-up, little to copy. */
@@ -37,11 +47,9 @@ const SMALL_WAKEUPS_MAX = 4;
 /** Fits into any empty pipe, of one page, too. */
 const PAGE = 4 * KiB;
 
-const { EAGAIN, EBADF, EINTR, EINVAL, EIO, ENOSYS, EOPNOTSUPP, EPERM } = constants;
+const { EAGAIN, EBADF, EINTR, EIO } = constants;
 const { SPLICE_F_MORE, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
 export const SPLICE_FLAGS: number = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
-/** Answers that mean "not this way", not "not at all". */
-export const SPLICE_REFUSALS: ReadonlySet<number> = new Set([-ENOSYS, -EINVAL, -EOPNOTSUPP, -EPERM]);
 
 export interface SpliceEngineOptions {
   readonly source: KernelSource;
@@ -231,17 +239,19 @@ export class SpliceEngine implements RelayEngine {
   #notFilled(result: number, pipe: Pipe): number {
     if (result === -EAGAIN) {
       if (pipe.held === 0) this.#releaseEmpty();
-      this.#blocked = 'source';
-    } else if (SPLICE_REFUSALS.has(result)) {
+      return this.#block('source', result);
+    }
+    if (result === -EINTR) return result;
+    const refusal = refusalOf(SPLICE_REFUSALS, result, pipe.writeFd);
+    if (refusal !== undefined) {
       this.#sourceRefuses = true;
-      this.#refusal = `splice from the source was refused by the kernel (${new SyscallError(result, 'splice').code})`;
+      this.#refusal = describeRefusal('splice from the source', refusal);
       if (pipe.held === 0) this.#releaseEmpty();
       return this.#block('source', WOULD_BLOCK);
-    } else if (result !== -EINTR) {
-      // A socket tells its error once, and looks ended afterwards: keep it until the pipe has been drained.
-      this.#sourceError = result;
-      if (pipe.held === 0) this.failed = 'source';
     }
+    // A socket tells its error once, and looks ended afterwards: keep it until the pipe has been drained.
+    this.#sourceError = result;
+    if (pipe.held === 0) this.failed = 'source';
     return result;
   }
 
@@ -272,9 +282,10 @@ export class SpliceEngine implements RelayEngine {
   #notDrained(result: number): number {
     if (result === -EAGAIN) return this.#block('destination', result);
     if (result === -EINTR) return result;
-    if (SPLICE_REFUSALS.has(result)) {
+    const refusal = refusalOf(SPLICE_REFUSALS, result, this.#destination.descriptor());
+    if (refusal !== undefined) {
       this.#destinationRefuses = true;
-      this.#refusal = `splice to the destination was refused by the kernel (${new SyscallError(result, 'splice').code})`;
+      this.#refusal = describeRefusal('splice to the destination', refusal);
       return this.#block('destination', WOULD_BLOCK);
     }
     this.failed = 'destination';

@@ -3,10 +3,11 @@
  * is copied, in the chunk that is being written to it.
  */
 import { constants, SyscallError, syscalls, type TransferError } from '@zerocopy/core-syscalls';
-import { closedEarly } from '@zerocopy/transfer';
+import { closedEarly, describeRefusal, refusalOf } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
-import { CARRY_SIZE, COPY_SIZE, SPLICE_FLAGS, SPLICE_REFUSALS } from './splice-engine.js';
+import { CARRY_SIZE, COPY_SIZE, SPLICE_FLAGS } from './splice-engine.js';
+import { SPLICE_REFUSALS } from './splice-refusals.js';
 
 const { EAGAIN, EINTR, EIO } = constants;
 
@@ -57,8 +58,8 @@ export class TeeBranch {
         this.#destination.moved(result);
         this.#drained(pipe, result);
       } else if (result === -EAGAIN) return this.#carryOn(pipe, CARRY_SIZE, done);
-      else if (SPLICE_REFUSALS.has(result)) this.#refuse(result);
-      else if (result !== -EINTR) return done(new SyscallError(result === 0 ? EIO : result, 'splice'));
+      else if (result !== -EINTR && !this.#refused(result))
+        return done(new SyscallError(result === 0 ? EIO : result, 'splice'));
     }
     done(null);
   }
@@ -104,19 +105,19 @@ export class TeeBranch {
       }
       this.#whenIdle?.();
       if (this.#stopped || this.error !== undefined) return done(null); // nobody waits for the rest
-      if (SPLICE_REFUSALS.has(result)) this.#refuse(result);
-      else if (result === -EAGAIN)
-        return this.#carryOn(pipe, COPY_SIZE, done); // no file waits: this piece is copied
-      else if (result <= 0 && result !== -EINTR) {
+      if (result === -EAGAIN) return this.#carryOn(pipe, COPY_SIZE, done); // no file waits: this piece is copied
+      if (result <= 0 && result !== -EINTR && !this.#refused(result)) {
         return done(new SyscallError(result === 0 ? EIO : result, 'write'));
       }
       this.drain(done);
     });
   }
 
-  #refuse(errno: number): void {
-    const { code } = new SyscallError(errno, 'splice');
-    this.refusal = `splice to a destination was refused by the kernel (${code})`;
+  /** Whether `result` says that it is not to be spliced to: then the rest is copied. */
+  #refused(result: number): boolean {
+    const refusal = refusalOf(SPLICE_REFUSALS, result, this.#destination.descriptor());
+    if (refusal !== undefined) this.refusal = describeRefusal('splice to a destination', refusal);
+    return refusal !== undefined;
   }
 
   #carryOn(pipe: Pipe, size: number, done: (error: Error | null) => void): void {

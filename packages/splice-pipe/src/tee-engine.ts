@@ -10,7 +10,9 @@ import { constants, SyscallError, syscalls, TransferError } from '@zerocopy/core
 import {
   clearTimeout,
   closedEarly,
+  describeRefusal,
   type Resume,
+  refusalOf,
   type Side,
   SOURCE_ENDED,
   setImmediate,
@@ -21,7 +23,8 @@ import {
 import { acquirePipe, type Pipe, takeFromPipe } from './pipe-pool.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
-import { SPLICE_FLAGS, SPLICE_REFUSALS } from './splice-engine.js';
+import { SPLICE_FLAGS } from './splice-engine.js';
+import { SPLICE_REFUSALS } from './splice-refusals.js';
 import type { TeeBranch } from './tee-branch.js';
 
 const { EAGAIN, EINTR, EIO } = constants;
@@ -178,11 +181,13 @@ export class TeeEngine implements RelayEngine {
       // One byte is the wake-up; what comes with it is spliced. 0 is an end only if a read says so
       // (kernel-rules: urgent-mark).
       this.#copy(1);
-    } else if (SPLICE_REFUSALS.has(result)) {
-      this.#refusal = `splice from the source was refused by the kernel (${new SyscallError(result, 'splice').code})`;
+    } else {
+      const refusal = refusalOf(SPLICE_REFUSALS, result, pipe.writeFd);
+      if (refusal === undefined) return this.#fail(new SyscallError(result, 'splice'), 'source');
+      this.#refusal = describeRefusal('splice from the source', refusal);
       this.#releasePipes();
       this.#copy(count);
-    } else this.#fail(new SyscallError(result, 'splice'), 'source');
+    }
   }
 
   /** Waits for the source; what its watcher reads goes to all by copying. */
