@@ -5,6 +5,7 @@ import { evaluateConditions, evaluateIfRange, type Validators } from './conditio
 import { contentTypeOf } from './content-type.js';
 import { entityTagFrom, entityTagOf } from './entity-tag.js';
 import { addCaching, addDisposition, addOwn, addPresets, type Fields } from './header-fields.js';
+import type { FileStatus } from './file-status.js';
 import { formatHttpDate } from './http-date.js';
 import { type Steps, settled } from './maybe.js';
 import { OpenedFile } from './opened-file.js';
@@ -34,7 +35,8 @@ export function* planFile(file: OpenedFile, question: Question, site: Site): Ste
   let plan: Plan | undefined;
   try {
     if (file.unsized) return yield* planInvented(file, question, site);
-    const representation = yield* select(file, question, site);
+    const { precompressed } = site.settings;
+    const representation = precompressed.length === 0 ? alone(file) : yield* select(file, question, site);
     selected = representation.file;
     plan = yield* planRepresentation(file, representation, question, site);
     return plan;
@@ -45,10 +47,11 @@ export function* planFile(file: OpenedFile, question: Question, site: Site): Ste
   }
 }
 
+const alone = (file: OpenedFile): Representation => ({ file, encoding: undefined, negotiated: false });
+
 /** The variant that the client prefers, if there is one; ranges are always of the file itself. */
 function* select(file: OpenedFile, { method, field }: Question, { root, settings }: Site): Steps<Representation> {
   const offered = settings.precompressed;
-  if (offered.length === 0) return { file, encoding: undefined, negotiated: false };
   const range = method === 'GET' ? field('range') : undefined;
   const ranged = range !== undefined && isByteRange(range);
   const accepted = ranged ? [] : acceptedEncodings(field('accept-encoding'), offered);
@@ -61,7 +64,7 @@ function* select(file: OpenedFile, { method, field }: Question, { root, settings
     const status = yield* settled(root.look(variantPath(file.path, encoding)));
     if (status?.isFile === true) return { file, encoding: undefined, negotiated: true };
   }
-  return { file, encoding: undefined, negotiated: false };
+  return alone(file);
 }
 
 function* planRepresentation(
@@ -74,7 +77,8 @@ function* planRepresentation(
   const { settings } = site;
   const { file, encoding } = representation;
   const path = `/${original.path}`;
-  const description = yield* describe(original, representation, site);
+  const description =
+    knownDescription(representation, settings) ?? (yield* describe(original, representation, site));
   const outcome = evaluateConditions(field, description);
   if (outcome === 412) return plainPlan(412, question);
   if (outcome === 304) {
@@ -94,7 +98,8 @@ function* planRepresentation(
   description.whole ??= headOf(original, representation, description, settings, false);
   const whole = description.whole;
   const body = ranges === undefined ? undefined : partialBody(file, ranges, String(whole['content-type']));
-  const parts = method === 'HEAD' ? [] : (body?.parts ?? wholeBody(file));
+  const parts = method === 'HEAD' ? NOTHING : (body?.parts ?? wholeBody(file));
+  if (parts.length > 0 && !(yield* settled(file.open()))) return plainPlan(404, question);
   for (const part of parts) if ('file' in part) part.file.hold();
   return new Plan({
     status: body === undefined ? 200 : 206,
@@ -105,8 +110,9 @@ function* planRepresentation(
   });
 }
 
-/** What is said of a representation, kept with its file as long as that is open. */
+/** What is said of a representation, kept for as long as its root remembers the status of the file. */
 interface Description extends Validators {
+  readonly settings: Settings;
   readonly encoding: Encoding | undefined;
   readonly negotiated: boolean;
   /** The head of a 200. */
@@ -115,8 +121,17 @@ interface Description extends Validators {
   notModified: PlanHeaders | undefined;
 }
 
-/** A file stays open beyond one response only in the cache of one site, by whose settings it is described. */
-const descriptions = new WeakMap<OpenedFile, Description>();
+/** By the status of a file at a path, which is another object once anything of the file has changed. */
+const descriptions = new WeakMap<FileStatus, Description>();
+
+function knownDescription(
+  { file, encoding, negotiated }: Representation,
+  settings: Settings,
+): Description | undefined {
+  const before = descriptions.get(file.status);
+  const same = before?.settings === settings && before.encoding === encoding && before.negotiated === negotiated;
+  return same ? before : undefined;
+}
 
 function* describe(
   original: OpenedFile,
@@ -124,11 +139,10 @@ function* describe(
   site: Site,
 ): Steps<Description> {
   const { settings } = site;
-  const before = settings.cache === undefined ? undefined : descriptions.get(file);
-  if (before !== undefined && before.encoding === encoding && before.negotiated === negotiated) return before;
   const { mtimeMs } = file.status;
   const now = Date.now();
   const description: Description = {
+    settings,
     etag: yield* tagOf(original, file, encoding, site),
     // Not later than now (RFC 9110, 8.8.2.1), and to the second, as it can be sent.
     lastModified: Math.max(0, Math.floor(Math.min(mtimeMs, now) / 1000) * 1000),
@@ -138,7 +152,7 @@ function* describe(
     notModified: undefined,
   };
   // What functions answer may be another thing the next time.
-  if (settings.cache !== undefined && settings.unchanging && mtimeMs <= now) descriptions.set(file, description);
+  if (settings.unchanging && mtimeMs <= now) descriptions.set(file.status, description);
   return description;
 }
 
@@ -263,6 +277,7 @@ async function readUpTo(file: OpenedFile, max: number): Promise<Buffer> {
   try {
     const chunks: Buffer[] = [];
     let length = 0;
+    if (!(await file.open())) return Buffer.alloc(0);
     while (length < max) {
       const chunk = Buffer.allocUnsafe(Math.min(64 * 1024, max - length));
       const bytes = await readAt(file.fd, chunk, length);

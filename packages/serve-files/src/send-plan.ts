@@ -2,11 +2,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { finished, type Writable } from 'node:stream';
+import { readSmall, SMALL_FILE_SIZE, type SmallRead } from '@zerocopy/sendfile-stream/route';
 import { clearTimeout, nextTick, setTimeout, TransferError, TransferScope } from '@zerocopy/transfer';
 import type { SentInfo } from './options.js';
 import { type FilePart, isFilePart, type Plan, type PlanHeaders } from './plan.js';
 import { sendRange } from './send-range.js';
-import { readSmallBody, type SmallBody } from './small-body.js';
 
 /** A request as node:http and node:http2 (its compatibility API) hand it to a handler. */
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
@@ -147,34 +147,33 @@ function deliver(message: ServerResponse, plan: Plan, tell: Tell | undefined): v
     atClose(message, first.length, undefined, tell);
     return;
   }
-  const small = readSmallBody(first);
+  const { file, start, length } = first;
+  const small = file.isLocal && length <= SMALL_FILE_SIZE ? readSmall(file.fd, start, length) : undefined;
   if (small === undefined) return void deliverParts(message, plan, tell);
   deliverSmall(message, plan, small, tell);
 }
 
-const SMALL = 'the file is small: copying it with the head is cheaper';
+const SMALL = `the file is small: up to ${SMALL_FILE_SIZE} bytes are cheaper to copy with the headers`;
 
 /** Published as every transfer is. */
-function deliverSmall(
-  message: ServerResponse,
-  plan: Plan,
-  { bytes, recycle }: SmallBody,
-  tell: Tell | undefined,
-): void {
-  const { length } = bytes;
+function deliverSmall(message: ServerResponse, plan: Plan, small: SmallRead, tell: Tell | undefined): void {
+  const { length } = small.bytes;
   const scope = new TransferScope({ length, source: 'file', destination: 'http', detail: { source: plan.path } });
   const startedAt = performance.now();
   plan.release();
   scope.start(); // foreign code, which may have destroyed the response
-  if (!message.writableEnded) message.end(bytes, recycle);
-  message.once('close', () => {
+  if (!message.writableEnded) message.end(small.bytes);
+  message.on('close', () => {
     const whole = message.writableFinished;
-    const result = { bytes: whole ? length : 0, method: 'copy', fallbackReason: SMALL, syscalls: 1 } as const;
     const durationMs = performance.now() - startedAt;
+    const bytes = whole ? length : 0;
+    const result = { bytes, method: 'copy', fallbackReason: SMALL, syscalls: 1, durationMs } as const;
     const error = whole ? undefined : gone();
-    if (error === undefined) scope.succeed({ ...result, durationMs });
-    else scope.fail(error, { ...result, durationMs });
-    tell?.({ bytes: result.bytes, transfer: 'copy', error });
+    if (error === undefined) {
+      small.recycle();
+      scope.succeed(result);
+    } else scope.fail(error, result);
+    tell?.({ bytes, transfer: 'copy', error });
   });
 }
 
