@@ -10,7 +10,7 @@ import { formatHttpDate } from './http-date.js';
 import { type Steps, settled } from './maybe.js';
 import { OpenedFile } from './opened-file.js';
 import type { Settings } from './options.js';
-import { Plan, type PlanHeaders, type PlanPart, plainPlan, type Question, type Site } from './plan.js';
+import { NOTHING, Plan, type PlanHeaders, type PlanPart, plainPlan, type Question, type Site } from './plan.js';
 import { acceptedEncodings, type Encoding, variantPath } from './precompressed.js';
 import { type ByteRange, contentRange, isByteRange, parseRange } from './ranges.js';
 import { Pace } from './rate.js';
@@ -83,7 +83,7 @@ function* planRepresentation(
   if (outcome === 412) return plainPlan(412, question);
   if (outcome === 304) {
     description.notModified ??= headOf(original, representation, description, settings, true);
-    return new Plan({ status: 304, headers: description.notModified, path });
+    return new Plan({ status: 304, headers: description.notModified, path, lasting: description.lasting });
   }
   const range = method === 'GET' ? field('range') : undefined;
   const ranges =
@@ -106,6 +106,7 @@ function* planRepresentation(
     headers: body === undefined ? whole : { ...whole, ...body.headers },
     parts,
     path,
+    lasting: body === undefined && description.lasting,
     pace: parts.length === 0 || settings.rate === undefined ? undefined : paceOf(path, file.status, settings),
   });
 }
@@ -113,6 +114,8 @@ function* planRepresentation(
 /** What is said of a representation, kept for as long as its root remembers the status of the file. */
 interface Description extends Validators {
   readonly settings: Settings;
+  /** Whether it says the same as long as the file is unchanged. */
+  readonly lasting: boolean;
   readonly encoding: Encoding | undefined;
   readonly negotiated: boolean;
   /** The head of a 200. */
@@ -143,6 +146,8 @@ function* describe(
   const now = Date.now();
   const description: Description = {
     settings,
+    // What functions answer may be another thing the next time.
+    lasting: settings.unchanging && mtimeMs <= now,
     etag: yield* tagOf(original, file, encoding, site),
     // Not later than now (RFC 9110, 8.8.2.1), and to the second, as it can be sent.
     lastModified: Math.max(0, Math.floor(Math.min(mtimeMs, now) / 1000) * 1000),
@@ -151,8 +156,7 @@ function* describe(
     whole: undefined,
     notModified: undefined,
   };
-  // What functions answer may be another thing the next time.
-  if (settings.unchanging && mtimeMs <= now) descriptions.set(file.status, description);
+  if (description.lasting) descriptions.set(file.status, description);
   return description;
 }
 
@@ -189,8 +193,6 @@ interface Body {
 function wholeBody(file: OpenedFile): readonly PlanPart[] {
   return file.size === 0 ? NOTHING : [{ file, start: 0, length: file.size }];
 }
-
-const NOTHING: readonly PlanPart[] = [];
 
 function partialBody(file: OpenedFile, ranges: readonly ByteRange[], type: string): Body {
   const { size } = file;

@@ -52,9 +52,18 @@ function statusOf(fd: number, before?: FileStatus): FileStatus | undefined {
   return before?.isOfStatx(buffer) ? before : FileStatus.fromStatx(buffer);
 }
 
+/** /proc/self/fd, held for as long as the process lives: the way to it need not be found again for every file. */
+let descriptors: number | undefined;
+
 /** The file that an O_PATH descriptor names, opened for reading on this thread; -EAGAIN: that would have to wait. */
 function reopenAtOnce(fd: number): number {
-  return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0, 0);
+  const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;
+  if (!isMainThread) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
+  if (descriptors === undefined || descriptors < 0) {
+    descriptors = syscalls.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0);
+    if (descriptors < 0) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
+  }
+  return syscalls.openat2(descriptors, String(fd), flags | O_CLOEXEC, 0, 0);
 }
 
 /** {@link reopenAtOnce}, on another thread. */
@@ -128,6 +137,8 @@ export class KernelRoot implements Root {
   readonly #cachedOnly: boolean;
   /** What was found at a path the last time, and could be read: as long as it is unchanged, all said of it is, too. */
   readonly #known = new Map<string, FileStatus>();
+  /** Whether a link leads to the root itself, so that no path to a file is without one. */
+  #throughLinks = false;
   /** In an object of its own, for the registry. */
   readonly #held: { directory: Directory | undefined } = { directory: undefined };
 
@@ -179,12 +190,13 @@ export class KernelRoot implements Root {
 
   /** The way of almost every request: nothing has to be waited for. Undefined: something has. @throws {OpenError} */
   #openAtOnce(path: string): Found | undefined {
-    if (!this.#cachedOnly || !isMainThread || !isPermitted(join(this.path, path))) return undefined;
-    const directory = this.#directoryAtOnce();
-    if (directory === undefined) return undefined;
-    const flags = O_PATH | O_CLOEXEC;
-    const fd = syscalls.openat2(directory.fd, path || '.', flags | O_CLOEXEC, 0, this.#resolve | RESOLVE_CACHED);
-    if (fd === -EAGAIN) return undefined;
+    const { directory } = this.#held;
+    if (!this.#cachedOnly || !isMainThread || directory === undefined || directory.place === 'off-thread') {
+      return undefined;
+    }
+    if (!isPermitted(join(this.path, path))) return 'nothing';
+    const fd = this.#findAtOnce(directory, path);
+    if (fd === undefined || fd === -EAGAIN) return undefined;
     if (fd < 0) {
       assertNothing(fd);
       return 'nothing';
@@ -198,6 +210,20 @@ export class KernelRoot implements Root {
     } finally {
       if (!(found instanceof OpenedFile) || found.fd !== fd) syscalls.close(fd);
     }
+  }
+
+  /** A descriptor of O_PATH, or a negative errno; undefined: the root is another directory than before. */
+  #findAtOnce(directory: Directory, path: string): number | undefined {
+    const flags = O_PATH | O_CLOEXEC;
+    if (!this.#throughLinks) {
+      // Where there is no link on the whole way, from the top of the filesystem on, there is none out of the root; and it is
+      // the root that is there now.
+      const resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
+      const fd = syscalls.openat2(AT_FDCWD, join(this.path, path), flags | O_CLOEXEC, 0, resolve);
+      if (fd >= 0 || fd === -ENOENT || fd === -EAGAIN) return fd;
+    }
+    if (this.#directoryAtOnce() === undefined) return undefined;
+    return syscalls.openat2(directory.fd, path || '.', flags | O_CLOEXEC, 0, this.#resolve | RESOLVE_CACHED);
   }
 
   /** @param fd of O_PATH; the file takes it over if it could be read before, and is unchanged since. */
@@ -343,6 +369,9 @@ export class KernelRoot implements Root {
     const local = filesystem !== undefined && isLocalFilesystem(filesystem);
     const place = !local ? 'off-thread' : filesystem.kind === 'memory' ? 'memory' : 'here';
     const opened = new Directory(fd, status, place);
+    const flat = syscalls.openat2(AT_FDCWD, this.path, flags | O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS | RESOLVE_CACHED);
+    this.#throughLinks = flat < 0 && flat !== -EAGAIN;
+    if (flat >= 0) syscalls.close(flat);
     // Others may have opened it meanwhile; each of them is right, and the last stays.
     this.#held.directory?.release();
     this.#held.directory = opened;

@@ -89,9 +89,17 @@ export function mergedVary(before: string, added: string): string {
   return [...names, ...missing.filter((name) => !known.has(name.toLowerCase()))].join(', ');
 }
 
-function wireFields(headers: PlanHeaders): Record<string, string | string[]> {
-  const fields: Record<string, string | string[]> = {};
+type WireFields = Record<string, string | string[]>;
+
+/** Of header fields that are said again as long as their file is unchanged. */
+const wired = new WeakMap<PlanHeaders, WireFields>();
+
+function wireFields({ headers, lasting }: Plan): WireFields {
+  const before = lasting ? wired.get(headers) : undefined;
+  if (before !== undefined) return before;
+  const fields: WireFields = {};
   for (const name of Object.keys(headers)) fields[wireName(name)] = copied(headers[name] as string | readonly string[]);
+  if (lasting) wired.set(headers, fields);
   return fields;
 }
 
@@ -112,7 +120,7 @@ export function sendPlan(response: NodeResponse, plan: Plan, tell: Tell | undefi
     }
     if (isHttp2(response)) return sendHttp2(response, plan, tell);
     const message = response as ServerResponse;
-    if (message.getHeaderNames().length === 0) message.writeHead(plan.status, wireFields(plan.headers));
+    if (message.getHeaderNames().length === 0) message.writeHead(plan.status, wireFields(plan));
     else {
       applyFields(message, plan);
       message.writeHead(plan.status);
