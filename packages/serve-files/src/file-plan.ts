@@ -1,6 +1,5 @@
 /** The answer to GET or HEAD for a file that has been found: which representation, which state, which part of it. */
 import { randomBytes } from 'node:crypto';
-import { read } from 'node:fs';
 import { evaluateConditions, evaluateIfRange, type Validators } from './conditions.js';
 import { contentTypeOf } from './content-type.js';
 import { entityTagFrom, entityTagOf } from './entity-tag.js';
@@ -282,7 +281,7 @@ async function readUpTo(file: OpenedFile, max: number): Promise<Buffer> {
     if (!(await file.open())) return Buffer.alloc(0);
     while (length < max) {
       const chunk = Buffer.allocUnsafe(Math.min(64 * 1024, max - length));
-      const bytes = await readAt(file.fd, chunk, length);
+      const bytes = await file.read(chunk, length);
       if (bytes === 0) break;
       chunks.push(chunk.subarray(0, bytes));
       length += bytes;
@@ -292,8 +291,3 @@ async function readUpTo(file: OpenedFile, max: number): Promise<Buffer> {
     file.release();
   }
 }
-
-const readAt = (fd: number, buffer: Buffer, position: number): Promise<number> =>
-  new Promise((resolve, reject) => {
-    read(fd, buffer, 0, buffer.length, position, (error, bytes) => (error ? reject(error) : resolve(bytes)));
-  });

@@ -5,6 +5,8 @@ import { OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
 import { OpenFile } from '@zerocopy/sendfile-stream';
 import type { FileStatus } from './file-status.js';
 import { type Maybe, then } from './maybe.js';
+import { OpenError } from './root.js';
+import { closeBehindServer, waitForServer } from './waiting-lane.js';
 
 /** Up to this many bytes a file is read at once, and closed again before it can have been removed, as a rule. */
 const CLOSED_SOON = 64 * 1024;
@@ -95,6 +97,26 @@ export class OpenedFile {
     });
   }
 
+  /**
+   * Reads from `position` on, on the thread pool, once {@link open} has answered true.
+   * @returns bytes, fewer than there is room for at the end of the file only, 0 beyond it. Rejects with the system's error.
+   */
+  read(buffer: Uint8Array, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const read = (done: (result: number) => void): void => {
+        nodeFs.read(this.fd, buffer, 0, buffer.length, position, (error, bytes) => {
+          if (error) reject(error);
+          else resolve(bytes);
+          done(0);
+        });
+      };
+      if (this.isLocal) return read(() => {});
+      void waitForServer(read).then((result) => {
+        if (result < 0) reject(new OpenError('EAGAIN')); // too many wait
+      });
+    });
+  }
+
   /** Keeps it open until one more {@link release}. */
   hold(): void {
     this.#holders++;
@@ -104,7 +126,8 @@ export class OpenedFile {
   release(): void {
     if (--this.#holders > 0) return;
     const atOnce = this.#reopen !== undefined || (this.size <= CLOSED_SOON && !this.kept);
-    if (!this.isLocal || !isMainThread) nodeFs.close(this.#descriptor.release(), () => {}); // read only: nothing to say
+    if (!this.isLocal) closeBehindServer(this.#descriptor.release());
+    else if (!isMainThread) nodeFs.close(this.#descriptor.release(), () => {}); // read only: nothing to say
     else if (atOnce) syscalls.close(this.#descriptor.release());
     else this.#descriptor.close(); // the blocks of one that was removed are freed elsewhere
   }

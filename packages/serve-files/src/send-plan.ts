@@ -303,15 +303,15 @@ class Delivering {
 const isWhole = (stream: Writable & { readonly rstCode?: number }): boolean =>
   stream.writableFinished || (stream.writableEnded && stream.rstCode === 0);
 
-/** HTTP/2: a whole file or one range goes by respondWithFD, everything else through the stream. */
+/** HTTP/2: a whole file or one range of a local file goes by respondWithFD, everything else through the stream. */
 function sendHttp2(response: Http2ServerResponse, plan: Plan, tell: Tell | undefined): void {
   const { stream } = response;
   applyFields(response, plan);
   const fields = { ...response.getHeaders(), ':status': plan.status };
   const [first] = plan.parts;
   if (first === undefined) stream.respond(fields, { endStream: true });
-  else if (isFilePart(first) && plan.parts.length === 1 && plan.pace === undefined) {
-    // It keeps nothing: the file has to stay open until the stream is closed.
+  else if (isFilePart(first) && plan.parts.length === 1 && plan.pace === undefined && first.file.isLocal) {
+    // Node reads it on any number of threads: a server that is gone would hold all of them. It keeps nothing: the file has to stay open until the stream is closed.
     stream.respondWithFD(first.file.fd, fields, { offset: first.start, length: first.length });
   } else {
     stream.respond(fields);
