@@ -24,9 +24,13 @@ export function sendfileOffThread(
   ahead?: ReadAhead,
 ): void {
   const wait = isLocalFilesystem(filesystemOf(inFd)) ? 'disk' : 'server';
-  runOffThread((done) => {
-    const send = (): void => syscalls.sendfileAsync(outFd(), inFd, cell, count, done);
-    if (ahead === undefined) send();
-    else syscalls.posixFadviseAsync(inFd, ahead.position, ahead.bytes, constants.POSIX_FADV_WILLNEED, send);
-  }, callback, wait);
+  runOffThread(
+    (done) => {
+      const send = (): void => syscalls.sendfileAsync(outFd(), inFd, cell, count, done);
+      if (ahead === undefined) send();
+      else syscalls.posixFadviseAsync(inFd, ahead.position, ahead.bytes, constants.POSIX_FADV_WILLNEED, send);
+    },
+    callback,
+    wait,
+  );
 }

@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { evaluateConditions, evaluateIfRange, type Validators } from './conditions.js';
 import { contentTypeOf } from './content-type.js';
 import { entityTagFrom, entityTagOf } from './entity-tag.js';
-import { addCaching, addDisposition, addOwn, addPresets, type Fields } from './header-fields.js';
 import type { FileStatus } from './file-status.js';
+import { addCaching, addDisposition, addOwn, addPresets, type Fields } from './header-fields.js';
 import { formatHttpDate } from './http-date.js';
 import { type Steps, settled } from './maybe.js';
 import { OpenedFile } from './opened-file.js';
@@ -76,8 +76,7 @@ function* planRepresentation(
   const { settings } = site;
   const { file, encoding } = representation;
   const path = `/${original.path}`;
-  const description =
-    knownDescription(representation, settings) ?? (yield* describe(original, representation, site));
+  const description = knownDescription(representation, settings) ?? (yield* describe(original, representation, site));
   const outcome = evaluateConditions(field, description);
   if (outcome === 412) return plainPlan(412, question);
   if (outcome === 304) {
@@ -126,10 +125,7 @@ interface Description extends Validators {
 /** By the status of a file at a path, which is another object once anything of the file has changed. */
 const descriptions = new WeakMap<FileStatus, Description>();
 
-function knownDescription(
-  { file, encoding, negotiated }: Representation,
-  settings: Settings,
-): Description | undefined {
+function knownDescription({ file, encoding, negotiated }: Representation, settings: Settings): Description | undefined {
   const before = descriptions.get(file.status);
   const same = before?.settings === settings && before.encoding === encoding && before.negotiated === negotiated;
   return same ? before : undefined;

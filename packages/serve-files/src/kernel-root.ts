@@ -346,9 +346,7 @@ export class KernelRoot implements Root {
     const { directory } = this.#held;
     if (directory?.place === 'off-thread') {
       const own = Buffer.alloc(syscalls.STATX_SIZE);
-      const asking = waitForServer((done) =>
-        syscalls.statxAsync(AT_FDCWD, this.path, 0, STATX_BASIC_STATS, own, done),
-      );
+      const asking = waitForServer((done) => syscalls.statxAsync(AT_FDCWD, this.path, 0, STATX_BASIC_STATS, own, done));
       if ((yield* settled(asking)) === 0 && directory.status.isSameFileAs(own)) return directory;
     }
     return this.#directoryAtOnce() ?? (yield* this.#openDirectory());

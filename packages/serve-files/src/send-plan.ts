@@ -132,8 +132,11 @@ export function sendPlan(response: NodeResponse, plan: Plan, tell: Tell | undefi
   }
 }
 
+/** The stream of HTTP/2 may be closed while its session goes on. */
 const isGone = (response: NodeResponse): boolean =>
-  (response as ServerResponse).destroyed || response.socket?.destroyed === true;
+  isHttp2(response)
+    ? response.stream.destroyed || response.stream.closed
+    : response.destroyed || response.socket?.destroyed === true;
 
 const gone = (): Error =>
   new TransferError('the client went away before it was answered', { code: 'ERR_STREAM_PREMATURE_CLOSE', bytes: 0 });

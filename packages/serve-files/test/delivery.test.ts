@@ -343,6 +343,28 @@ async function withHttp2(
   }
 }
 
+test('HTTP/2: a stream that is gone before it is answered ends nothing else', async (t) => {
+  const infos: SentInfo[] = [];
+  const handler = serveFiles(root, { onSent: (info) => infos.push(info) });
+  await withHttp2(
+    (request, response) => {
+      if (request.url !== '/a.txt') response.stream.destroy();
+      handler(request, response);
+    },
+    async (get) => {
+      for (const path of ['/big.bin', '/nothing']) await get({ ':path': path }).catch(() => {});
+      t.is((await get({ ':path': '/a.txt' })).body.toString(), '0123456789');
+    },
+  );
+  t.deepEqual(
+    infos.slice(0, 2).map(({ path, error }) => [path, error instanceof Error]),
+    [
+      ['/big.bin', true],
+      ['/nothing', true],
+    ],
+  );
+});
+
 test('HTTP/2: the same answers', async (t) => {
   const infos: SentInfo[] = [];
   const handler = serveFiles(root, { onSent: (info) => infos.push(info) });
