@@ -314,7 +314,8 @@ function sendHttp2(response: Http2ServerResponse, plan: Plan, tell: Tell | undef
   const [first] = plan.parts;
   if (first === undefined) stream.respond(fields, { endStream: true });
   else if (isFilePart(first) && plan.parts.length === 1 && plan.pace === undefined && first.file.isLocal) {
-    // Node reads it on any number of threads: a server that is gone would hold all of them. It keeps nothing: the file has to stay open until the stream is closed.
+    // It keeps nothing: the file has to stay open until the stream is closed. Node reads it on any number of threads, all of
+    // which a server that is gone would hold: so it is for local files only.
     stream.respondWithFD(first.file.fd, fields, { offset: first.start, length: first.length });
   } else {
     stream.respond(fields);
