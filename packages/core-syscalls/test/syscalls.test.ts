@@ -77,6 +77,14 @@ needing('openat2', openNothing, 'openat2, statx and fstatfs answer the same off 
     return identity;
   });
   t.deepEqual(identities[0], identities[1]);
+  t.true(syscalls.hasStatxIdentity(here, identities[1] as Buffer));
+  t.true(syscalls.isSameStatxFile(here, identities[1] as Buffer));
+  for (let at = 0; at < syscalls.STATX_IDENTITY_SIZE; at++) {
+    const other = Buffer.from(identities[0] as Buffer);
+    other.writeUInt8(other.readUInt8(at) ^ 1, at);
+    t.false(syscalls.hasStatxIdentity(here, other), `a difference at ${at}`);
+    t.is(syscalls.isSameStatxFile(here, other), at >= 8 && at < 48, `a difference at ${at}`);
+  }
   const { ino, size, mtimeNs } = statSync(path, { bigint: true });
   const [identity] = identities as [Buffer, Buffer];
   t.is(identity.readBigUInt64LE(0), ino);

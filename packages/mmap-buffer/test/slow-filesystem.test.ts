@@ -2,9 +2,9 @@
 
 import { join } from 'node:path';
 import { createMmapReadStream, mapFile } from '@zerocopy/mmap-buffer';
+import { contentOf, SLOW_OPERATIONS } from '@zerocopy/testing/slow-files';
+import { noSlowMount, stallOf, withSlowMount } from '@zerocopy/testing/slow-mount';
 import test, { type TestFn } from 'ava';
-import { contentOf, SLOW_OPERATIONS } from './fixtures/slow-files.js';
-import { longestStall, noSlowMount, withSlowMount } from './fixtures/slow-mount.js';
 import { mapTest } from './harness.js';
 
 const DELAY = 300;
@@ -19,7 +19,7 @@ slowTest(`mapFile: opening, mapping, looking, closing${suffix}`, async (t) => {
   await withSlowMount(DELAY, async (directory) => {
     for (const slow of SLOW_OPERATIONS) {
       if (slow === 'read') continue; // what touches a page that is not in memory waits for it
-      const stall = await longestStall(async () => {
+      const stall = await stallOf(STALL, async () => {
         const mapped = await mapFile(join(directory, `${slow}-${SIZE}`), { populate: true });
         t.is(mapped.method, 'mmap', slow);
         t.false(mapped.truncated);
@@ -33,7 +33,7 @@ slowTest(`mapFile: opening, mapping, looking, closing${suffix}`, async (t) => {
 
 slowTest(`mapFile with a lease, which is refused there: opening again${suffix}`, async (t) => {
   await withSlowMount(DELAY, async (directory) => {
-    const stall = await longestStall(async () => {
+    const stall = await stallOf(STALL, async () => {
       const mapped = await mapFile(join(directory, `open-${SIZE}`), { guard: 'both', populate: true });
       t.true(mapped.buffer.equals(contentOf(SIZE)));
       await mapped.close();
@@ -45,7 +45,7 @@ slowTest(`mapFile with a lease, which is refused there: opening again${suffix}`,
 slowTest(`createMmapReadStream, reading included${suffix}`, async (t) => {
   await withSlowMount(DELAY, async (directory) => {
     for (const slow of SLOW_OPERATIONS) {
-      const stall = await longestStall(async () => {
+      const stall = await stallOf(STALL, async () => {
         const stream = createMmapReadStream(join(directory, `${slow}-${SIZE}`));
         const chunks: Buffer[] = [];
         for await (const chunk of stream) chunks.push(chunk as Buffer);

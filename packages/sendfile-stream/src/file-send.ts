@@ -40,7 +40,7 @@ export interface FileSendOptions {
   /** What has been read of a small file; `target` is its message. It is all of the plan. */
   readonly small?: SmallRead | undefined;
   readonly smallFileSize?: number;
-  /** The file is all of its message's body, or the last of it: the Content-Length is set, if nothing has set it yet. */
+  /** The message ends with it: its Content-Length is set, unless its headers are written or say otherwise. */
   readonly announces: boolean;
   /** Whether a small file ends its message by itself. */
   readonly endsMessage?: boolean | undefined;

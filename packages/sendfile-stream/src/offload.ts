@@ -1,5 +1,6 @@
 /** sendfile on libuv's thread pool, for cold ranges. */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { filesystemOf, isLocalFilesystem } from '@zerocopy/core-syscalls/descriptors';
 import { runOffThread } from '@zerocopy/transfer';
 
 /** Bytes that are wanted from `position` on: those of this call, and of the next. */
@@ -22,9 +23,14 @@ export function sendfileOffThread(
   callback: (result: number) => void,
   ahead?: ReadAhead,
 ): void {
-  runOffThread((done) => {
-    const send = (): void => syscalls.sendfileAsync(outFd(), inFd, cell, count, done);
-    if (ahead === undefined) send();
-    else syscalls.posixFadviseAsync(inFd, ahead.position, ahead.bytes, constants.POSIX_FADV_WILLNEED, send);
-  }, callback);
+  const wait = isLocalFilesystem(filesystemOf(inFd)) ? 'disk' : 'server';
+  runOffThread(
+    (done) => {
+      const send = (): void => syscalls.sendfileAsync(outFd(), inFd, cell, count, done);
+      if (ahead === undefined) send();
+      else syscalls.posixFadviseAsync(inFd, ahead.position, ahead.bytes, constants.POSIX_FADV_WILLNEED, send);
+    },
+    callback,
+    wait,
+  );
 }

@@ -5,4 +5,4 @@
 
 export { resolveDestination } from './destination.js';
 export { type FileReader, FileRoute, type FileRouteOptions } from './file-route.js';
-export { SMALL_FILE_SIZE } from './small-file.js';
+export { readSmall, SMALL_FILE_SIZE, type SmallRead } from './small-file.js';

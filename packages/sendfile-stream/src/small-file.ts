@@ -18,7 +18,9 @@ const { EAGAIN, EOPNOTSUPP, RWF_NOWAIT } = constants;
 
 const pool: syscalls.Iovec[] = [];
 
+/** A range of a file that has been read whole. */
 export interface SmallRead {
+  /** As many as were asked for, in memory that is used again. */
   readonly bytes: Buffer;
   /** To be called when `bytes` is not read any more. Not calling it only costs an allocation later. */
   recycle(): void;

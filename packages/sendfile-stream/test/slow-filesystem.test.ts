@@ -3,9 +3,9 @@ import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
+import { contentOf, SLOW_OPERATIONS, slowName } from '@zerocopy/testing/slow-files';
+import { noSlowMount, stallOf, withSlowMount } from '@zerocopy/testing/slow-mount';
 import test from 'ava';
-import { contentOf, SLOW_OPERATIONS, slowName } from './fixtures/slow-files.js';
-import { noSlowMount, stallOf, withSlowMount } from './fixtures/slow-mount.js';
 import { collect, get, kernelTest, withHttpServer, withSockets } from './harness.js';
 
 /** Milliseconds. */

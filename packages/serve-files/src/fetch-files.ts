@@ -1,5 +1,4 @@
 /** For servers whose handlers take a Request and answer a Response. */
-import { read } from 'node:fs';
 import { setTimeout } from '@zerocopy/transfer';
 import type { ServeFilesOptions } from './options.js';
 import { type FilePart, isFilePart, type Plan, type Question, type Site } from './plan.js';
@@ -95,13 +94,9 @@ async function* chunksOf({ parts, pace }: Plan): AsyncGenerator<Uint8Array, unde
   return undefined;
 }
 
-function readChunk({ file }: FilePart, position: number, size: number): Promise<Uint8Array> {
+async function readChunk({ file }: FilePart, position: number, size: number): Promise<Uint8Array> {
   const buffer = new Uint8Array(size); // of its own: a reader may transfer it
-  return new Promise((resolve, reject) => {
-    read(file.fd, buffer, 0, size, position, (error, bytes) => {
-      if (error) reject(error);
-      else if (bytes === 0) reject(new Error('the file became shorter while it was sent'));
-      else resolve(buffer.subarray(0, bytes));
-    });
-  });
+  const bytes = await file.read(buffer, position);
+  if (bytes === 0) throw new Error('the file became shorter while it was sent');
+  return buffer.subarray(0, bytes);
 }

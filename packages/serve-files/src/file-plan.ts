@@ -1,15 +1,15 @@
 /** The answer to GET or HEAD for a file that has been found: which representation, which state, which part of it. */
 import { randomBytes } from 'node:crypto';
-import { read } from 'node:fs';
 import { evaluateConditions, evaluateIfRange, type Validators } from './conditions.js';
 import { contentTypeOf } from './content-type.js';
 import { entityTagFrom, entityTagOf } from './entity-tag.js';
+import type { FileStatus } from './file-status.js';
 import { addCaching, addDisposition, addOwn, addPresets, type Fields } from './header-fields.js';
 import { formatHttpDate } from './http-date.js';
 import { type Steps, settled } from './maybe.js';
 import { OpenedFile } from './opened-file.js';
 import type { Settings } from './options.js';
-import { Plan, type PlanHeaders, type PlanPart, plainPlan, type Question, type Site } from './plan.js';
+import { NOTHING, Plan, type PlanHeaders, type PlanPart, plainPlan, type Question, type Site } from './plan.js';
 import { acceptedEncodings, type Encoding, variantPath } from './precompressed.js';
 import { type ByteRange, contentRange, isByteRange, parseRange } from './ranges.js';
 import { Pace } from './rate.js';
@@ -34,7 +34,8 @@ export function* planFile(file: OpenedFile, question: Question, site: Site): Ste
   let plan: Plan | undefined;
   try {
     if (file.unsized) return yield* planInvented(file, question, site);
-    const representation = yield* select(file, question, site);
+    const { precompressed } = site.settings;
+    const representation = precompressed.length === 0 ? alone(file) : yield* select(file, question, site);
     selected = representation.file;
     plan = yield* planRepresentation(file, representation, question, site);
     return plan;
@@ -45,10 +46,11 @@ export function* planFile(file: OpenedFile, question: Question, site: Site): Ste
   }
 }
 
+const alone = (file: OpenedFile): Representation => ({ file, encoding: undefined, negotiated: false });
+
 /** The variant that the client prefers, if there is one; ranges are always of the file itself. */
 function* select(file: OpenedFile, { method, field }: Question, { root, settings }: Site): Steps<Representation> {
   const offered = settings.precompressed;
-  if (offered.length === 0) return { file, encoding: undefined, negotiated: false };
   const range = method === 'GET' ? field('range') : undefined;
   const ranged = range !== undefined && isByteRange(range);
   const accepted = ranged ? [] : acceptedEncodings(field('accept-encoding'), offered);
@@ -61,7 +63,7 @@ function* select(file: OpenedFile, { method, field }: Question, { root, settings
     const status = yield* settled(root.look(variantPath(file.path, encoding)));
     if (status?.isFile === true) return { file, encoding: undefined, negotiated: true };
   }
-  return { file, encoding: undefined, negotiated: false };
+  return alone(file);
 }
 
 function* planRepresentation(
@@ -74,12 +76,12 @@ function* planRepresentation(
   const { settings } = site;
   const { file, encoding } = representation;
   const path = `/${original.path}`;
-  const description = yield* describe(original, representation, site);
+  const description = knownDescription(representation, settings) ?? (yield* describe(original, representation, site));
   const outcome = evaluateConditions(field, description);
   if (outcome === 412) return plainPlan(412, question);
   if (outcome === 304) {
     description.notModified ??= headOf(original, representation, description, settings, true);
-    return new Plan({ status: 304, headers: description.notModified, path });
+    return new Plan({ status: 304, headers: description.notModified, path, lasting: description.lasting });
   }
   const range = method === 'GET' ? field('range') : undefined;
   const ranges =
@@ -94,19 +96,24 @@ function* planRepresentation(
   description.whole ??= headOf(original, representation, description, settings, false);
   const whole = description.whole;
   const body = ranges === undefined ? undefined : partialBody(file, ranges, String(whole['content-type']));
-  const parts = method === 'HEAD' ? [] : (body?.parts ?? wholeBody(file));
+  const parts = method === 'HEAD' ? NOTHING : (body?.parts ?? wholeBody(file));
+  if (parts.length > 0 && !(yield* settled(file.open()))) return plainPlan(404, question);
   for (const part of parts) if ('file' in part) part.file.hold();
   return new Plan({
     status: body === undefined ? 200 : 206,
     headers: body === undefined ? whole : { ...whole, ...body.headers },
     parts,
     path,
+    lasting: body === undefined && description.lasting,
     pace: parts.length === 0 || settings.rate === undefined ? undefined : paceOf(path, file.status, settings),
   });
 }
 
-/** What is said of a representation, kept with its file as long as that is open. */
+/** What is said of a representation, kept for as long as its root remembers the status of the file. */
 interface Description extends Validators {
+  readonly settings: Settings;
+  /** Whether it says the same as long as the file is unchanged. */
+  readonly lasting: boolean;
   readonly encoding: Encoding | undefined;
   readonly negotiated: boolean;
   /** The head of a 200. */
@@ -115,8 +122,14 @@ interface Description extends Validators {
   notModified: PlanHeaders | undefined;
 }
 
-/** A file stays open beyond one response only in the cache of one site, by whose settings it is described. */
-const descriptions = new WeakMap<OpenedFile, Description>();
+/** By the status of a file at a path, which is another object once anything of the file has changed. */
+const descriptions = new WeakMap<FileStatus, Description>();
+
+function knownDescription({ file, encoding, negotiated }: Representation, settings: Settings): Description | undefined {
+  const before = descriptions.get(file.status);
+  const same = before?.settings === settings && before.encoding === encoding && before.negotiated === negotiated;
+  return same ? before : undefined;
+}
 
 function* describe(
   original: OpenedFile,
@@ -124,11 +137,12 @@ function* describe(
   site: Site,
 ): Steps<Description> {
   const { settings } = site;
-  const before = settings.cache === undefined ? undefined : descriptions.get(file);
-  if (before !== undefined && before.encoding === encoding && before.negotiated === negotiated) return before;
   const { mtimeMs } = file.status;
   const now = Date.now();
   const description: Description = {
+    settings,
+    // What functions answer may be another thing the next time.
+    lasting: settings.unchanging && mtimeMs <= now,
     etag: yield* tagOf(original, file, encoding, site),
     // Not later than now (RFC 9110, 8.8.2.1), and to the second, as it can be sent.
     lastModified: Math.max(0, Math.floor(Math.min(mtimeMs, now) / 1000) * 1000),
@@ -137,8 +151,7 @@ function* describe(
     whole: undefined,
     notModified: undefined,
   };
-  // What functions answer may be another thing the next time.
-  if (settings.cache !== undefined && settings.unchanging && mtimeMs <= now) descriptions.set(file, description);
+  if (description.lasting) descriptions.set(file.status, description);
   return description;
 }
 
@@ -175,8 +188,6 @@ interface Body {
 function wholeBody(file: OpenedFile): readonly PlanPart[] {
   return file.size === 0 ? NOTHING : [{ file, start: 0, length: file.size }];
 }
-
-const NOTHING: readonly PlanPart[] = [];
 
 function partialBody(file: OpenedFile, ranges: readonly ByteRange[], type: string): Body {
   const { size } = file;
@@ -263,9 +274,10 @@ async function readUpTo(file: OpenedFile, max: number): Promise<Buffer> {
   try {
     const chunks: Buffer[] = [];
     let length = 0;
+    if (!(await file.open())) return Buffer.alloc(0);
     while (length < max) {
       const chunk = Buffer.allocUnsafe(Math.min(64 * 1024, max - length));
-      const bytes = await readAt(file.fd, chunk, length);
+      const bytes = await file.read(chunk, length);
       if (bytes === 0) break;
       chunks.push(chunk.subarray(0, bytes));
       length += bytes;
@@ -275,8 +287,3 @@ async function readUpTo(file: OpenedFile, max: number): Promise<Buffer> {
     file.release();
   }
 }
-
-const readAt = (fd: number, buffer: Buffer, position: number): Promise<number> =>
-  new Promise((resolve, reject) => {
-    read(fd, buffer, 0, buffer.length, position, (error, bytes) => (error ? reject(error) : resolve(bytes)));
-  });

@@ -51,6 +51,17 @@ export class FileStatus implements FileStat {
     return new FileStatus(identity, size, mode, blocks);
   }
 
+  /** Whether a buffer that statx(2) has filled tells of the same file, which nobody has changed in between. */
+  isOfStatx(buffer: Buffer): boolean {
+    return syscalls.hasStatxIdentity(buffer, this.identity);
+  }
+
+  /** Whether a buffer that statx(2) has filled tells of the same file, changed since or not. */
+  isSameFileAs(buffer: Buffer): boolean {
+    const { identity } = this;
+    return syscalls.isSameStatxFile(buffer, identity);
+  }
+
   /** Of what node:fs tells, where there is no statx(2). */
   static fromStats(stats: BigIntStats): FileStatus {
     const identity = Buffer.alloc(syscalls.STATX_IDENTITY_SIZE);
@@ -90,7 +101,11 @@ export class FileStatus implements FileStat {
 
   /** Whether both are of one device. */
   onSameDevice(other: FileStatus): boolean {
-    return this.identity.compare(other.identity, 48, 56, 48, 56) === 0;
+    const { identity } = other;
+    return (
+      this.identity.readUInt32LE(48) === identity.readUInt32LE(48) &&
+      this.identity.readUInt32LE(52) === identity.readUInt32LE(52)
+    );
   }
 
   /** Whether both are of one file, changed since or not. */

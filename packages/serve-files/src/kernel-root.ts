@@ -9,8 +9,9 @@
  * the root's own device, which is known to be local; off it everywhere else.
  */
 import { opendir } from 'node:fs/promises';
+import { isMainThread } from 'node:worker_threads';
 import { constants, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
-import { filesystemOfMagic, isLocalFilesystem } from '@zerocopy/core-syscalls/descriptors';
+import { filesystemOfMagic, isLocalFilesystem, nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { assertOpenPermitted } from '@zerocopy/transfer';
 import { feature } from './feature.js';
 import { FileStatus } from './file-status.js';
@@ -42,10 +43,47 @@ const RACES_MAX = 16;
 
 const buffer = Buffer.alloc(syscalls.STATX_SIZE);
 
-/** Of an open file, without asking a server. */
-function statusOf(fd: number): FileStatus | undefined {
+/**
+ * Of an open file, without asking a server.
+ * @param before what it may be still.
+ */
+function statusOf(fd: number, before?: FileStatus): FileStatus | undefined {
   const result = syscalls.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer);
-  return result < 0 ? undefined : FileStatus.fromStatx(buffer);
+  if (result < 0) return undefined;
+  return before?.isOfStatx(buffer) ? before : FileStatus.fromStatx(buffer);
+}
+
+/** /proc/self/fd, held for as long as the process lives: the way to it need not be found again for every file. */
+let descriptors: number | undefined;
+
+/** The file that an O_PATH descriptor names, opened for reading on this thread; -EAGAIN: that would have to wait. */
+function reopenAtOnce(fd: number): number {
+  const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;
+  if (!isMainThread) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
+  if (descriptors === undefined || descriptors < 0) {
+    descriptors = syscalls.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0);
+    if (descriptors < 0) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
+  }
+  return syscalls.openat2(descriptors, String(fd), flags | O_CLOEXEC, 0, 0);
+}
+
+/** {@link reopenAtOnce}, on another thread. */
+function reopenElsewhere(fd: number): Promise<number> {
+  const flags = O_RDONLY | O_CLOEXEC;
+  return waitForServer((done) => syscalls.openat2Async(AT_FDCWD, nameOfDescriptor(fd), flags, 0, 0, done));
+}
+
+/** Of a file that was found before, and could be read then. @throws {OpenError} */
+function reopenKnown(fd: number): Maybe<number | undefined> {
+  const opened = reopenAtOnce(fd);
+  // Another process holds a lease on it: the kernel waits until that is given up (kernel-rules: lease-break).
+  return opened === -EAGAIN ? reopenElsewhere(fd).then(readable) : readable(opened);
+}
+
+function readable(opened: number): number | undefined {
+  if (opened >= 0) return opened;
+  assertNothing(opened);
+  return undefined;
 }
 
 /** The root's own descriptor. Calls on other threads hold it: the root may be replaced by another directory meanwhile. */
@@ -80,10 +118,28 @@ const collected = new FinalizationRegistry<{ directory: Directory | undefined }>
   directory?.release(),
 );
 
+/** Whether Node's permission model, if it is in force, lets this process read the path. */
+function isPermitted(path: string): boolean {
+  try {
+    assertOpenPermitted(path, O_RDONLY);
+    return true;
+  } catch (error) {
+    assertNothingThrown(error);
+    return false;
+  }
+}
+
+/** Files of which it is remembered that they could be read. */
+const KNOWN_MAX = 1024;
+
 export class KernelRoot implements Root {
   readonly path: string;
   readonly #resolve: number;
   readonly #cachedOnly: boolean;
+  /** What was found at a path the last time, and could be read: as long as it is unchanged, all said of it is, too. */
+  readonly #known = new Map<string, FileStatus>();
+  /** Whether a link leads to the root itself, so that no path to a file is without one. */
+  #throughLinks = false;
   /** In an object of its own, for the registry. */
   readonly #held: { directory: Directory | undefined } = { directory: undefined };
 
@@ -96,7 +152,7 @@ export class KernelRoot implements Root {
   }
 
   open(path: string): Maybe<Found> {
-    return run(this.#open(path));
+    return this.#openAtOnce(path) ?? run(this.#open(path));
   }
 
   look(path: string): Maybe<FileStatus | undefined> {
@@ -133,6 +189,69 @@ export class KernelRoot implements Root {
     return found.status;
   }
 
+  /** The way of almost every request: nothing has to be waited for. Undefined: something has. @throws {OpenError} */
+  #openAtOnce(path: string): Found | undefined {
+    const { directory } = this.#held;
+    if (!this.#cachedOnly || !isMainThread || directory === undefined || directory.place === 'off-thread') {
+      return undefined;
+    }
+    if (!isPermitted(join(this.path, path))) return 'nothing';
+    const fd = this.#findAtOnce(directory, path);
+    if (fd === undefined || fd === -EAGAIN) return undefined;
+    if (fd < 0) {
+      assertNothing(fd);
+      return 'nothing';
+    }
+    let found: Found | undefined;
+    try {
+      const before = this.#known.get(path);
+      const status = statusOf(fd, before);
+      if (status?.onSameDevice(directory.status)) found = this.#openFound(fd, path, status, before, directory.place);
+      return found;
+    } finally {
+      if (!(found instanceof OpenedFile) || found.fd !== fd) syscalls.close(fd);
+    }
+  }
+
+  /** A descriptor of O_PATH, or a negative errno; undefined: the root is another directory than before. */
+  #findAtOnce(directory: Directory, path: string): number | undefined {
+    const flags = O_PATH | O_CLOEXEC;
+    if (!this.#throughLinks) {
+      // Where there is no link on the whole way, from the top of the filesystem on, there is none out of the root; and it is
+      // the root that is there now.
+      const resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
+      const fd = syscalls.openat2(AT_FDCWD, join(this.path, path), flags | O_CLOEXEC, 0, resolve);
+      if (fd >= 0 || fd === -ENOENT || fd === -EAGAIN) return fd;
+    }
+    if (this.#directoryAtOnce() === undefined) return undefined;
+    return syscalls.openat2(directory.fd, path || '.', flags | O_CLOEXEC, 0, this.#resolve | RESOLVE_CACHED);
+  }
+
+  /** @param fd of O_PATH; the file takes it over if it could be read before, and is unchanged since. */
+  #openFound(
+    fd: number,
+    path: string,
+    status: FileStatus,
+    before: FileStatus | undefined,
+    place: Place,
+  ): Found | undefined {
+    if (status.isDirectory) return 'directory';
+    if (!status.isFile) return 'nothing';
+    if (status.size === 0 || status.blocks === 0) return undefined; // it may be made up as it is read
+    if (status === before) return new OpenedFile(fd, path, status, { place, reopen: reopenKnown });
+    const opened = reopenAtOnce(fd);
+    if (opened === -EAGAIN) return undefined;
+    if (readable(opened) === undefined) return 'nothing';
+    this.#remember(path, status);
+    return new OpenedFile(opened, path, status, { place });
+  }
+
+  #remember(path: string, status: FileStatus): void {
+    const [oldest] = this.#known.size < KNOWN_MAX ? [] : this.#known.keys();
+    if (oldest !== undefined) this.#known.delete(oldest);
+    this.#known.set(path, status);
+  }
+
   *#open(path: string): Steps<Found> {
     const found = yield* this.#find(path);
     if (found === undefined) return 'nothing';
@@ -140,30 +259,16 @@ export class KernelRoot implements Root {
     try {
       if (status.isDirectory) return 'directory';
       if (!status.isFile) return 'nothing';
-      const opened = yield* this.#reopen(fd, place);
-      if (opened < 0) {
-        assertNothing(opened);
-        return 'nothing';
-      }
+      const atOnce = place === 'off-thread' ? -EAGAIN : reopenAtOnce(fd);
+      const opened = readable(atOnce === -EAGAIN ? yield* settled(reopenElsewhere(fd)) : atOnce);
+      if (opened === undefined) return 'nothing';
       // Asked again: a server may have told the file's size only as it was opened.
       const current = place === 'off-thread' ? (statusOf(opened) ?? status) : status;
       const unsized = (current.size === 0 || current.blocks === 0) && (yield* this.#isInvented(opened, place));
-      return new OpenedFile(opened, path, current, place, unsized);
+      return new OpenedFile(opened, path, current, { place, unsized });
     } finally {
       syscalls.close(fd);
     }
-  }
-
-  /** The file that an O_PATH descriptor names, opened for reading. */
-  *#reopen(fd: number, place: Place): Steps<number> {
-    const name = `/proc/self/fd/${fd}`;
-    const flags = O_RDONLY | O_CLOEXEC;
-    if (place !== 'off-thread') {
-      const opened = syscalls.openat2(AT_FDCWD, name, flags | O_NONBLOCK | O_CLOEXEC, 0, 0);
-      if (opened !== -EAGAIN) return opened;
-      // Another process holds a lease on it: the kernel waits until that is given up (kernel-rules: lease-break).
-    }
-    return yield* settled(waitForServer((done) => syscalls.openat2Async(AT_FDCWD, name, flags, 0, 0, done)));
   }
 
   /** Whether the kernel makes the file's content up as it is read (procfs): then it has no size that can be believed. */
@@ -178,12 +283,7 @@ export class KernelRoot implements Root {
 
   /** What is at the path: an O_PATH descriptor, its status, and whether it may be opened and closed on this thread. */
   *#find(path: string): Steps<{ fd: number; status: FileStatus; place: Place } | undefined> {
-    try {
-      assertOpenPermitted(join(this.path, path), O_RDONLY);
-    } catch (error) {
-      assertNothingThrown(error);
-      return undefined;
-    }
+    if (!isPermitted(join(this.path, path))) return undefined;
     const directory = yield* this.#directory();
     if (directory === undefined) return undefined;
     directory.hold();
@@ -234,23 +334,23 @@ export class KernelRoot implements Root {
     return false;
   }
 
+  /** The root's descriptor, if it is that of the directory that is there now, as far as nobody has to be waited for. */
+  #directoryAtOnce(): Directory | undefined {
+    const { directory } = this.#held;
+    if (directory === undefined || directory.place === 'off-thread') return undefined;
+    const result = syscalls.statx(AT_FDCWD, this.path, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer);
+    return result === 0 && directory.status.isSameFileAs(buffer) ? directory : undefined;
+  }
+
   /** The root's descriptor, of the directory that is there now: deployments replace it. Undefined: there is none. */
   *#directory(): Steps<Directory | undefined> {
     const { directory } = this.#held;
-    if (directory !== undefined) {
-      const examined =
-        directory.place !== 'off-thread'
-          ? syscalls.statx(AT_FDCWD, this.path, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer)
-          : undefined;
-      const own = examined === undefined ? Buffer.alloc(syscalls.STATX_SIZE) : buffer;
-      const result =
-        examined ??
-        (yield* settled(
-          waitForServer((done) => syscalls.statxAsync(AT_FDCWD, this.path, 0, STATX_BASIC_STATS, own, done)),
-        ));
-      if (result === 0 && FileStatus.fromStatx(own).isSameFile(directory.status)) return directory;
+    if (directory?.place === 'off-thread') {
+      const own = Buffer.alloc(syscalls.STATX_SIZE);
+      const asking = waitForServer((done) => syscalls.statxAsync(AT_FDCWD, this.path, 0, STATX_BASIC_STATS, own, done));
+      if ((yield* settled(asking)) === 0 && directory.status.isSameFileAs(own)) return directory;
     }
-    return yield* this.#openDirectory();
+    return this.#directoryAtOnce() ?? (yield* this.#openDirectory());
   }
 
   *#openDirectory(): Steps<Directory | undefined> {
@@ -268,6 +368,9 @@ export class KernelRoot implements Root {
     const local = filesystem !== undefined && isLocalFilesystem(filesystem);
     const place = !local ? 'off-thread' : filesystem.kind === 'memory' ? 'memory' : 'here';
     const opened = new Directory(fd, status, place);
+    const flat = syscalls.openat2(AT_FDCWD, this.path, flags | O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS | RESOLVE_CACHED);
+    this.#throughLinks = flat < 0 && flat !== -EAGAIN;
+    if (flat >= 0) syscalls.close(flat);
     // Others may have opened it meanwhile; each of them is right, and the last stays.
     this.#held.directory?.release();
     this.#held.directory = opened;

@@ -6,7 +6,7 @@
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { setTimeout } from '@zerocopy/transfer';
 import { feature } from './feature.js';
-import { FileStatus } from './file-status.js';
+import type { FileStatus } from './file-status.js';
 import { type Maybe, run, type Steps, settled } from './maybe.js';
 import { OpenedFile } from './opened-file.js';
 import { type Entry, type Found, join, OpenError, type Root } from './root.js';
@@ -83,7 +83,7 @@ export class OpenFileCache implements Root {
   #isCurrent(path: string, { file, until }: Kept): boolean {
     if (performance.now() >= until) return false;
     const result = syscalls.statx(AT_FDCWD, join(this.path, path), AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer);
-    return result === 0 && FileStatus.fromStatx(buffer).isUnchanged(file.status);
+    return result === 0 && file.status.isOfStatx(buffer);
   }
 
   *#openAndKeep(path: string): Steps<Found> {
@@ -104,6 +104,7 @@ export class OpenFileCache implements Root {
     this.#kept.get(path)?.file.release();
     this.#kept.delete(path);
     file.hold();
+    file.kept = true;
     this.#kept.set(path, { file, until: performance.now() + this.#limits.maxAgeMs });
     this.#sweep ??= setTimeout(() => this.#closeOld(), this.#limits.maxAgeMs).unref();
     if (this.#kept.size <= this.#limits.files) return;

@@ -1,11 +1,15 @@
-/** A regular file that has been opened once, with its facts: headers, validators and body come from this one descriptor. */
+/** A regular file that has been found once, with its facts: headers, validators and body come from this one descriptor. */
 import nodeFs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { OwnedDescriptor } from '@zerocopy/core-syscalls';
+import { OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
+import { OpenFile } from '@zerocopy/sendfile-stream';
 import type { FileStatus } from './file-status.js';
+import { type Maybe, then } from './maybe.js';
+import { OpenError } from './root.js';
+import { closeBehindServer, waitForServer } from './waiting-lane.js';
 
-/** Above this many bytes a file that has been removed meanwhile is not closed on this thread: its blocks are freed then. */
-const SLOW_TO_FREE = 1024 * 1024;
+/** Up to this many bytes a file is read at once, and closed again before it can have been removed, as a rule. */
+const CLOSED_SOON = 64 * 1024;
 
 /**
  * Where calls for a file may be made. `here`: on this thread, none of them waits for a server
@@ -13,28 +17,45 @@ const SLOW_TO_FREE = 1024 * 1024;
  */
 export type Place = 'here' | 'memory' | 'off-thread';
 
+/** What is known of a file besides its status. */
+export interface OpenedFileFacts {
+  readonly place: Place;
+  /** Whether its size is made up, so that it has to be read to know it. Default false. */
+  readonly unsized?: boolean;
+  /**
+   * Opens what the descriptor refers to for reading, once, if that descriptor was opened with O_PATH, for a file that may
+   * be read as far as is known. Answers undefined if it may not be read any more. Default: it is open for reading.
+   */
+  readonly reopen?: (fd: number) => Maybe<number | undefined>;
+}
+
 /** Reference counted: closed with the last {@link release}. */
 export class OpenedFile {
   /** Relative to the root, as it was asked for; without a leading slash. */
   readonly path: string;
   /** At the moment of opening. */
   readonly status: FileStatus;
-  readonly #descriptor: OwnedDescriptor;
+  #descriptor: OwnedDescriptor;
   readonly #place: Place;
   #holders = 1;
+  /** Set by a cache: it stays open for longer than one response. */
+  kept = false;
   /** Whether its size is made up, so that it has to be read to know it. */
   readonly unsized: boolean;
+  #reopen: OpenedFileFacts['reopen'];
+  #source: OpenFile | undefined;
 
   /** Takes over `fd`. */
-  constructor(fd: number, path: string, status: FileStatus, place: Place, unsized = false) {
+  constructor(fd: number, path: string, status: FileStatus, { place, unsized = false, reopen }: OpenedFileFacts) {
     this.#descriptor = OwnedDescriptor.adopt(fd);
     this.path = path;
     this.status = status;
     this.#place = place;
     this.unsized = unsized;
+    this.#reopen = reopen;
   }
 
-  /** The descriptor; -1 once it is closed. */
+  /** The descriptor; -1 once it is closed. Open for reading once {@link open} has answered true. */
   get fd(): number {
     return this.#descriptor.fd;
   }
@@ -49,9 +70,51 @@ export class OpenedFile {
     return this.#place !== 'off-thread';
   }
 
-  /** Whether its bytes are in memory by nature, so that reading them never waits. */
-  get livesInMemory(): boolean {
-    return this.#place === 'memory';
+  /** For sendFile: what the kernel must know of the file is asked once. Valid for as long as this is held. */
+  get source(): OpenFile {
+    this.#source ??= new OpenFile(this.fd, { path: `/${this.path}`, close: () => {} });
+    return this.#source;
+  }
+
+  /**
+   * Opens the file for reading, if it has only been looked at: a 304 needs no more than that. Idempotent.
+   * @returns false if it may not be read any more.
+   * @throws {OpenError} if the server cannot open files.
+   */
+  open(): Maybe<boolean> {
+    const reopen = this.#reopen;
+    if (reopen === undefined) return true;
+    return then(reopen(this.fd), (fd) => {
+      if (fd === undefined) return false;
+      if (this.#reopen === undefined) {
+        syscalls.close(fd); // it was opened twice at once
+        return true;
+      }
+      this.#reopen = undefined;
+      syscalls.close(this.#descriptor.release()); // of O_PATH: there is nothing to flush
+      this.#descriptor = OwnedDescriptor.adopt(fd);
+      return true;
+    });
+  }
+
+  /**
+   * Reads from `position` on, on the thread pool, once {@link open} has answered true.
+   * @returns bytes, fewer than there is room for at the end of the file only, 0 beyond it. Rejects with the system's error.
+   */
+  read(buffer: Uint8Array, position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const read = (done: (result: number) => void): void => {
+        nodeFs.read(this.fd, buffer, 0, buffer.length, position, (error, bytes) => {
+          if (error) reject(error);
+          else resolve(bytes);
+          done(0);
+        });
+      };
+      if (this.isLocal) return read(() => {});
+      void waitForServer(read).then((result) => {
+        if (result < 0) reject(new OpenError('EAGAIN')); // too many wait
+      });
+    });
   }
 
   /** Keeps it open until one more {@link release}. */
@@ -62,7 +125,11 @@ export class OpenedFile {
   /** Closes it with the last holder. Not to be called more often than it is held. */
   release(): void {
     if (--this.#holders > 0) return;
-    if (this.isLocal && isMainThread && this.size <= SLOW_TO_FREE) this.#descriptor.close();
-    else nodeFs.close(this.#descriptor.release(), () => {}); // it was read only: close(2) has nothing to say
+    const atOnce = this.#reopen !== undefined || (this.size <= CLOSED_SOON && !this.kept);
+    if (!this.isLocal) closeBehindServer(this.#descriptor.release());
+    else if (!isMainThread)
+      nodeFs.close(this.#descriptor.release(), () => {}); // read only: nothing to say
+    else if (atOnce) syscalls.close(this.#descriptor.release());
+    else this.#descriptor.close(); // the blocks of one that was removed are freed elsewhere
   }
 }

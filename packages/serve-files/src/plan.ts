@@ -40,7 +40,11 @@ interface PlanFields {
   /** The file, from the root on, with a leading slash. */
   readonly path?: string | undefined;
   readonly pace?: Pace | undefined;
+  readonly lasting?: boolean;
 }
+
+/** No body. */
+export const NOTHING: readonly PlanPart[] = [];
 
 /** The answer to a request. */
 export class Plan implements Disposable {
@@ -54,15 +58,18 @@ export class Plan implements Disposable {
   readonly path: string | undefined;
   /** How fast the body is to be sent; undefined: as fast as it goes. */
   readonly pace: Pace | undefined;
+  /** @internal Whether `headers` is one object that later plans have, too. */
+  readonly lasting: boolean;
   #released = false;
 
   /** Takes over the files of its parts: each part holds its file once. */
-  constructor({ status, headers, parts = [], path, pace }: PlanFields) {
+  constructor({ status, headers, parts = NOTHING, path, pace, lasting = false }: PlanFields) {
     this.status = status;
     this.headers = headers;
     this.parts = parts;
     this.path = path;
     this.pace = pace;
+    this.lasting = lasting;
   }
 
   /** Closes its files. Idempotent; to be called in every case, also after they were sent. */

@@ -48,7 +48,7 @@ export class PortableRoot implements Root {
         const after = await this.#place(path);
         const same = after.path === before.path && after.status.isSameFile(status) && before.status.isSameFile(status);
         if (!same || !status.isFile) return 'nothing';
-        file = new OpenedFile(fd, path, status, 'off-thread', isInvented(before.path));
+        file = new OpenedFile(fd, path, status, { place: 'off-thread', unsized: isInvented(before.path) });
         return file;
       } finally {
         if (file === undefined) nodeFs.close(fd, () => {});

@@ -68,10 +68,11 @@ function normalized(decoded: string): string | undefined {
   return names.join('/');
 }
 
+const HIDDEN = /^\.(?!well-known(?:\/|$))|\/\./;
+
 /** Whether a name on the way begins with a dot. `.well-known` at the top is not hidden (RFC 8615). */
 export function isHidden(path: string): boolean {
-  if (!path.includes('.')) return false;
-  return path.split('/').some((name, at) => name.startsWith('.') && !(at === 0 && name === '.well-known'));
+  return HIDDEN.test(path);
 }
 
 /** Whether the last name has an extension: then it is a file that is asked for, and not a page of an application. */

@@ -2,11 +2,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { finished, type Writable } from 'node:stream';
+import { readSmall, SMALL_FILE_SIZE, type SmallRead } from '@zerocopy/sendfile-stream/route';
 import { clearTimeout, nextTick, setTimeout, TransferError, TransferScope } from '@zerocopy/transfer';
 import type { SentInfo } from './options.js';
 import { type FilePart, isFilePart, type Plan, type PlanHeaders } from './plan.js';
 import { sendRange } from './send-range.js';
-import { readSmallBody, type SmallBody } from './small-body.js';
 
 /** A request as node:http and node:http2 (its compatibility API) hand it to a handler. */
 export type NodeRequest = IncomingMessage | Http2ServerRequest;
@@ -89,9 +89,17 @@ export function mergedVary(before: string, added: string): string {
   return [...names, ...missing.filter((name) => !known.has(name.toLowerCase()))].join(', ');
 }
 
-function wireFields(headers: PlanHeaders): Record<string, string | string[]> {
-  const fields: Record<string, string | string[]> = {};
+type WireFields = Record<string, string | string[]>;
+
+/** Of header fields that are said again as long as their file is unchanged. */
+const wired = new WeakMap<PlanHeaders, WireFields>();
+
+function wireFields({ headers, lasting }: Plan): WireFields {
+  const before = lasting ? wired.get(headers) : undefined;
+  if (before !== undefined) return before;
+  const fields: WireFields = {};
   for (const name of Object.keys(headers)) fields[wireName(name)] = copied(headers[name] as string | readonly string[]);
+  if (lasting) wired.set(headers, fields);
   return fields;
 }
 
@@ -112,7 +120,7 @@ export function sendPlan(response: NodeResponse, plan: Plan, tell: Tell | undefi
     }
     if (isHttp2(response)) return sendHttp2(response, plan, tell);
     const message = response as ServerResponse;
-    if (message.getHeaderNames().length === 0) message.writeHead(plan.status, wireFields(plan.headers));
+    if (message.getHeaderNames().length === 0) message.writeHead(plan.status, wireFields(plan));
     else {
       applyFields(message, plan);
       message.writeHead(plan.status);
@@ -124,8 +132,11 @@ export function sendPlan(response: NodeResponse, plan: Plan, tell: Tell | undefi
   }
 }
 
+/** The stream of HTTP/2 may be closed while its session goes on. */
 const isGone = (response: NodeResponse): boolean =>
-  (response as ServerResponse).destroyed || response.socket?.destroyed === true;
+  isHttp2(response)
+    ? response.stream.destroyed || response.stream.closed
+    : response.destroyed || response.socket?.destroyed === true;
 
 const gone = (): Error =>
   new TransferError('the client went away before it was answered', { code: 'ERR_STREAM_PREMATURE_CLOSE', bytes: 0 });
@@ -147,34 +158,33 @@ function deliver(message: ServerResponse, plan: Plan, tell: Tell | undefined): v
     atClose(message, first.length, undefined, tell);
     return;
   }
-  const small = readSmallBody(first);
+  const { file, start, length } = first;
+  const small = file.isLocal && length <= SMALL_FILE_SIZE ? readSmall(file.fd, start, length) : undefined;
   if (small === undefined) return void deliverParts(message, plan, tell);
   deliverSmall(message, plan, small, tell);
 }
 
-const SMALL = 'the file is small: copying it with the head is cheaper';
+const SMALL = `the file is small: up to ${SMALL_FILE_SIZE} bytes are cheaper to copy with the headers`;
 
 /** Published as every transfer is. */
-function deliverSmall(
-  message: ServerResponse,
-  plan: Plan,
-  { bytes, recycle }: SmallBody,
-  tell: Tell | undefined,
-): void {
-  const { length } = bytes;
+function deliverSmall(message: ServerResponse, plan: Plan, small: SmallRead, tell: Tell | undefined): void {
+  const { length } = small.bytes;
   const scope = new TransferScope({ length, source: 'file', destination: 'http', detail: { source: plan.path } });
   const startedAt = performance.now();
   plan.release();
   scope.start(); // foreign code, which may have destroyed the response
-  if (!message.writableEnded) message.end(bytes, recycle);
-  message.once('close', () => {
+  if (!message.writableEnded) message.end(small.bytes);
+  message.on('close', () => {
     const whole = message.writableFinished;
-    const result = { bytes: whole ? length : 0, method: 'copy', fallbackReason: SMALL, syscalls: 1 } as const;
     const durationMs = performance.now() - startedAt;
+    const bytes = whole ? length : 0;
+    const result = { bytes, method: 'copy', fallbackReason: SMALL, syscalls: 1, durationMs } as const;
     const error = whole ? undefined : gone();
-    if (error === undefined) scope.succeed({ ...result, durationMs });
-    else scope.fail(error, { ...result, durationMs });
-    tell?.({ bytes: result.bytes, transfer: 'copy', error });
+    if (error === undefined) {
+      small.recycle();
+      scope.succeed(result);
+    } else scope.fail(error, result);
+    tell?.({ bytes, transfer: 'copy', error });
   });
 }
 
@@ -296,15 +306,16 @@ class Delivering {
 const isWhole = (stream: Writable & { readonly rstCode?: number }): boolean =>
   stream.writableFinished || (stream.writableEnded && stream.rstCode === 0);
 
-/** HTTP/2: a whole file or one range goes by respondWithFD, everything else through the stream. */
+/** HTTP/2: a whole file or one range of a local file goes by respondWithFD, everything else through the stream. */
 function sendHttp2(response: Http2ServerResponse, plan: Plan, tell: Tell | undefined): void {
   const { stream } = response;
   applyFields(response, plan);
   const fields = { ...response.getHeaders(), ':status': plan.status };
   const [first] = plan.parts;
   if (first === undefined) stream.respond(fields, { endStream: true });
-  else if (isFilePart(first) && plan.parts.length === 1 && plan.pace === undefined) {
-    // It keeps nothing: the file has to stay open until the stream is closed.
+  else if (isFilePart(first) && plan.parts.length === 1 && plan.pace === undefined && first.file.isLocal) {
+    // It keeps nothing: the file has to stay open until the stream is closed. Node reads it on any number of threads, all of
+    // which a server that is gone would hold: so it is for local files only.
     stream.respondWithFD(first.file.fd, fields, { offset: first.start, length: first.length });
   } else {
     stream.respond(fields);

@@ -27,7 +27,7 @@ export async function sendRange(
 ): Promise<TransferResult> {
   file.hold();
   try {
-    const result = await sendFile(destination, file.fd, { start, end: start + length - 1, endMessage: false });
+    const result = await sendFile(destination, file.source, { start, end: start + length - 1, endMessage: false });
     if (result.bytes < length) throw endedEarly(result.bytes, length);
     return result;
   } finally {

@@ -1,9 +1,10 @@
 /**
  * Calls that may wait for a server, or for a disk, on the thread pool.
  *
- * What waits for a server that is gone waits for ever, and holds its thread. So such calls have a lane of their own, that
- * is narrower than what `runOffThread` lets through: cold files on local disks always find a thread.
+ * What waits for a server that is gone waits for ever, and holds its thread. So few of these calls are under way at a time,
+ * and cold files on local disks always find a thread; and no more than so many wait.
  */
+import { close } from 'node:fs';
 import { constants } from '@zerocopy/core-syscalls';
 import { type OffThreadCall, runOffThread } from '@zerocopy/transfer';
 
@@ -28,12 +29,16 @@ let width: number | undefined;
 
 function start({ call, resolve }: Waiting): void {
   running++;
-  runOffThread(call, (result) => {
-    running--;
-    const next = queue.shift();
-    if (next !== undefined) start(next);
-    resolve(result);
-  });
+  runOffThread(
+    call,
+    (result) => {
+      running--;
+      const next = queue.shift();
+      if (next !== undefined) start(next);
+      resolve(result);
+    },
+    'server',
+  );
 }
 
 /** A call that waits for a local disk at most. @returns what the call answers. */
@@ -41,12 +46,21 @@ export function waitForDisk(call: OffThreadCall): Promise<number> {
   return new Promise((resolve) => runOffThread(call, resolve));
 }
 
+function enqueue(waiting: Waiting): void {
+  width ??= laneWidth();
+  if (running < width) start(waiting);
+  else queue.push(waiting);
+}
+
 /** A call that may wait for a server, and perhaps for ever. @returns what the call answers; -EAGAIN if too many wait. */
 export function waitForServer(call: OffThreadCall): Promise<number> {
-  width ??= laneWidth();
   return new Promise((resolve) => {
-    if (running < (width as number)) start({ call, resolve });
-    else if (queue.length < WAITING_MAX) queue.push({ call, resolve });
+    if (queue.length < WAITING_MAX) enqueue({ call, resolve });
     else resolve(-constants.EAGAIN);
   });
+}
+
+/** Closes a descriptor that was opened for reading; that, too, asks the server. It is never refused. */
+export function closeBehindServer(fd: number): void {
+  enqueue({ call: (done) => close(fd, () => done(0)), resolve: () => {} });
 }

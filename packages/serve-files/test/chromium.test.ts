@@ -1,4 +1,7 @@
-/** Listings, an application of one page, and media with ranges, in a real browser, where one is installed. */
+/**
+ * Listings, an application of one page, and media with ranges, in a real browser, where one is installed: by
+ * `npm run conformance -- browser`, since it takes longer than all other tests together.
+ */
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,11 +11,13 @@ import test, { type TestFn } from 'ava';
 import { type Browser, launch, type Page } from 'puppeteer-core';
 import { temporaryDirectory, tree, until, withFiles } from './harness.js';
 
+const wanted = process.env.ZEROCOPY_BROWSER !== undefined;
 const program = ['chromium', 'chromium-browser', 'google-chrome'].find(
-  (name) => spawnSync(name, ['--version']).status === 0,
+  (name) => wanted && spawnSync(name, ['--version']).status === 0,
 );
+const reason = wanted ? 'Chromium is not installed' : 'a run of its own: npm run conformance -- browser';
 const inChromium = (
-  program === undefined ? (title: string) => test.skip(`${title} (Chromium is not installed)`, () => {}) : test.serial
+  program === undefined ? (title: string) => test.skip(`${title} (${reason})`, () => {}) : test.serial
 ) as TestFn;
 
 let browser: Browser | undefined;

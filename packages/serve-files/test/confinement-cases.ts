@@ -1,5 +1,5 @@
 /** What may be reached by which links: the same answers with and without openat2(2). */
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type TestFn } from 'ava';
 import { ask, temporaryDirectory, tree, withFiles } from './harness.js';
@@ -104,6 +104,21 @@ export function confinementCases(run: TestFn = test as TestFn): void {
     });
     await withFiles(root, { precompressed: ['br'], symlinks: 'follow' }, async (port) => {
       t.is((await ask(port, '/page.js', { headers: ['Accept-Encoding: br'] })).body.toString(), 'SECRET');
+    });
+  });
+
+  run('a directory that moves out of the root, and is linked to from its place, is not served any more', async (t) => {
+    const moving = tree({ 'dir/file.txt': 'moved', 'a.txt': 'a' });
+    await withFiles(moving, {}, async (port) => {
+      for (let n = 0; n < 2; n++) t.is((await ask(port, '/dir/file.txt')).status, 200);
+      const elsewhere = join(temporaryDirectory(), 'dir');
+      renameSync(join(moving, 'dir'), elsewhere);
+      symlinkSync(elsewhere, join(moving, 'dir'));
+      t.is((await ask(port, '/dir/file.txt')).status, 404);
+      renameSync(elsewhere, join(moving, 'again'));
+      symlinkSync('again', join(moving, 'inside'));
+      t.is((await ask(port, '/again/file.txt')).body.toString(), 'moved');
+      t.is((await ask(port, '/inside/file.txt')).body.toString(), 'moved');
     });
   });
 

@@ -62,6 +62,8 @@ export { splice, spliceAsync, tee, vmsplice } from './splice.js';
 export {
   copyStatxIdentity,
   fileIdentity,
+  hasStatxIdentity,
+  isSameStatxFile,
   readStatx,
   STATX_IDENTITY_SIZE,
   STATX_SIZE,

@@ -111,3 +111,23 @@ export function copyStatxIdentity(buffer: Buffer, target: Buffer): void {
   buffer.copy(target, 16, 96, 128);
   buffer.copy(target, 48, 136, 144);
 }
+
+/** Where a word of an identity is in a struct statx. */
+const placeOf = (at: number): number => (at < 16 ? 32 + at : at < 48 ? 80 + at : 88 + at);
+
+const sameWords = (buffer: Buffer, identity: Buffer, from: number, to: number): boolean => {
+  for (let at = from; at < to; at += 4) {
+    if (buffer.readUInt32LE(placeOf(at)) !== identity.readUInt32LE(at)) return false;
+  }
+  return true;
+};
+
+/** Whether {@link copyStatxIdentity} would copy what is in `identity` already: the same file, unchanged. Copies nothing. */
+export function hasStatxIdentity(buffer: Buffer, identity: Buffer): boolean {
+  return sameWords(buffer, identity, 0, STATX_IDENTITY_SIZE);
+}
+
+/** Whether device and inode are those of `identity`: the same file, changed since or not. */
+export function isSameStatxFile(buffer: Buffer, identity: Buffer): boolean {
+  return sameWords(buffer, identity, 0, 8) && sameWords(buffer, identity, 48, STATX_IDENTITY_SIZE);
+}
