@@ -1,0 +1,68 @@
+/**
+ * The first look at a pair: nothing is loaded before one comes that could matter. What loads then is `consider.lazy.js`,
+ * and with it the packages that know the ways.
+ */
+import { createRequire } from 'node:module';
+import type { Readable } from 'node:stream';
+import type * as Consider from './consider.lazy.js';
+import type { PipeObserver } from './hook.js';
+import { triage } from './pipe-kind.js';
+import type { PipePlan } from './plan.js';
+import { countDeclined } from './stats.js';
+
+/** `stream[Symbol.for('zerocopy.pipe')] = false`: the pipes of this stream are left to Node. */
+export const kOptOut: unique symbol = Symbol.for('zerocopy.pipe');
+
+const hasOptedOut = (stream: object): boolean => (stream as { [kOptOut]?: unknown })[kOptOut] === false;
+
+let consider: typeof Consider.consider | null | undefined;
+
+/** Null: it cannot be loaded, or not yet. */
+function loaded(): typeof Consider.consider | null {
+  if (consider !== undefined) return consider;
+  consider = null;
+  try {
+    const load = createRequire(import.meta.url);
+    consider = (load('./consider.lazy.js') as typeof Consider).consider;
+  } catch (error) {
+    // Node 22 before 22.12 loads no ES module at once: pipes that are made before it is there are Node's.
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_REQUIRE_ESM') warn(error);
+    else {
+      import('./consider.lazy.js').then((module) => {
+        consider = module.consider;
+      }, warn);
+    }
+  }
+  return consider;
+}
+
+function warn(error: unknown): void {
+  const message = `@zerocopy/pipeline leaves all pipes to Node: ${(error as Error | undefined)?.message ?? String(error)}`;
+  process.emitWarning(message, { code: 'ZEROCOPY_PIPELINE' });
+}
+
+/** Looks at pairs as `plan` says. Never throws: Node's pipe stands, whatever comes of it. */
+export function observerOf(plan: PipePlan): PipeObserver {
+  return (source, destination) => {
+    try {
+      return look(plan, source, destination);
+    } catch (error) {
+      countDeclined(`the look at it failed: ${(error as Error | undefined)?.message ?? String(error)}`);
+      return true;
+    }
+  };
+}
+
+/** @returns whether it has been dealt with. */
+export function look({ minBytes, filter }: PipePlan, source: Readable, destination: NodeJS.WritableStream): boolean {
+  const seen = triage(source, destination);
+  if (seen === undefined) return false;
+  const refused = 'refused' in seen ? seen.refused : undefined;
+  const least = 'kind' in seen ? minBytes.get(seen.kind) : undefined;
+  if (refused === undefined && least === undefined) return false;
+  if (refused !== undefined) countDeclined(refused);
+  else if (hasOptedOut(source) || hasOptedOut(destination)) countDeclined('the stream has been opted out');
+  else if (filter !== undefined && !filter(source, destination)) countDeclined('the filter has left it out');
+  else if ('kind' in seen) loaded()?.(seen.kind, source, destination, least as number);
+  return true;
+}
