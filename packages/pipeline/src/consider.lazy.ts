@@ -35,12 +35,7 @@ function unavailable(name: 'sendfile' | 'splice'): string | undefined {
 }
 
 /** Lays a route beneath the pipe that Node has just made, if there is one; counts why not. */
-export function consider(
-  kind: PipeKind,
-  source: Readable,
-  destination: NodeJS.WritableStream,
-  minBytes: number,
-): void {
+export function consider(kind: PipeKind, source: Readable, destination: NodeJS.WritableStream, minBytes: number): void {
   const record = new PairRecord(source, kind, kind.startsWith('file') ? 'sendfile' : 'splice');
   const refused = route(kind, source, destination, record, minBytes);
   if (refused !== undefined) record.fallBack(refused);
@@ -62,9 +57,7 @@ function route(
       return 'file->file is left to Node';
     case 'socket->socket':
     case 'socket->file':
-      return (
-        unavailable('splice') ?? observeSocket(source as Socket, destination as Socket | WriteStream, record)
-      );
+      return unavailable('splice') ?? observeSocket(source as Socket, destination as Socket | WriteStream, record);
     case 'body->http':
     case 'body->socket':
     case 'body->file':

@@ -49,3 +49,9 @@ export function observePipes(observer: PipeObserver): () => void {
     if (index >= 0) observers.splice(index, 1);
   };
 }
+
+/** Whether pipes are observed in this thread, by whichever copy. */
+export function isObserved(): boolean {
+  const hook = (Readable.prototype as Readable & Hooked)[kHook];
+  return hook !== undefined && hook.observers.length > 0;
+}

@@ -33,7 +33,11 @@ export function install(options: InstallOptions = {}): () => void {
 }
 
 function planOf(given: InstallOptions): PipePlan {
-  const { kinds = PIPE_KINDS, minBytes = {}, filter } = readOptions<InstallOptions>(given, ['kinds', 'minBytes', 'filter']);
+  const {
+    kinds = PIPE_KINDS,
+    minBytes = {},
+    filter,
+  } = readOptions<InstallOptions>(given, ['kinds', 'minBytes', 'filter']);
   if (!Array.isArray(kinds)) throw invalidArgument('options.kinds', 'an array', kinds);
   validateFunction(filter, 'filter');
   const least = new Map<PipeKind, number>();

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import type * as Consider from './consider.lazy.js';
 import type { PipeObserver } from './hook.js';
 import { triage } from './pipe-kind.js';
-import type { PipePlan } from './plan.js';
+import { DEFAULT_PLAN, type PipePlan } from './plan.js';
 import { countDeclined } from './stats.js';
 
 /** `stream[Symbol.for('zerocopy.pipe')] = false`: the pipes of this stream are left to Node. */
@@ -54,7 +54,7 @@ export function observerOf(plan: PipePlan): PipeObserver {
 }
 
 /** @returns whether it has been dealt with. */
-export function look({ minBytes, filter }: PipePlan, source: Readable, destination: NodeJS.WritableStream): boolean {
+function look({ minBytes, filter }: PipePlan, source: Readable, destination: NodeJS.WritableStream): boolean {
   const seen = triage(source, destination);
   if (seen === undefined) return false;
   const refused = 'refused' in seen ? seen.refused : undefined;
@@ -66,3 +66,10 @@ export function look({ minBytes, filter }: PipePlan, source: Readable, destinati
   else if ('kind' in seen) loaded()?.(seen.kind, source, destination, least as number);
   return true;
 }
+
+const observeByDefault: PipeObserver = observerOf(DEFAULT_PLAN);
+
+/** Looks at one pair that Node has just piped. Never throws. */
+export const lookAt = (source: Readable, destination: NodeJS.WritableStream): void => {
+  if (process.platform === 'linux') observeByDefault(source, destination);
+};

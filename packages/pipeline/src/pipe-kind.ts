@@ -34,7 +34,8 @@ export const PIPE_KINDS: readonly PipeKind[] = [
 /** A pair that may be looked at, or why there is nothing to look at. */
 export type Triage = { readonly kind: PipeKind } | { readonly refused: string };
 
-const nameOf = (thing: object): string => String((thing.constructor as { name?: unknown } | undefined)?.name ?? 'object');
+const nameOf = (thing: object): string =>
+  String((thing.constructor as { name?: unknown } | undefined)?.name ?? 'object');
 
 /** Undefined: whatever it is, the kernel cannot read it. */
 function sourceKindOf(source: object): SourceKind | undefined {

@@ -1,1 +1,2 @@
-export {};
+/** `stream/promises`, with pairs that the kernel can move. */
+export { pipelinePromise as pipeline } from './pipeline.js';
