@@ -10,6 +10,7 @@ import { feature } from '@zerocopy/core-syscalls';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { addSummary } from '@zerocopy/transfer';
 import { routeBody } from './body-route.js';
+import { routeFileToFile } from './file-to-file-route.js';
 import { routeFile } from './foreign-file-route.js';
 import { observeSocket } from './observed-socket.js';
 import { PairRecord } from './pair-record.js';
@@ -54,7 +55,7 @@ function route(
     case 'file->stdio':
       return unavailable('sendfile') ?? routeFile(source as FileReader, destination, record, minBytes);
     case 'file->file':
-      return 'file->file is left to Node';
+      return unavailable('splice') ?? routeFileToFile(source as FileReader, destination, record, minBytes);
     case 'socket->socket':
     case 'socket->file':
       return unavailable('splice') ?? observeSocket(source as Socket, destination as Socket | WriteStream, record);
