@@ -33,7 +33,9 @@ function installed(): Hook {
     for (const observe of observers) if (observe(this, destination)) break;
     return result;
   };
-  Object.defineProperty(pipe, 'length', { value: node.length, configurable: true });
+  for (const name of ['length', 'name'] as const) {
+    Object.defineProperty(pipe, name, { configurable: true, value: node[name] });
+  }
   const descriptor = Object.getOwnPropertyDescriptor(prototype, 'pipe');
   Object.defineProperty(prototype, 'pipe', { ...descriptor, value: pipe });
   Object.defineProperty(prototype, kHook, { configurable: true, value: hook });

@@ -21,17 +21,18 @@ let consider: typeof Consider.consider | null | undefined;
 function loaded(): typeof Consider.consider | null {
   if (consider !== undefined) return consider;
   consider = null;
+  // Node 22 before 22.12 loads no ES module at once: pipes that are made before it is there are Node's.
+  if ((process.features as { require_module?: boolean }).require_module !== true) {
+    import('./consider.lazy.js').then((module) => {
+      consider = module.consider;
+    }, warn);
+    return null;
+  }
   try {
     const load = createRequire(import.meta.url);
     consider = (load('./consider.lazy.js') as typeof Consider).consider;
   } catch (error) {
-    // Node 22 before 22.12 loads no ES module at once: pipes that are made before it is there are Node's.
-    if ((error as NodeJS.ErrnoException).code !== 'ERR_REQUIRE_ESM') warn(error);
-    else {
-      import('./consider.lazy.js').then((module) => {
-        consider = module.consider;
-      }, warn);
-    }
+    warn(error);
   }
   return consider;
 }
