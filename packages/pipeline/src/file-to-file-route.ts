@@ -57,6 +57,9 @@ class FileToFileRoute extends PipeRoute<FileReader> {
 
   protected override begin(): string | undefined {
     const { source } = this;
+    const { writableEnded, destroyed, writableCorked } = this.destination as unknown as FileWriter;
+    if (writableEnded || destroyed) return 'the destination has ended';
+    if (writableCorked > 0) return 'the destination is corked';
     const fd = source.fd as number;
     if (!this.#isChecked) {
       const refused = refusalOfReader(source, READER_METHODS);
@@ -207,7 +210,6 @@ export function routeFileToFile(
   const writer = destination as unknown as WriteStream;
   const refused = refusalOfReader(source, FREE_READER_METHODS) ?? refusalOfWriter(writer) ?? refusalOfWriterFs(writer);
   if (refused !== undefined) return refused;
-  if (writer.writableCorked > 0) return 'the destination is corked';
   new FileToFileRoute(source as unknown as FileReader, destination, record, minBytes).attach();
   return undefined;
 }
