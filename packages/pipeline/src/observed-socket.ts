@@ -137,7 +137,6 @@ class ObservedSocket {
   }
 
   #lay(): string | undefined {
-    const record = this.#record;
     this.#unobserve();
     this.#moved = 0;
     const refused = refusalOfSource(this.#source, 1);
@@ -145,11 +144,11 @@ class ObservedSocket {
       refused !== undefined
         ? { refused }
         : routeBeneath(this.#source, this.#destination, {
-            record,
             onMoved: (bytes) => {
               this.#moved += bytes;
-              record.moved(bytes);
+              this.#record.moved(bytes);
             },
+            onDeclined: () => this.#onDeclined(),
           });
     if ('refused' in route) {
       this.observe();
@@ -162,6 +161,12 @@ class ObservedSocket {
     return undefined;
   }
 
+  /** A tick later something speaks against it after all: it has been paused meanwhile, for instance. */
+  #onDeclined(): void {
+    this.#tries++;
+    this.#observeAgain();
+  }
+
   /** Whether it is still worth it; and whether the route is over, for whatever reason. */
   readonly #look = (): void => {
     const route = this.#route as TakenRoute;
@@ -170,13 +175,16 @@ class ObservedSocket {
       this.#moved = 0;
       return;
     }
+    this.#observeAgain();
+  };
+
+  #observeAgain(): void {
     clearInterval(this.#timer);
     this.#route = undefined;
     const source = this.#source;
-    if (source.destroyed || source.readableEnded || !pipesOf(source)?.includes(this.#destination)) this.#end();
-    else {
-      this.#state = 'observed';
-      this.observe();
-    }
-  };
+    const isOver = source.destroyed || source.readableEnded || !pipesOf(source)?.includes(this.#destination);
+    if (isOver || this.#tries >= TRIES_MAX) return this.#end();
+    this.#state = 'observed';
+    this.observe();
+  }
 }
