@@ -59,7 +59,9 @@ const PATIENCE = 64;
 
 /** What is copied, and what is known of it. */
 export interface CopyEngineOptions {
+  /** The descriptor that is read. */
   readonly source: number;
+  /** The descriptor that is written. */
   readonly destination: number;
   /** Where in the source it begins, in bytes. Default 0. */
   readonly sourceStart?: number;
@@ -109,6 +111,7 @@ export class CopyEngine implements TransferEngine {
   /** EAGAINs in a row. */
   #refusedForNow = 0;
 
+  /** Nothing is done before the first attempt. */
   constructor(options: CopyEngineOptions) {
     this.#options = options;
     this.#sourceStart = options.sourceStart ?? 0;
@@ -200,6 +203,7 @@ export class CopyEngine implements TransferEngine {
     );
   }
 
+  /** Closes what has been made here; the two descriptors are the caller's. To be called at the end. */
   close(): void {
     this.#pipe?.readEnd.close();
     this.#pipe?.writeEnd.close();
