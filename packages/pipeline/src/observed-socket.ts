@@ -94,7 +94,6 @@ class ObservedSocket {
   #end(): void {
     this.#state = 'over';
     this.#unobserve();
-    this.#destination.off('drain', this.#take);
   }
 
   #seen(chunk: Buffer | null): void {
@@ -111,16 +110,11 @@ class ObservedSocket {
     setImmediate(this.#take);
   }
 
-  /** Where the destination is full the source is paused: then it is taken when that has drained. */
   readonly #take = (): void => {
     if (this.#state !== 'asked') return;
     const source = this.#source;
     if (source.destroyed || source.readableEnded) return this.#end();
-    if (source.readableFlowing !== true && (this.#destination as Socket).writableNeedDrain) {
-      this.#destination.once('drain', this.#take);
-      return;
-    }
-    const refused = this.#refusal() ?? this.#lay();
+    const refused = otherReader(source, this.#destination) ?? this.#lay();
     if (refused === undefined) return;
     this.#state = 'observed';
     this.#tries++;
@@ -128,13 +122,6 @@ class ObservedSocket {
     this.#record.fallBack(refused);
     this.#end();
   };
-
-  #refusal(): string | undefined {
-    const source = this.#source;
-    if (!pipesOf(source)?.includes(this.#destination)) return 'it has been unpiped';
-    if (source.readableFlowing !== true) return 'the source was paused';
-    return otherReader(source, this.#destination);
-  }
 
   #lay(): string | undefined {
     this.#unobserve();
