@@ -21,9 +21,18 @@ const status = Buffer.alloc(syscalls.STATX_SIZE);
 export function refusalOfReader(source: FileReader, methods: readonly string[]): string | undefined {
   const replaced = replacedMethod(source, methods);
   if (replaced !== undefined) return `${replaced}() of the source has been replaced`;
-  if (Object.hasOwn(source, 'emit')) return 'emit() of the source has been replaced';
+  if (isEmitReplaced(source)) return 'emit() of the source has been replaced';
   if (source.readableObjectMode) return 'the source is in object mode';
   return refusalOfReaderFs(source);
+}
+
+/**
+ * Node itself puts one in front while a stream whose class overrides open(), as that of graceful-fs does, is being opened; and
+ * leaves the original behind.
+ */
+function isEmitReplaced(source: FileReader): boolean {
+  if (source.fd === null || !Object.hasOwn(source, 'emit')) return false;
+  return source.emit !== (Object.getPrototypeOf(source) as FileReader).emit;
 }
 
 /**
