@@ -144,7 +144,7 @@ class FileToFileRoute extends PipeRoute<FileReader> {
         this.#over();
         slot.end();
         if (!this.left) this.record.goes(result.method, result.fallbackReason);
-        if (error === null && result.bytes === length) {
+        if (error === null && result.bytes === length && !this.left) {
           this.#hasCopied = true;
           this.askAgain();
         } else if ((this.destination as unknown as FileWriter).destroyed) this.lose();

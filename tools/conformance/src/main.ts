@@ -8,6 +8,7 @@ const AREAS: Readonly<Record<string, string>> = {
   static:
     'serve-files by the table of what is right, beside other servers; nonsense, races, aborts: --fuzz N --races N --aborts N',
   'uploads-touched': 'uploads whose connections are touched at random by other code: --runs N --seed N',
+  hooked: 'pipes that other code disturbs, moved by the kernel, beside those of Node: --cases N --seed N',
   programs:
     'real programs as they are, with their pipes moved by the kernel and without, compared reply by reply: --runs N NAME…',
   soak: 'mixed traffic with aborts for --minutes N, and what the process holds meanwhile',
