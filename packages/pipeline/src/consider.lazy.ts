@@ -38,8 +38,13 @@ function unavailable(name: 'sendfile' | 'splice'): string | undefined {
 /** Lays a route beneath the pipe that Node has just made, if there is one; counts why not. */
 export function consider(kind: PipeKind, source: Readable, destination: NodeJS.WritableStream, minBytes: number): void {
   const record = new PairRecord(source, kind, kind.startsWith('file') ? 'sendfile' : 'splice');
-  const refused = route(kind, source, destination, record, minBytes);
+  const refused = refusalOfEnded(source) ?? route(kind, source, destination, record, minBytes);
   if (refused !== undefined) record.fallBack(refused);
+}
+
+/** It is never read again: what would be put in front of its methods would stay there. */
+function refusalOfEnded({ destroyed, readableEnded, errored }: Readable): string | undefined {
+  return destroyed || readableEnded || errored ? 'the source has ended' : undefined;
 }
 
 function route(

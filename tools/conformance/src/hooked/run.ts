@@ -26,14 +26,20 @@ export interface Outcome {
   readonly complaints: readonly string[];
 }
 
-/** Milliseconds without any change after which nothing more is expected. */
+/** The first time; a machine that is busy may need longer. */
 const QUIET = 60;
 const PATIENCE = 8000;
 
 const codeOf = ({ code, message }: NodeJS.ErrnoException): string =>
   code === undefined ? message : ['EPIPE', 'ECONNRESET'].includes(code) ? 'connection' : code;
 
-export async function run(stages: Stages, tried: Case, pipe: (stage: Stage) => void): Promise<Outcome> {
+/** @param silence milliseconds without any change after which nothing more is expected. */
+export async function run(
+  stages: Stages,
+  tried: Case,
+  pipe: (stage: Stage) => void,
+  silence: number = QUIET,
+): Promise<Outcome> {
   const bytes = content(tried.size);
   const stage = await stages.make(tried.from, tried.to, bytes, tried.isLengthTold);
   const { source, destination } = stage;
@@ -46,7 +52,7 @@ export async function run(stages: Stages, tried: Case, pipe: (stage: Stage) => v
   pipe(stage);
   stage.feed();
   await acted(tried, stage, witness);
-  await quiet(stage, () => heard.source.length + heard.destination.length);
+  await quiet(stage, () => heard.source.length + heard.destination.length, silence);
   const received = stage.received();
   const complaints = [
     ...wrongBytes(received, bytes),
@@ -75,7 +81,7 @@ async function acted({ act, moment }: Case, stage: Stage, witness: Witness): Pro
 }
 
 /** Waits until both have closed, or nothing has changed for a while. */
-async function quiet({ source, destination, arrived }: Stage, events: () => number): Promise<void> {
+async function quiet({ source, destination, arrived }: Stage, events: () => number, silence: number): Promise<void> {
   const deadline = performance.now() + PATIENCE;
   let before = '';
   let since = performance.now();
@@ -87,7 +93,7 @@ async function quiet({ source, destination, arrived }: Stage, events: () => numb
       since = performance.now();
     }
     const closed = source.closed && destination.closed;
-    if (performance.now() - since > (closed ? 4 : QUIET)) return;
+    if (performance.now() - since > (closed ? 4 : silence)) return;
   }
 }
 

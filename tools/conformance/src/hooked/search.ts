@@ -19,6 +19,8 @@ const AT_ONCE = 4;
 const KiB = 1024;
 /** How often Node is asked for what it does: it leaves much to chance. */
 const TWINS = 12;
+/** Milliseconds. */
+const LONG = 1500;
 const PAIRS = [
   ['file', 'http'],
   ['file', 'socket'],
@@ -105,6 +107,7 @@ export async function search(count: number, seed: number, directory: string): Pr
 /** What is wrong, or undefined. */
 async function judged(stages: Stages, tried: Case): Promise<string | undefined> {
   let ours = await run(stages, tried, join(tried, true));
+  if (ours.complaints.length > 0) ours = await run(stages, tried, join(tried, true), LONG);
   const seen: Outcome[] = [];
   // The kernel is sooner through with it: what comes in the midst of Node's reading may come too late to do any harm.
   const isTooLate = (outcome: Outcome): boolean => {
