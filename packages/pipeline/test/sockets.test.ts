@@ -91,11 +91,14 @@ kernelTest('little messages stay with Node, and after much has come they do agai
         await until(() => count === n * 6);
       }
       t.deepEqual(since(before).kinds, {});
-      const { client: accepted } = ends as { client: Socket };
+      const both = [ends.client, ends.upstream] as Socket[];
       client.write(content);
       await until(() => count === 300 + content.length);
       t.true(since(before).bytes > 0);
-      await until(() => Object.hasOwn(accepted, 'push') && !Object.hasOwn(accepted, '_read'), 'it is observed again');
+      await until(
+        () => both.every((socket) => Object.hasOwn(socket, 'push') && !Object.hasOwn(socket, '_read')),
+        'both are observed again',
+      );
       const { bytes } = since(before);
       for (let n = 1; n <= 50; n++) {
         client.write('little');
