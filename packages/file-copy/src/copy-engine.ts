@@ -333,11 +333,17 @@ export class CopyEngine implements TransferEngine {
   #readAndWrite(count: number, resume: Resume): void {
     this.#buffer ??= Buffer.allocUnsafeSlow(PIPE_SIZE);
     const buffer = this.#buffer;
-    readRetrying(this.#options.source, buffer, Math.min(count, PIPE_SIZE), this.#sourceStart + this.#position, (error, bytes) => {
-      if (error) resume(error, 0);
-      else if (bytes === 0) resume(null, SOURCE_ENDED);
-      else this.#writeAll(buffer, 0, bytes, resume);
-    });
+    readRetrying(
+      this.#options.source,
+      buffer,
+      Math.min(count, PIPE_SIZE),
+      this.#sourceStart + this.#position,
+      (error, bytes) => {
+        if (error) resume(error, 0);
+        else if (bytes === 0) resume(null, SOURCE_ENDED);
+        else this.#writeAll(buffer, 0, bytes, resume);
+      },
+    );
   }
 
   #writeAll(buffer: Buffer, from: number, to: number, resume: Resume): void {
