@@ -11,8 +11,8 @@ const entryPoints = Object.values(exports)
   .map((entry) => entry.default)
   .filter((file) => file !== undefined)
   .map((file) => file.replace('./dist/', 'src/').replace(/\.js$/, '.ts'));
-// What runs in a thread of its own is a file of its own, next to the one that starts it.
-for (const file of readdirSync('src')) if (file.endsWith('.worker.ts')) entryPoints.push(join('src', file));
+// What runs in a thread of its own, or is loaded when it is first needed, is a file of its own, next to the one that does so.
+for (const file of readdirSync('src')) if (/\.(worker|lazy)\.ts$/.test(file)) entryPoints.push(join('src', file));
 
 // Chunks are named by their content: those of an earlier build would stay, and be published.
 for (const file of readdirSync('dist', { recursive: true })) {

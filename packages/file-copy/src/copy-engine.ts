@@ -61,9 +61,15 @@ const PATIENCE = 64;
 
 /** What is copied, and what is known of it. */
 export interface CopyEngineOptions {
+  /** The descriptor that is read. */
   readonly source: number;
+  /** The descriptor that is written. */
   readonly destination: number;
-  /** Of the source, in bytes; Infinity: to wherever it ends. */
+  /** Where in the source it begins, in bytes. Default 0. */
+  readonly sourceStart?: number;
+  /** Where in the destination it begins, in bytes. Default 0. */
+  readonly destinationStart?: number;
+  /** Of the source, or of the part of it that is copied, in bytes; Infinity: to wherever it ends. */
   readonly size: number;
   /** It has fewer blocks than bytes. */
   readonly sparse: boolean;
@@ -94,7 +100,10 @@ export class CopyEngine implements TransferEngine {
   #prepared = false;
   #calls = 0;
   #reason: string | undefined;
+  /** From the start of what is copied. */
   #position = 0;
+  readonly #sourceStart: number;
+  readonly #destinationStart: number;
   /** What the position is in, if that is known. */
   #extent: Extent | undefined;
   readonly #cellIn = syscalls.createOffsetCell();
@@ -104,8 +113,11 @@ export class CopyEngine implements TransferEngine {
   /** EAGAINs in a row. */
   #refusedForNow = 0;
 
+  /** Nothing is done before the first attempt. */
   constructor(options: CopyEngineOptions) {
     this.#options = options;
+    this.#sourceStart = options.sourceStart ?? 0;
+    this.#destinationStart = options.destinationStart ?? 0;
     const { unshared, sequential } = options;
     if (sequential !== undefined) {
       this.#method = 'copy';
@@ -193,6 +205,7 @@ export class CopyEngine implements TransferEngine {
     );
   }
 
+  /** Closes what has been made here; the two descriptors are the caller's. To be called at the end. */
   close(): void {
     this.#pipe?.readEnd.close();
     this.#pipe?.writeEnd.close();
@@ -231,8 +244,8 @@ export class CopyEngine implements TransferEngine {
 
   #copyRange(count: number, resume: Resume): void {
     const { source, destination, size } = this.#options;
-    syscalls.setOffset(this.#cellIn, this.#position);
-    syscalls.setOffset(this.#cellOut, this.#position);
+    syscalls.setOffset(this.#cellIn, this.#sourceStart + this.#position);
+    syscalls.setOffset(this.#cellOut, this.#destinationStart + this.#position);
     const length = Math.min(count, RANGE_SIZE);
     const copy = (done: (result: number) => void): void =>
       syscalls.copyFileRangeAsync(source, this.#cellIn, destination, this.#cellOut, length, done);
@@ -260,7 +273,7 @@ export class CopyEngine implements TransferEngine {
     }
     const pipe = this.#pipe;
     const { source } = this.#options;
-    syscalls.setOffset(this.#cellIn, this.#position);
+    syscalls.setOffset(this.#cellIn, this.#sourceStart + this.#position);
     const length = Math.min(count, PIPE_SIZE);
     const flags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
     const fill = (done: (result: number) => void): void =>
@@ -283,7 +296,7 @@ export class CopyEngine implements TransferEngine {
 
   #drain(pipe: Pipe, drained: number, resume: Resume): void {
     const { destination } = this.#options;
-    syscalls.setOffset(this.#cellOut, this.#position + drained);
+    syscalls.setOffset(this.#cellOut, this.#destinationStart + this.#position + drained);
     const drain = (done: (result: number) => void): void =>
       syscalls.spliceAsync(pipe.readEnd.fd, null, destination, this.#cellOut, pipe.held, SPLICE_F_MOVE, done);
     runOffThread(
@@ -322,11 +335,17 @@ export class CopyEngine implements TransferEngine {
   #readAndWrite(count: number, resume: Resume): void {
     this.#buffer ??= Buffer.allocUnsafeSlow(PIPE_SIZE);
     const buffer = this.#buffer;
-    readRetrying(this.#options.source, buffer, Math.min(count, PIPE_SIZE), this.#position, (error, bytes) => {
-      if (error) resume(error, 0);
-      else if (bytes === 0) resume(null, SOURCE_ENDED);
-      else this.#writeAll(buffer, 0, bytes, resume);
-    });
+    readRetrying(
+      this.#options.source,
+      buffer,
+      Math.min(count, PIPE_SIZE),
+      this.#sourceStart + this.#position,
+      (error, bytes) => {
+        if (error) resume(error, 0);
+        else if (bytes === 0) resume(null, SOURCE_ENDED);
+        else this.#writeAll(buffer, 0, bytes, resume);
+      },
+    );
   }
 
   #writeAll(buffer: Buffer, from: number, to: number, resume: Resume): void {
@@ -334,7 +353,7 @@ export class CopyEngine implements TransferEngine {
     const { hole, end } = looks ? zerosIn(buffer, from, to) : { hole: false, end: to };
     if (hole && end === to) return this.#moved(to, resume);
     if (hole) return this.#writeAll(buffer, end, to, resume);
-    const at = this.#options.sequential === undefined ? this.#position + from : null;
+    const at = this.#options.sequential === undefined ? this.#destinationStart + this.#position + from : null;
     write(this.#options.destination, buffer, from, end - from, at, (error, written) => {
       if (error) {
         this.#position += from;

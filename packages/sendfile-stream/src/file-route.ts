@@ -99,7 +99,8 @@ export class FileRoute extends PipeRoute<FileReader> {
     const { errored } = this.source;
     // A peer that goes away destroys the source by way of `pipeline`: what has happened to the connection is the reason.
     if (isGone(this.destination)) send.lost(errorOf(this.destination), 'destination');
-    else if (errored !== null && !send.ended) send.fail(errored);
+    // Node's own reading leaves the destination as it is, and in the middle of no chunk.
+    else if (errored !== null && !send.ended && this.#options.onFailure !== undefined) send.fail(errored);
     else send.stop('the stream was destroyed');
   }
 

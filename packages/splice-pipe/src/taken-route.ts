@@ -44,7 +44,7 @@ class HeldSocket implements Held {
   }
 
   refusal(): string | undefined {
-    if (this.#socket.readableFlowing !== true) return 'the source was paused';
+    // Also while Node's pipe has paused it, until the destination has drained: the slot comes after that.
     return refusalOfSource(this.#socket, 1) ?? otherReader(this.#socket, this.#destination);
   }
 

@@ -1,5 +1,5 @@
 /** The errors of transfers: each says how many bytes had left for the destination. */
-import { TransferError } from '@zerocopy/core-syscalls';
+import { SyscallError, TransferError } from '@zerocopy/core-syscalls';
 
 /** The `code` of anything thrown, or `otherwise`. */
 export function codeOf(error: unknown, otherwise: string): string {
@@ -38,6 +38,13 @@ export class KernelPathUnavailableError extends TransferError {
     this.name = 'KernelPathUnavailableError';
     this.reason = reason;
   }
+}
+
+/** A failure as the stream that was written to tells it: that of a system call of ours in the words of Node's own write. */
+export function asWriteError(error: Error): Error {
+  if (!(error instanceof SyscallError)) return error;
+  const { code, errno } = error;
+  return Object.assign(new Error(`write ${code}`), { errno, code, syscall: 'write' });
 }
 
 /** The end of a transfer that an error is about. */

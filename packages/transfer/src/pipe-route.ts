@@ -19,6 +19,13 @@ import { otherReader, PipeWatch } from './pipe-watch.js';
 import { pipesOf } from './socket-internals.js';
 
 type Read = (this: Readable, size: number) => void;
+type Destroy = (this: Readable, error: Error | null, callback: (error?: Error | null) => void) => void;
+
+/** What is put in front of a stream that is not one of ours, under these names. */
+interface Attached {
+  readonly _read: Read;
+  readonly _destroy: Destroy;
+}
 
 /** The machine of a route: the states above. A subclass moves the bytes, and says so by the protected methods. */
 export abstract class PipeRoute<Source extends Readable = Readable> {
@@ -38,8 +45,8 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   #declined = false;
   #watch: PipeWatch | undefined;
   #afterwards: (() => void) | undefined;
-  /** The `_read` that was put in front of the source's own, where it is not one of our streams. */
-  #attached: Read | undefined;
+  /** What was put in front of the source's own methods, where it is not one of our streams. */
+  #attached: Attached | undefined;
 
   /** To be made when `source` has been piped into `destination`, and before it has flowed. */
   constructor(source: Source, destination: NodeJS.WritableStream, record: MethodRecord) {
@@ -70,16 +77,25 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   }
 
   /**
-   * Puts the route in front of the `_read` of a stream that is not one of ours: an fs.ReadStream, a socket, an HTTP body.
-   * It is taken away again when the route is over.
+   * Puts the route in front of the `_read` of a stream that is not one of ours, and in front of its `_destroy`: an
+   * fs.ReadStream, a socket, an HTTP body. They are taken away again when the route is over. The stream is destroyed without
+   * waiting for what the route has under way, which has to have a descriptor of its own.
    */
   attach(): void {
-    const own: Read = this.source._read;
+    const { _read: read, _destroy: destroy } = this.source;
     const route = this;
-    this.#attached = function (this: Readable, size) {
-      if (!route.read()) own.call(this, size);
+    this.#attached = {
+      _read(size) {
+        if (!route.read()) read.call(this, size);
+      },
+      _destroy(error, callback) {
+        route.close(() => {});
+        destroy.call(this, error, callback);
+      },
     };
-    Object.defineProperty(this.source, '_read', { configurable: true, writable: true, value: this.#attached });
+    for (const [name, value] of Object.entries(this.#attached)) {
+      Object.defineProperty(this.source, name, { configurable: true, writable: true, value });
+    }
   }
 
   /** What the source's `_read` asks first. @returns false if Node is to read. */
@@ -174,8 +190,8 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   #over(): void {
     this.#state = 'over';
     this.#watch?.end();
-    if (this.#attached !== undefined && this.source._read === this.#attached) {
-      Reflect.deleteProperty(this.source, '_read');
+    for (const [name, value] of Object.entries(this.#attached ?? {})) {
+      if (this.source[name as keyof Attached] === value) Reflect.deleteProperty(this.source, name);
     }
     this.#attached = undefined;
   }

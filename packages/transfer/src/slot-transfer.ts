@@ -16,7 +16,15 @@ import type { OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import type { TransferError, TransferMethod, TransferResult } from '@zerocopy/core-syscalls';
-import { abortError, closedEarly, endedEarly, isConnectionCode, type Side, transferError } from './errors.js';
+import {
+  abortError,
+  asWriteError,
+  closedEarly,
+  endedEarly,
+  isConnectionCode,
+  type Side,
+  transferError,
+} from './errors.js';
 import { addSharedListener, removeSharedListener } from './stream-listeners.js';
 import { Transfer, type TransferEngine } from './transfer.js';
 import { type TransferAbout, TransferScope } from './transfer-scope.js';
@@ -421,7 +429,7 @@ export class SlotTransfer {
       this.#slots = NONE;
       // Of a socket that is destroyed the reason is its own: the end of a write would put another in its place.
       if (this.#single.socket.destroyed) slot?.abandon();
-      else slot?.end(cause instanceof Error ? cause : outcome.error);
+      else slot?.end(asWriteError(cause instanceof Error ? cause : outcome.error));
     }
   }
 

@@ -94,6 +94,46 @@ for (const [title, env, method] of [
   });
 }
 
+/** Pipes of a program that does not know of the packages: a file into a socket, and one into a stream that is nobody's. */
+const pipes = `
+import { createReadStream } from 'node:fs';
+import net from 'node:net';
+import { once } from 'node:events';
+import { PassThrough } from 'node:stream';
+import './transfers.mjs';
+const server = net.createServer((peer) => peer.resume()).listen(0, '127.0.0.1');
+await once(server, 'listening');
+const socket = net.connect(server.address().port, '127.0.0.1');
+await once(socket, 'connect');
+createReadStream(new URL('./data.bin', import.meta.url)).pipe(socket);
+createReadStream(new URL('./data.bin', import.meta.url)).pipe(new PassThrough()).resume();
+await once(socket, 'close');
+server.close();
+`;
+writeFileSync(join(folder, 'pipes.mjs'), pipes);
+
+if (process.platform === 'linux') {
+  test('counters and spans of pipes that were moved beneath a program that does not know of it', (t) => {
+    const { stdout, stderr } = run(
+      'piped.mjs',
+      `import '@zerocopy/pipeline/register';
+       import './spans.mjs';
+       import { pipeMetrics } from './pipe-metrics.mjs';
+       import { spans } from '@opentelemetry/api';
+       await import('./pipes.mjs');
+       console.log(pipeMetrics());
+       console.log(JSON.stringify(spans));`,
+    );
+    t.true(stdout.includes('\nzerocopy_pipes_total{kind="file->socket"} 1\n'), `${stdout}${stderr}`);
+    t.true(stdout.includes(`\nzerocopy_pipe_bytes_total{method="sendfile"} ${3 * 2 ** 20}\n`), stdout);
+    t.regex(stdout, /\nzerocopy_pipes_declined_total\{reason="the destination is no file[^"]*PassThrough"\} 1\n/);
+    const [span, ...others] = JSON.parse(stdout.trim().split('\n').at(-1));
+    t.deepEqual(others, []);
+    t.is(span.attributes['zerocopy.bytes'], 3 * 2 ** 20);
+    t.is(span.attributes['zerocopy.method'], 'sendfile');
+  });
+}
+
 test('spans for OpenTelemetry: one for each transfer, and a peer that goes away is an exception', (t) => {
   const { stdout, stderr } = run(
     'traced.mjs',

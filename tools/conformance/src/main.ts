@@ -10,6 +10,9 @@ const AREAS: Readonly<Record<string, string>> = {
   vite: 'an application built by Vite, with precompressed assets, served by serve-files; installs Vite by npm',
   browser: 'the tests of serve-files in Chromium, after: nx run @zerocopy/serve-files:test-build',
   'uploads-touched': 'uploads whose connections are touched at random by other code: --runs N --seed N',
+  hooked: 'pipes that other code disturbs, moved by the kernel, beside those of Node: --cases N --seed N',
+  programs:
+    'real programs as they are, with their pipes moved by the kernel and without, compared reply by reply: --runs N NAME…',
   soak: 'mixed traffic with aborts for --minutes N, and what the process holds meanwhile',
 };
 

@@ -7,6 +7,7 @@ import { growthOfConnections, growthOfSize, http, httpReconnect } from './http.j
 import { importTime } from './import-time.js';
 import { lease } from './lease.js';
 import { mmapScenarios } from './mmap.js';
+import { pipes } from './pipeline.js';
 import { idlePairs, pingPongs, proxy } from './proxy.js';
 import { staticFiles } from './static.js';
 import { tcp } from './tcp.js';
@@ -27,6 +28,7 @@ export const scenarios: readonly Scenario<Case>[] = [
   pingPongs,
   idlePairs,
   ...uploads,
+  pipes,
   copy,
   ...mmapScenarios,
   importTime,

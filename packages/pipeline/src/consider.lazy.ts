@@ -1,0 +1,72 @@
+/**
+ * The second look at a pair that could be moved by the kernel: loaded with the first of them. Node's own pipe stays; what
+ * the routes put on the streams is taken away again at the byte that has been reached.
+ */
+import type { WriteStream } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import { feature } from '@zerocopy/core-syscalls';
+import type { FileReader } from '@zerocopy/sendfile-stream/route';
+import { addSummary } from '@zerocopy/transfer';
+import { routeBody } from './body-route.js';
+import { routeFileToFile } from './file-to-file-route.js';
+import { routeFile } from './foreign-file-route.js';
+import { observeSocket } from './observed-socket.js';
+import { PairRecord } from './pair-record.js';
+import type { PipeKind } from './pipe-kind.js';
+import { statsLines } from './stats.js';
+
+addSummary(statsLines);
+
+let isWarned = false;
+
+/** Why the kernel can do nothing of it, or undefined: told once, unless the operator has asked for it. */
+function unavailable(name: 'sendfile' | 'splice'): string | undefined {
+  const { available, reason } = feature(name);
+  if (available) return undefined;
+  const all = feature('sendfile').available || feature('splice').available;
+  if (!all && !isWarned && !process.env.ZEROCOPY_DISABLE) {
+    isWarned = true;
+    process.emitWarning(`@zerocopy/pipeline: nothing can be moved by the kernel here: ${reason}`, {
+      code: 'ZEROCOPY_PIPELINE',
+    });
+  }
+  return `${name}: ${reason}`;
+}
+
+/** Lays a route beneath the pipe that Node has just made, if there is one; counts why not. */
+export function consider(kind: PipeKind, source: Readable, destination: NodeJS.WritableStream, minBytes: number): void {
+  const record = new PairRecord(source, kind, kind.startsWith('file') ? 'sendfile' : 'splice');
+  const refused = refusalOfEnded(source) ?? route(kind, source, destination, record, minBytes);
+  if (refused !== undefined) record.fallBack(refused);
+}
+
+/** It is never read again: what would be put in front of its methods would stay there. */
+function refusalOfEnded({ destroyed, readableEnded, errored }: Readable): string | undefined {
+  return destroyed || readableEnded || errored ? 'the source has ended' : undefined;
+}
+
+function route(
+  kind: PipeKind,
+  source: Readable,
+  destination: NodeJS.WritableStream,
+  record: PairRecord,
+  minBytes: number,
+): string | undefined {
+  switch (kind) {
+    case 'file->http':
+    case 'file->socket':
+    case 'file->stdio':
+      return unavailable('sendfile') ?? routeFile(source as FileReader, destination, record, minBytes);
+    case 'file->file':
+      return unavailable('splice') ?? routeFileToFile(source as FileReader, destination, record, minBytes);
+    case 'socket->socket':
+    case 'socket->file':
+      return unavailable('splice') ?? observeSocket(source as Socket, destination as Socket | WriteStream, record);
+    case 'body->http':
+    case 'body->socket':
+    case 'body->file':
+      return unavailable('splice') ?? routeBody(source as IncomingMessage, destination, record, minBytes);
+  }
+}

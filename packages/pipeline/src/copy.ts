@@ -1,0 +1,167 @@
+/** Go's io.Copy for Node: any two ends, by whichever package knows the way between them. */
+import { constants, fstatSync, type Stats } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import type { IncomingMessage, OutgoingMessage } from 'node:http';
+import type { Readable, Writable } from 'node:stream';
+import { SyscallError, constants as system, type TransferResult } from '@zerocopy/core-syscalls';
+import { copyFile } from '@zerocopy/file-copy';
+import { sendFile } from '@zerocopy/sendfile-stream';
+import { splice } from '@zerocopy/splice-pipe';
+import {
+  abortError,
+  isFileHandle,
+  isPath,
+  pathText,
+  readOptions,
+  validateBytes,
+  validateFunction,
+  validateRange,
+  validateSignal,
+} from '@zerocopy/transfer';
+
+type Path = string | Buffer | URL;
+
+/**
+ * What bytes are copied from: the path of a file, a descriptor, a FileHandle, a net.Socket, an HTTP message that is received,
+ * the standard output of a child, any Readable.
+ */
+export type CopySource = Path | number | FileHandle | IncomingMessage | Readable;
+/**
+ * What they are copied to: the path of a file, which is made or overwritten, a descriptor, a FileHandle, a net.Socket, an HTTP
+ * message that is sent, the standard input of a child, any Writable.
+ */
+export type CopyDestination = Path | number | FileHandle | OutgoingMessage | Writable;
+
+/** The options of {@link copy}. */
+export interface CopyOptions {
+  /** Of a file: the first byte, from 0. Default 0; for a descriptor or FileHandle its own position. */
+  start?: number;
+  /** Of a file: the last byte, inclusive. Not together with `length`. Default: the end of the file. */
+  end?: number;
+  /** Bytes, at most. Not together with `end`. Default: up to the source's end. */
+  length?: number;
+  /** Ends the transfer where it is: it rejects with an AbortError. */
+  signal?: AbortSignal;
+  /** After every pause of the transfer and at its end: `bytes` so far, `total` if it is known. */
+  onProgress?(bytes: number, total?: number): void;
+}
+
+/**
+ * Copies what `source` brings to `destination`, inside the kernel where it can.
+ *
+ * Neither end is ended or closed, but for the files that were opened by their paths: `response.end()` is the caller's. From
+ * one path to another a whole file is copied as by `copyFile` of @zerocopy/file-copy. Any other path that is written to
+ * is made with the mode of fs.open, or cut off, and keeps what has arrived if the copy fails.
+ *
+ * @returns how many bytes went, and how. Rejects with a TransferError, whose `bytes` had arrived; with Node's own error if
+ * a path cannot be opened; with EINVAL, before anything is cut off, if `destination` is the path of the file that is read;
+ * with a TypeError or RangeError for invalid arguments.
+ */
+export async function copy(
+  source: CopySource,
+  destination: CopyDestination,
+  given: CopyOptions = {},
+): Promise<TransferResult> {
+  const options = readOptions<CopyOptions>(given, ['start', 'end', 'length', 'signal', 'onProgress']);
+  validate(options);
+  if (options.signal?.aborted) throw abortError(options.signal, 0);
+  const { start, end, length } = options;
+  const isWhole = start === undefined && end === undefined && length === undefined;
+  if (isPath(source) && isPath(destination) && isWhole) return copyFile(source, destination, withoutUndefined(options));
+  if (!isPath(destination)) return move(source, destination, options);
+  // Opened before the destination is: what cannot be read cuts nothing off.
+  const from = isPath(source) ? await open(source) : undefined;
+  try {
+    const to = await openUnlessSame(destination, from ?? (source as Exclude<CopySource, Path>));
+    try {
+      if (from === undefined) return await move(source, to, options);
+      return await move(from, to, isFile(from) ? { start: 0, ...options } : options);
+    } finally {
+      await to.close();
+    }
+  } finally {
+    await from?.close();
+  }
+}
+
+function validate({ start, end, length, signal, onProgress }: CopyOptions): void {
+  validateRange(start, end);
+  validateBytes(length, 'length');
+  validateSignal(signal);
+  validateFunction(onProgress, 'onProgress');
+  if (end !== undefined && length !== undefined)
+    throw invalidValue("The options 'end' and 'length' cannot both be given");
+}
+
+const invalidValue = (message: string): TypeError =>
+  Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
+
+const withoutUndefined = ({ signal, onProgress }: CopyOptions): Pick<CopyOptions, 'signal' | 'onProgress'> => ({
+  ...(signal && { signal }),
+  ...(onProgress && { onProgress }),
+});
+
+/** By a file or, of anything else, as a stream of bytes without a beginning. */
+function move(
+  source: CopySource,
+  destination: Exclude<CopyDestination, Path>,
+  options: CopyOptions,
+): Promise<TransferResult> {
+  const { start, end, length } = options;
+  const common = withoutUndefined(options);
+  if (isFile(source)) {
+    if (length === 0) return Promise.resolve(nothing());
+    // A descriptor is read from its own position unless `start` says otherwise: then its last byte is not known here.
+    if (length === undefined || start !== undefined || isPath(source)) {
+      const last = length === undefined ? end : (start ?? 0) + length - 1;
+      const range = { ...(start !== undefined && { start }), ...(last !== undefined && { end: last }) };
+      return sendFile(destination, source, { ...common, ...range, endMessage: false });
+    }
+  } else if (start !== undefined || end !== undefined) {
+    return Promise.reject(invalidValue("The options 'start' and 'end' are for files"));
+  }
+  return splice(source as Exclude<CopySource, Path>, destination, {
+    ...common,
+    ...(length !== undefined && { length }),
+  });
+}
+
+/** Whether it is something with positions: a path, or a descriptor of a regular file. */
+function isFile(source: CopySource): source is Path | number | FileHandle {
+  if (isPath(source)) return true;
+  if (typeof source !== 'number' && !isFileHandle(source)) return false;
+  return statusOf(source)?.isFile() === true;
+}
+
+function statusOf(source: number | FileHandle): Stats | undefined {
+  try {
+    return fstatSync(typeof source === 'number' ? source : source.fd);
+  } catch {
+    return undefined; // not open: whoever uses it says so
+  }
+}
+
+const nothing = (): TransferResult => ({
+  bytes: 0,
+  method: 'copy',
+  fallbackReason: 'nothing was asked for',
+  syscalls: 0,
+  durationMs: 0,
+});
+
+/** Opens a file to be written, empty: unless it is the one that is read, which would be lost. */
+async function openUnlessSame(path: Path, source: Exclude<CopySource, Path>): Promise<FileHandle> {
+  const read = typeof source === 'number' || isFileHandle(source) ? statusOf(source) : undefined;
+  const to = await open(path, constants.O_WRONLY | constants.O_CREAT);
+  try {
+    const { dev, ino, size } = await to.stat();
+    if (read?.dev === dev && read.ino === ino) {
+      throw new SyscallError(system.EINVAL, 'copy', { path: pathText(path) });
+    }
+    if (size > 0) await to.truncate(0);
+    return to;
+  } catch (error) {
+    await to.close();
+    throw error;
+  }
+}

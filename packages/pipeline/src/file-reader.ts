@@ -1,0 +1,53 @@
+/** What a stream over a file must be for the kernel to read in its stead. */
+import fs from 'node:fs';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import type { FileReader } from '@zerocopy/sendfile-stream/route';
+import { replacedMethod } from '@zerocopy/transfer';
+import { refusalOfReaderFs } from './node-files.js';
+
+/** What the bytes would pass through on their way out of the reader. */
+export const READER_METHODS = ['read', 'push'] as const;
+/** The same of a stream that no route is in front of. */
+export const FREE_READER_METHODS = ['_read', 'read', 'push'] as const;
+const { AT_EMPTY_PATH, STATX_BASIC_STATS } = constants;
+/** Offset of stx_ino in a struct statx (include/uapi/linux/stat.h). */
+const INODE = 32;
+const status = Buffer.alloc(syscalls.STATX_SIZE);
+
+/**
+ * Why what `source` reads may not be what the kernel would read by its descriptor, or undefined.
+ * @param methods that have to be Node's.
+ */
+export function refusalOfReader(source: FileReader, methods: readonly string[]): string | undefined {
+  const replaced = replacedMethod(source, methods);
+  if (replaced !== undefined) return `${replaced}() of the source has been replaced`;
+  if (isEmitReplaced(source)) return 'emit() of the source has been replaced';
+  if (source.readableObjectMode) return 'the source is in object mode';
+  return refusalOfReaderFs(source);
+}
+
+/**
+ * Node itself puts one in front while a stream whose class overrides open(), as that of graceful-fs does, is being opened; and
+ * leaves the original behind.
+ */
+function isEmitReplaced(source: FileReader): boolean {
+  if (source.fd === null || !Object.hasOwn(source, 'emit')) return false;
+  return source.emit !== (Object.getPrototypeOf(source) as FileReader).emit;
+}
+
+/**
+ * Whether the number is the same file to the kernel as to node:fs. Virtual filesystems (mock-fs) have descriptors of their
+ * own, whose numbers are those of other files to the kernel.
+ */
+export function isKernelDescriptor(fd: number): boolean {
+  try {
+    const { ino } = fs.fstatSync(fd, { bigint: true });
+    if (syscalls.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS, status) < 0) return false;
+    return ino === status.readBigUInt64LE(INODE);
+  } catch {
+    return false;
+  }
+}
+
+/** The reason of {@link isKernelDescriptor}. */
+export const NOT_KERNELS = 'the descriptor is not the one that the kernel has by this number';

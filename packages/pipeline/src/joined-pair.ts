@@ -1,0 +1,148 @@
+/**
+ * `stream.pipeline` for one pair of plain streams, without what makes Node's dear for a small response: an AbortController
+ * that is aborted at every end, and the stack traces of the errors behind it. Nobody could see either, since only functions
+ * in a pipeline are given the signal.
+ *
+ * The sequence is that of pipelineImpl in Node's lib/internal/streams/pipeline.js, step by step: the same listeners, by the
+ * same names, in the same order. What differs from one Node to another is said where it does.
+ */
+import stream, { type Readable, type Writable } from 'node:stream';
+
+const { finished, isReadable } = stream as unknown as {
+  finished: typeof stream.finished;
+  isReadable(stream: unknown): boolean | null;
+};
+/** Node's destroyer, which also knows streams that are none of its own. */
+const { destroy: destroyStream } = stream as unknown as { destroy(stream: unknown, error: Error): void };
+
+const MAJOR: number = Number.parseInt(process.versions.node, 10);
+/** The lines of Node whose pipelineImpl is known to be what is below: the ones that are tested. */
+export const IS_KNOWN_NODE: boolean = [20, 22, 24, 26].includes(MAJOR);
+/** Until Node 22 an 'error', and the 'close' of the destination, counted as one of the ends that are waited for. */
+const ERRORS_ARE_ENDS = MAJOR < 22;
+/** Since Node 26 an error takes the place of an AbortError. */
+const REPLACES_ABORT = MAJOR >= 26;
+
+type Callback = (error?: Error | null, value?: unknown) => void;
+type Failure = (Error & { code?: unknown }) | null | undefined;
+
+/** An error as Node's own, with its code in the first line of its stack. */
+function nodeError(code: string, message: string): Error {
+  const error = new Error(message);
+  error.name = `Error [${code}]`;
+  void error.stack; // made now, with that name
+  Reflect.deleteProperty(error, 'name');
+  return Object.assign(error, { code });
+}
+
+const prematureClose = (): Error => nodeError('ERR_STREAM_PREMATURE_CLOSE', 'Premature close');
+const destroyedForPipe = (): Error =>
+  nodeError('ERR_STREAM_DESTROYED', 'Cannot call pipe after a stream was destroyed');
+
+interface Destroyer {
+  destroy(error: Failure): void;
+  cleanup(): void;
+}
+
+function destroyer(of: Readable | Writable, reading: boolean, writing: boolean): Destroyer {
+  let isFinished = false;
+  of.on('close', () => {
+    isFinished = true;
+  });
+  const cleanup = finished(of, { readable: reading, writable: writing }, (error) => {
+    isFinished = !error;
+  });
+  return {
+    destroy(error) {
+      if (isFinished) return;
+      isFinished = true;
+      destroyStream(of, error ?? destroyedForPipe());
+    },
+    cleanup,
+  };
+}
+
+/** Joins them; `callback` is called once, in a later tick. */
+export function joinPair(source: Readable, destination: Writable, callback: Callback): void {
+  let failure: Failure;
+  let isTold = false;
+  let ends = 0;
+  const destroys: Destroyer['destroy'][] = [];
+  const cleanups: (() => void)[] = [];
+
+  function finish(error?: Failure): void {
+    finishImpl(error, --ends === 0);
+  }
+
+  function finishOnlyHandleError(error?: Failure): void {
+    if (ERRORS_ARE_ENDS) finish(error);
+    else finishImpl(error, false);
+  }
+
+  function finishImpl(error: Failure, isFinal: boolean): void {
+    const isReplaceable =
+      !failure || failure.code === 'ERR_STREAM_PREMATURE_CLOSE' || (REPLACES_ABORT && failure.name === 'AbortError');
+    if (error && isReplaceable) failure = error;
+    if (!failure && !isFinal) return;
+    for (let destroy = destroys.shift(); destroy !== undefined; destroy = destroys.shift()) destroy(failure);
+    if (!isFinal) return;
+    if (!failure) for (const cleanup of cleanups) cleanup();
+    process.nextTick(tell, failure);
+  }
+
+  function tell(error: Failure): void {
+    if (isTold) return;
+    isTold = true;
+    callback(error, undefined);
+  }
+
+  function onError(error: Failure): void {
+    if (error && error.name !== 'AbortError' && error.code !== 'ERR_STREAM_PREMATURE_CLOSE') {
+      finishOnlyHandleError(error);
+    }
+  }
+
+  destroys.push(destroyer(source, true, false).destroy);
+  source.on('error', onError);
+  const last = destroyer(destination, false, true);
+  destroys.push(last.destroy);
+  if (isReadable(destination)) cleanups.push(last.cleanup);
+  destination.on('error', onError);
+  if (isReadable(destination)) cleanups.push(() => destination.removeListener('error', onError));
+
+  ends += 2;
+  const cleanup = pipe(source, destination, finish, finishOnlyHandleError);
+  if (isReadable(destination)) cleanups.push(cleanup);
+}
+
+type Finish = (error?: Failure) => void;
+
+/** @returns what takes the listeners of the destination's end away. */
+function pipe(source: Readable, destination: Writable, finish: Finish, finishOnlyHandleError: Finish): () => void {
+  let hasEnded = false;
+  destination.on('close', () => {
+    // The destination has closed before the source has ended.
+    if (!hasEnded) finishOnlyHandleError(prematureClose());
+  });
+  source.pipe(destination, { end: false });
+
+  function endFn(): void {
+    hasEnded = true;
+    destination.end();
+  }
+
+  if (!source.errored && source.readableEnded) process.nextTick(endFn);
+  else source.once('end', endFn);
+
+  finished(source, { readable: true, writable: false }, (error) => {
+    const state = (
+      source as unknown as { _readableState: { ended?: boolean; errored?: unknown; errorEmitted?: boolean } }
+    )._readableState;
+    // Some streams close before they end, and 'end' is still to come.
+    const isEarly = (error as Failure)?.code === 'ERR_STREAM_PREMATURE_CLOSE';
+    if (isEarly && state.ended && !state.errored && !state.errorEmitted)
+      source.once('end', finish).once('error', finish);
+    else finish(error);
+  });
+  return finished(destination, { readable: false, writable: true }, finish);
+}

@@ -1,0 +1,43 @@
+/** Whether a stream over a file reads and writes by Node's own functions, as they were when pipes began to be observed. */
+import fs from 'node:fs';
+
+type Functions = Pick<typeof fs, 'read' | 'write' | 'writev'>;
+
+let originals: Functions | undefined;
+
+/** To be called before other code has had the time to replace any. Idempotent. */
+export function keepOriginals(): Functions {
+  const { read, write, writev } = fs;
+  originals ??= { read, write, writev };
+  return originals;
+}
+
+/** Node's own, or that of graceful-fs, which tries again and has Node's for its prototype. */
+const isNodes = (current: unknown, own: (...args: never[]) => unknown): boolean =>
+  current === own || (typeof current === 'function' && Object.getPrototypeOf(current) === own);
+
+/** What Node keeps on its file streams under symbols that are not shared. */
+function memberOf(stream: object, name: string): unknown {
+  const symbol = Object.getOwnPropertySymbols(stream).find(({ description }) => description === name);
+  return symbol === undefined ? undefined : (stream as Record<symbol, unknown>)[symbol];
+}
+
+/** Whether the stream is over a FileHandle; or by node:fs, none of whose functions `functions` has been replaced. */
+function usesNodesFs(stream: object, isIntact: () => boolean): boolean {
+  if (memberOf(stream, 'kHandle') !== undefined) return true;
+  return memberOf(stream, 'kFs') === fs && isIntact();
+}
+
+/** Why what `stream`, an fs.ReadStream, reads may be something else than the kernel would, or undefined. */
+export function refusalOfReaderFs(stream: object): string | undefined {
+  const { read } = keepOriginals();
+  return usesNodesFs(stream, () => isNodes(fs.read, read)) ? undefined : 'the source reads through an fs of its own';
+}
+
+/** Why what `stream`, an fs.WriteStream, writes may go elsewhere than the kernel would write it, or undefined. */
+export function refusalOfWriterFs(stream: object): string | undefined {
+  const { write, writev } = keepOriginals();
+  return usesNodesFs(stream, () => isNodes(fs.write, write) && isNodes(fs.writev, writev))
+    ? undefined
+    : 'the destination writes through an fs of its own';
+}

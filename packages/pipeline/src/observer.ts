@@ -1,0 +1,87 @@
+/**
+ * The first look at a pair: nothing is loaded before one comes that could matter. What loads then is `consider.lazy.js`,
+ * and with it the packages that know the ways.
+ */
+import { createRequire } from 'node:module';
+import type { Readable } from 'node:stream';
+import type * as Consider from './consider.lazy.js';
+import type { PipeObserver } from './hook.js';
+import { keepOriginals } from './node-files.js';
+import { triage } from './pipe-kind.js';
+import { DEFAULT_PLAN, type PipePlan } from './plan.js';
+import { countDeclined } from './stats.js';
+
+/** `stream[Symbol.for('zerocopy.pipe')] = false`: the pipes of this stream are left to Node. */
+export const kOptOut: unique symbol = Symbol.for('zerocopy.pipe');
+
+const hasOptedOut = (stream: object): boolean => (stream as { [kOptOut]?: unknown })[kOptOut] === false;
+
+let consider: typeof Consider.consider | undefined;
+/** How often it could not be loaded: a test may have a virtual filesystem in the place of the real one for a while. */
+let failures = 0;
+const FAILURES_MAX = 3;
+let isLoading = false;
+
+/** What looks at pairs that could matter; undefined: it cannot be loaded, or not yet. */
+function loaded(): typeof Consider.consider | undefined {
+  if (consider !== undefined || isLoading || failures === FAILURES_MAX) return consider;
+  // Node 22 before 22.12 loads no ES module at once: pipes that are made before it is there are Node's.
+  if ((process.features as { require_module?: boolean }).require_module !== true) {
+    isLoading = true;
+    import('./consider.lazy.js').then((module) => {
+      consider = module.consider;
+    }, warn);
+    return undefined;
+  }
+  try {
+    const load = createRequire(import.meta.url);
+    consider = (load('./consider.lazy.js') as typeof Consider).consider;
+  } catch (error) {
+    failures++;
+    if (failures === FAILURES_MAX) warn(error);
+  }
+  return consider;
+}
+
+function warn(error: unknown): void {
+  const message = `@zerocopy/pipeline leaves all pipes to Node: ${(error as Error | undefined)?.message ?? String(error)}`;
+  process.emitWarning(message, { code: 'ZEROCOPY_PIPELINE' });
+}
+
+/** Looks at pairs as `plan` says. Never throws: Node's pipe stands, whatever comes of it. */
+export function observerOf(plan: PipePlan): PipeObserver {
+  keepOriginals();
+  return (source, destination) => {
+    try {
+      return look(plan, source, destination);
+    } catch (error) {
+      countDeclined(`the look at it failed: ${(error as Error | undefined)?.message ?? String(error)}`);
+      return true;
+    }
+  };
+}
+
+/** @returns whether it has been dealt with. */
+function look({ minBytes, filter }: PipePlan, source: Readable, destination: NodeJS.WritableStream): boolean {
+  const seen = triage(source, destination);
+  if (seen === undefined) return false;
+  const refused = 'refused' in seen ? seen.refused : undefined;
+  const least = 'kind' in seen ? minBytes.get(seen.kind) : undefined;
+  if (refused === undefined && least === undefined) return false;
+  if (refused !== undefined) countDeclined(refused);
+  else if (hasOptedOut(source) || hasOptedOut(destination)) countDeclined('the stream has been opted out');
+  else if (filter !== undefined && !filter(source, destination)) countDeclined('the filter has left it out');
+  else if ('kind' in seen) {
+    const examine = loaded();
+    if (examine === undefined) countDeclined('the packages that know the way are not loaded');
+    else examine(seen.kind, source, destination, least as number);
+  }
+  return true;
+}
+
+const observeByDefault: PipeObserver = observerOf(DEFAULT_PLAN);
+
+/** Looks at one pair that Node has just piped. Never throws. */
+export const lookAt = (source: Readable, destination: NodeJS.WritableStream): void => {
+  if (process.platform === 'linux') observeByDefault(source, destination);
+};

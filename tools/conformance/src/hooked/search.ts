@@ -1,0 +1,132 @@
+/** Draws cases, and runs each with the hook and, as its twin, without. */
+import { pipeline } from 'node:stream';
+import { isDeepStrictEqual } from 'node:util';
+import { install, type PipeKind, stats } from '@zerocopy/pipeline';
+import { Dice } from '../soak/random.js';
+import { acts } from './acts.js';
+import { type Case, type Outcome, run } from './run.js';
+import { type Stage, Stages } from './stage.js';
+
+/** What {@link search} has found. */
+export interface Found {
+  readonly runs: number;
+  /** Pipes that went beneath Node's, by their kind. */
+  readonly kinds: Readonly<Record<string, number>>;
+  readonly complaints: readonly { readonly tried: Case; readonly complaint: string }[];
+}
+
+const AT_ONCE = 4;
+const KiB = 1024;
+/** How often Node is asked for what it does: it leaves much to chance. */
+const TWINS = 12;
+/** Milliseconds. */
+const LONG = 1500;
+const PAIRS = [
+  ['file', 'http'],
+  ['file', 'socket'],
+  ['file', 'file'],
+  ['socket', 'socket'],
+  ['socket', 'file'],
+  ['body', 'http'],
+  ['body', 'socket'],
+  ['body', 'file'],
+] as const;
+const ALL: Partial<Record<PipeKind, number>> = {
+  'file->http': 1,
+  'file->socket': 1,
+  'file->file': 1,
+  'body->http': 1,
+  'body->socket': 1,
+  'body->file': 1,
+};
+
+export function draw(dice: Dice): Case {
+  const [from, to] = dice.oneOf(PAIRS);
+  const size = dice.chance(0.2) ? dice.between(1, 70 * KiB) : dice.between(70 * KiB, 3000 * KiB);
+  return {
+    from,
+    to,
+    size,
+    isLengthTold: dice.chance(0.5),
+    act: dice.oneOf(Object.keys(acts)),
+    moment: dice.chance(0.4) ? dice.oneOf(['at once', 'tick', 'turn'] as const) : dice.between(0, size),
+    isPipeline: dice.chance(0.3),
+  };
+}
+
+/** The opted-out twin is piped by Node alone: the hook sees it, and leaves it. */
+function join({ isPipeline }: Case, isOurs: boolean): (stage: Stage) => void {
+  return ({ source, destination }) => {
+    if (!isOurs) Object.assign(source, { [Symbol.for('zerocopy.pipe')]: false });
+    if (isPipeline) pipeline(source, destination, () => {});
+    else source.pipe(destination);
+  };
+}
+
+/**
+ * Writes that are under way when their stream is destroyed: with Node there are some, and their error is told, and may be the
+ * first that `pipeline` hears. Where the kernel writes there are none.
+ */
+const CANCELLED = 'error ERR_STREAM_DESTROYED';
+const PREMATURE = 'error ERR_STREAM_PREMATURE_CLOSE';
+
+const comparable = ({ source, destination, isWhole }: Outcome): unknown => ({
+  source: source.map((event) => (event === CANCELLED ? PREMATURE : event)),
+  destination: destination.filter((event) => event !== CANCELLED),
+  isWhole,
+});
+
+/** Runs `count` cases, drawn by `seed`, with files in `directory`. */
+export async function search(count: number, seed: number, directory: string): Promise<Found> {
+  const dice = new Dice(seed);
+  const stages = new Stages(directory);
+  await stages.start();
+  const uninstall = install({ minBytes: ALL });
+  const before = stats().kinds;
+  const complaints: { tried: Case; complaint: string }[] = [];
+  let left = count;
+  const one = async (): Promise<void> => {
+    while (left-- > 0) {
+      const tried = draw(dice);
+      const complaint = await judged(stages, tried);
+      if (complaint !== undefined) complaints.push({ tried, complaint });
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: AT_ONCE }, one));
+  } finally {
+    uninstall();
+    stages.stop();
+  }
+  const kinds = Object.fromEntries(
+    Object.entries(stats().kinds).map(([kind, number]) => [kind, number - (before[kind as PipeKind] ?? 0)]),
+  );
+  return { runs: count, kinds, complaints };
+}
+
+/** What is wrong, or undefined. */
+async function judged(stages: Stages, tried: Case): Promise<string | undefined> {
+  let ours = await run(stages, tried, join(tried, true));
+  if (ours.complaints.length > 0) ours = await run(stages, tried, join(tried, true), LONG);
+  const seen: Outcome[] = [];
+  // The kernel is sooner through with it: what comes in the midst of Node's reading may come too late to do any harm.
+  const isTooLate = (outcome: Outcome): boolean => {
+    if (acts[tried.act]?.isHarmless || outcome.complaints.length > 0) return false;
+    // What a peer that goes away has had by then is the network's to say.
+    const isOut = outcome.source.includes('end') && outcome.destination.includes('finish');
+    return outcome.isWhole || (isOut && /leaves|resets/.test(tried.act));
+  };
+  for (let twins = 0; twins < TWINS; twins++) {
+    const twin = await run(stages, tried, join(tried, false));
+    seen.push(twin);
+    if (ours.complaints.length > 0 && twin.complaints.length === 0 && twins > 3) break;
+    if (isTooLate(ours)) return undefined;
+    // Node alone gets stuck: Node 22 with a chunked response that is corked in the middle, for instance.
+    if (ours.isWhole && ours.complaints.length === 0 && twin.complaints.length > 0) return undefined;
+    if (isDeepStrictEqual(comparable(twin), comparable(ours)) && isDeepStrictEqual(twin.complaints, ours.complaints))
+      return undefined;
+    if (twins % 4 === 3 && ours.complaints.length === 0) ours = await run(stages, tried, join(tried, true));
+  }
+  if (ours.complaints.length > 0) return ours.complaints.join('; ');
+  return `other than Node: ${JSON.stringify(comparable(ours))}, and not ${JSON.stringify(seen.slice(0, 2).map(comparable))}`;
+}

@@ -1,0 +1,168 @@
+/** The two ends of a pipe, real ones, with those behind them: who sends into the source, and who gets what is written. */
+import { once } from 'node:events';
+import { createReadStream, createWriteStream, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import net, { type AddressInfo, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+
+export type SourceName = 'file' | 'socket' | 'body';
+export type DestinationName = 'file' | 'socket' | 'http';
+
+export interface Stage {
+  readonly source: Readable;
+  readonly destination: Writable;
+  /** Who sends into the source; undefined: a file. */
+  readonly feeder: Socket | undefined;
+  /** Who gets what is written; undefined: a file. */
+  readonly receiver: Socket | undefined;
+  /** Bytes that have arrived so far. */
+  arrived(): number;
+  /** What has arrived: of an HTTP message its body. */
+  received(): Buffer;
+  /** Sends all into the source, which ends. */
+  feed(): void;
+  close(): void;
+}
+
+/** Every byte from 1 to 255: a zero is somebody's mark, or invented. */
+export function content(size: number): Buffer {
+  const bytes = Buffer.allocUnsafe(size);
+  for (let at = 0; at < size; at++) bytes[at] = 1 + ((at * 31 + (at >>> 8) * 17) % 255);
+  return bytes;
+}
+
+let names = 0;
+
+/** Sockets and messages that come from one listening server of each kind. */
+export class Stages {
+  readonly #directory: string;
+  readonly #tcp: Server = net.createServer({ allowHalfOpen: true });
+  readonly #http: http.Server = http.createServer();
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  async start(): Promise<void> {
+    for (const server of [this.#tcp, this.#http]) {
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+    }
+  }
+
+  stop(): void {
+    this.#http.closeAllConnections();
+    this.#http.close();
+    this.#tcp.close();
+  }
+
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** One after another: what a server accepts next is what has just been connected. */
+  make(from: SourceName, to: DestinationName, bytes: Buffer, isLengthTold: boolean): Promise<Stage> {
+    const made = this.#turn.then(() => this.#make(from, to, bytes, isLengthTold));
+    this.#turn = made.catch(() => {});
+    return made;
+  }
+
+  async #make(from: SourceName, to: DestinationName, bytes: Buffer, isLengthTold: boolean): Promise<Stage> {
+    const closers: (() => void)[] = [];
+    const exchange =
+      from === 'body' || to === 'http' ? await this.#exchange(from === 'body' ? bytes.length : 0, closers) : undefined;
+    const pair = from === 'socket' ? await this.#pair(closers) : undefined;
+    const out = to === 'socket' ? await this.#pair(closers) : undefined;
+    const source =
+      from === 'file'
+        ? this.#file(bytes, closers)
+        : from === 'body'
+          ? (exchange?.request as Readable)
+          : (pair?.accepted as Readable);
+    const feeder = from === 'body' ? exchange?.client : pair?.client;
+    const chunks: Buffer[] = [];
+    let arrived = 0;
+    const receiver = to === 'http' ? exchange?.client : out?.client;
+    receiver?.on('data', (chunk: Buffer) => {
+      chunks.push(chunk);
+      arrived += chunk.length;
+    });
+    const path = join(this.#directory, `to-${names++}`);
+    const file = to === 'file' ? createWriteStream(path) : undefined;
+    if (file !== undefined) closers.push(() => rmSync(path, { force: true }));
+    const destination = (file ?? (to === 'http' ? exchange?.response : out?.accepted)) as Writable;
+    if (to === 'http' && isLengthTold) exchange?.response.setHeader('Content-Length', bytes.length);
+    return {
+      source,
+      destination,
+      feeder,
+      receiver,
+      arrived: () => file?.bytesWritten ?? arrived,
+      received() {
+        if (file !== undefined) return file.bytesWritten === 0 ? Buffer.alloc(0) : readFileSync(path);
+        const all = Buffer.concat(chunks);
+        return to === 'http' ? bodyOf(all) : all;
+      },
+      feed() {
+        feeder?.write(bytes);
+        if (from === 'socket') feeder?.end();
+      },
+      close() {
+        source.destroy();
+        destination.destroy();
+        for (const close of closers) close();
+      },
+    };
+  }
+
+  #file(bytes: Buffer, closers: (() => void)[]): Readable {
+    const path = join(this.#directory, `from-${names++}`);
+    writeFileSync(path, bytes);
+    closers.push(() => rmSync(path, { force: true }));
+    return createReadStream(path);
+  }
+
+  async #pair(closers: (() => void)[]): Promise<{ accepted: Socket; client: Socket }> {
+    const client = net.connect({
+      port: (this.#tcp.address() as AddressInfo).port,
+      host: '127.0.0.1',
+      allowHalfOpen: true,
+    });
+    client.on('error', () => {});
+    const [accepted] = (await once(this.#tcp, 'connection')) as [Socket];
+    closers.push(() => {
+      client.destroy();
+      accepted.destroy();
+    });
+    return { accepted, client };
+  }
+
+  async #exchange(
+    length: number,
+    closers: (() => void)[],
+  ): Promise<{ request: IncomingMessage; response: ServerResponse; client: Socket }> {
+    const client = net.connect((this.#http.address() as AddressInfo).port, '127.0.0.1');
+    client.on('error', () => {});
+    client.write(`PUT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: ${length}\r\n\r\n`);
+    const [request, response] = (await once(this.#http, 'request')) as [IncomingMessage, ServerResponse];
+    closers.push(() => client.destroy());
+    return { request, response, client };
+  }
+}
+
+/** As far as it has come. */
+function bodyOf(bytes: Buffer): Buffer {
+  const end = bytes.indexOf('\r\n\r\n');
+  if (end < 0) return Buffer.alloc(0);
+  const rest = bytes.subarray(end + 4);
+  if (!/^transfer-encoding: chunked$/im.test(bytes.toString('latin1', 0, end))) return rest;
+  const parts: Buffer[] = [];
+  for (let at = 0; at < rest.length; ) {
+    const line = rest.indexOf('\r\n', at);
+    if (line < 0) break;
+    const size = Number.parseInt(rest.toString('latin1', at, line), 16);
+    if (size === 0) break;
+    parts.push(rest.subarray(line + 2, line + 2 + size));
+    at = line + 4 + size;
+  }
+  return Buffer.concat(parts);
+}
