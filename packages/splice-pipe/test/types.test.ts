@@ -1,7 +1,9 @@
 /** The streams' types are those of Node's, with 'progress': under every way in which programs resolve modules. */
 import { fileURLToPath } from 'node:url';
+import { RESOLUTIONS, typeErrors } from '@zerocopy/testing/type-check';
 import test from 'ava';
-import ts from 'typescript';
+
+const directory = fileURLToPath(new URL('.', import.meta.url));
 
 const program = `
 import { createWriteStream } from 'node:fs';
@@ -38,42 +40,8 @@ export function use(socket: Socket): void {
 }
 `;
 
-const resolutions = {
-  nodenext: { module: ts.ModuleKind.NodeNext, moduleResolution: ts.ModuleResolutionKind.NodeNext },
-  node16: { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 },
-  bundler: { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler },
-};
-
-for (const [name, resolution] of Object.entries(resolutions)) {
+for (const [name, resolution] of Object.entries(RESOLUTIONS)) {
   test(`a program that uses them as Node's type-checks: moduleResolution ${name}`, (t) => {
-    const file = fileURLToPath(new URL('../test/virtual-program.ts', import.meta.url));
-    const options: ts.CompilerOptions = {
-      ...resolution,
-      target: ts.ScriptTarget.ES2022,
-      strict: true,
-      noEmit: true,
-      skipLibCheck: true,
-      types: ['node'],
-    };
-    const host = ts.createCompilerHost(options);
-    const { readFile, fileExists } = host;
-    host.readFile = (path) => (path === file ? program : readFile.call(host, path));
-    host.fileExists = (path) => path === file || fileExists.call(host, path);
-    const { getSourceFile } = host;
-    host.getSourceFile = (path, ...rest) =>
-      path === file
-        ? ts.createSourceFile(path, program, {
-            languageVersion: ts.ScriptTarget.ES2022,
-            impliedNodeFormat: ts.ModuleKind.ESNext,
-          })
-        : getSourceFile.call(host, path, ...rest);
-    const diagnostics = ts.getPreEmitDiagnostics(ts.createProgram([file], options, host));
-    t.deepEqual(
-      diagnostics.map(({ messageText, start = 0 }) => [
-        program.slice(0, start).split('\n').length,
-        ts.flattenDiagnosticMessageText(messageText, '\n'),
-      ]),
-      [],
-    );
+    t.deepEqual(typeErrors(program, directory, resolution), []);
   });
 }

@@ -18,8 +18,8 @@ const { serial } = testsWhere('system calls', libcStatus());
 const content = pattern(300_000);
 const seed = process.env.CI ? 1 : Math.floor(Math.random() * 2 ** 31); // in CI the same each time
 /** Trials of each way, of those at so many first calls. What sends files has fewer calls, and is tried more. */
-const ofSending = { trials: 50, firstCalls: 8 };
-const ofOthers = { trials: 6, firstCalls: 20 };
+const ofSending = { trials: 12, firstCalls: 8 };
+const ofOthers = { trials: 4, firstCalls: 20 };
 
 for (const way of allWays) {
   const missing = whyNot(way);

@@ -21,7 +21,7 @@ const COUNTED: readonly Metric[] = ['descriptors', 'threads', 'listeners', 'reso
 soakTest(`some seconds of mixed traffic: no byte is wrong, and nothing is left at quiet moments${why}`, async (t) => {
   t.timeout(180_000);
   const seed = Math.floor(Math.random() * 2 ** 30);
-  const { samples, wrong, counts } = await soak({ minutes: 0.08, seed });
+  const { samples, wrong, counts } = await soak({ minutes: 0.05, seed });
   t.log(`seed ${seed}`);
   t.deepEqual(wrong, []);
   t.deepEqual(
@@ -39,7 +39,7 @@ soakTest(`with a leak it ends with status 1, and says what grows; its graph is t
   const report = join(directory, 'report.svg');
   const child = spawn(
     process.execPath,
-    [MAIN, '--minutes', '0.05', '--seed', '1', '--leak', 'descriptors', '--report', report],
+    [MAIN, '--minutes', '0.04', '--seed', '1', '--leak', 'descriptors', '--report', report],
     { env: { ...process.env, TMPDIR: directory }, stdio: ['ignore', 'pipe', 'ignore'] },
   );
   let text = '';
