@@ -1,11 +1,6 @@
 /** A connection that must not look as if it had been ended: its peer gets a reset in place of the ordinary end. */
-import { Socket } from 'node:net';
-import { constants, libcStatus, syscalls } from '@zerocopy/core-syscalls';
-import { isEncrypted, isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from '@zerocopy/transfer';
+import { closeByReset, isEncrypted, isOutgoingMessage, isSocket, socketOfMessage } from '@zerocopy/transfer';
 import { framingOfMessage } from './message-body.js';
-
-/** struct linger { l_onoff: 1, l_linger: 0 }: close(2) sends RST (socket(7)). */
-const LINGER = Buffer.from(new Int32Array([1, 0]).buffer);
 
 /**
  * From now on, whoever closes the connection of `stream` resets it, if the end of the connection is all that would tell its
@@ -17,7 +12,5 @@ export function resetWhenClosed(stream: unknown): void {
   if (framing !== undefined && framing.kind !== 'until-close' && framing.kind !== 'undecided') return;
   const socket = isOutgoingMessage(stream) ? socketOfMessage(stream) : stream;
   if (!isSocket(socket) || socket.destroyed || isEncrypted(socket) || socket.remoteFamily === undefined) return;
-  const fd = libcStatus().available ? socketDescriptor(socket) : -1;
-  if (fd >= 0) syscalls.setsockoptBytes(fd, constants.SOL_SOCKET, constants.SO_LINGER, LINGER);
-  else if (Object.getPrototypeOf(socket) === Socket.prototype) socket.resetAndDestroy();
+  closeByReset(socket);
 }

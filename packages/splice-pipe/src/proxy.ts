@@ -9,10 +9,11 @@
  * forwarded when the direction's pipe has been drained, not before (kernel-rules: half-close).
  */
 import type { Socket } from 'node:net';
-import { constants, libcStatus, syscalls, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
+import { libcStatus, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
   clearTimeout,
+  closeByReset,
   closedEarly,
   hasOnRead,
   invalidArgument,
@@ -73,7 +74,6 @@ export class ProxyError extends TransferError implements ProxyResult {
   }
 }
 
-const { SO_LINGER, SOL_SOCKET } = constants;
 const DEFAULT_HALF_CLOSE_TIMEOUT = 60_000;
 
 const OPTIONS = ['idleTimeout', 'halfCloseTimeout', 'signal', 'head', 'proxyProtocol', 'onProgress'] as const;
@@ -336,15 +336,8 @@ const always = (): boolean => true;
 
 const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0, durationMs: 0 });
 
-/** struct linger: on, for 0 seconds. */
-const LINGER = Buffer.from(new Int32Array([1, 0]).buffer);
-
-/**
- * Not by resetAndDestroy(): while a shutdown is under way libuv refuses that, and Node then leaks the handle.
- * A unix socket has no reset, its peer sees an end.
- */
+/** A unix socket has no reset, its peer sees an end. */
 function reset(socket: Socket): void {
-  const fd = socketDescriptor(socket);
-  if (fd >= 0 && libcStatus().available) syscalls.setsockoptBytes(fd, SOL_SOCKET, SO_LINGER, LINGER);
+  closeByReset(socket);
   socket.destroy();
 }

@@ -73,6 +73,7 @@ export {
   startReading,
   withoutBodyListener,
 } from './socket-internals.js';
+export { closeByReset } from './socket-reset.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
 export { addSharedListener, removeSharedListener, type SharedEvent } from './stream-listeners.js';
 export {

@@ -39,7 +39,7 @@ soakTest(`with a leak it ends with status 1, and says what grows; its graph is t
   const report = join(directory, 'report.svg');
   const child = spawn(
     process.execPath,
-    [MAIN, '--minutes', '0.04', '--seed', '1', '--leak', 'descriptors', '--report', report],
+    [MAIN, '--minutes', '0.05', '--seed', '1', '--leak', 'descriptors', '--report', report],
     { env: { ...process.env, TMPDIR: directory }, stdio: ['ignore', 'pipe', 'ignore'] },
   );
   let text = '';

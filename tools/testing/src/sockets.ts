@@ -19,6 +19,15 @@ export function addressOf(server: Server): NetConnectOpts {
   return typeof name === 'string' ? { path: name } : { port: name.port, host: '127.0.0.1' };
 }
 
+/**
+ * Resets a connection. One that is being ended is destroyed instead: libuv refuses to reset it, and Node then leaks the
+ * handle, and spins for ever when the process ends.
+ */
+export function resetConnection(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** A listening server, both halves of whose connections are ended by hand. */
 export async function listen(
   kind: Kind,

@@ -2,6 +2,7 @@
  * Who plays in a program of streams - a source, a destination, and a peer at the other end of a connection - and all
  * that a program can do to them. Every family of streams has the same set of actions.
  */
+
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import fs, { readlinkSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -9,6 +10,7 @@ import type { ClientRequest } from 'node:http';
 import type { Socket } from 'node:net';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { resetConnection } from '@zerocopy/testing/sockets';
 import { marks, type Share, separate, shareOf } from './bytes.js';
 import { codeOf, Journal, type Step } from './journal.js';
 import type { Run } from './run.js';
@@ -190,7 +192,7 @@ export class Cast {
         this.controller.abort();
         break;
       case 'reset peer':
-        run.asPeer(() => socket.resetAndDestroy());
+        run.asPeer(() => resetConnection(socket));
         break;
       case 'resume peer':
         this.timed = false;

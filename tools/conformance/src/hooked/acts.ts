@@ -1,5 +1,7 @@
 /** What other code does to a pipe, at some moment. */
+
 import { PassThrough } from 'node:stream';
+import { resetConnection } from '@zerocopy/testing/sockets';
 import type { Stage } from './stage.js';
 
 /** A mark that is in no content. */
@@ -77,7 +79,7 @@ export const acts: Readonly<Record<string, Act>> = {
     },
   },
   'the receiver leaves': { isHarmless: false, do: ({ receiver }) => void receiver?.destroy() },
-  'the receiver resets': { isHarmless: false, do: ({ receiver }) => void receiver?.resetAndDestroy() },
+  'the receiver resets': { isHarmless: false, do: ({ receiver }) => receiver && resetConnection(receiver) },
   'the sender leaves': { isHarmless: false, do: ({ feeder }) => void feeder?.destroy() },
-  'the sender resets': { isHarmless: false, do: ({ feeder }) => void feeder?.resetAndDestroy() },
+  'the sender resets': { isHarmless: false, do: ({ feeder }) => feeder && resetConnection(feeder) },
 };

@@ -2,12 +2,14 @@
  * The process of the clients, of Node's own streams only. Each does one thing after the other, and some of it to the end;
  * the rest is aborted, reset, stalled or abandoned at random. Every byte that comes is compared, also of what is broken off.
  */
+
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import http, { type IncomingMessage } from 'node:http';
 import net, { type Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { resetConnection } from '@zerocopy/testing/sockets';
 import { contentOf, FILES } from './content.js';
 import type { Answer, ClientAnswers, ClientOptions, Counts, Event } from './protocol.js';
 import { Dice } from './random.js';
@@ -92,7 +94,7 @@ async function read(stream: Readable, socket: Socket, { dice, fate, expected, br
   const turnNow = (): void => {
     turned = true;
     if (fate === 'abort') socket.destroy();
-    else if (fate === 'reset') socket.resetAndDestroy();
+    else if (fate === 'reset') resetConnection(socket);
     else {
       stream.pause();
       if (fate === 'stall') setTimeout(() => stream.resume(), dice.between(10, STALL_MS));
@@ -248,7 +250,7 @@ async function write(stream: Socket | http.ClientRequest, socket: Socket, bytes:
     if (turned || at <= turningPoint) continue;
     turned = true;
     if (fate === 'abort') socket.destroy();
-    else if (fate === 'reset') socket.resetAndDestroy();
+    else if (fate === 'reset') resetConnection(socket);
     else if (fate === 'stall') await sleep(dice.between(10, STALL_MS));
     else {
       abandon(socket);

@@ -1,6 +1,8 @@
 /** Requests written by hand on a socket, and answers taken apart by RFC 9112, in four ways of using a connection. */
+
 import { once } from 'node:events';
 import net from 'node:net';
+import { resetConnection } from '@zerocopy/testing/sockets';
 
 /** `pipelined`: between two others that are written with it. */
 export type Mode = 'close' | 'keep-alive' | 'pipelined' | 'HTTP/1.0';
@@ -213,5 +215,5 @@ export async function abandon(port: number, target: string, way: number): Promis
   if (way % 3 !== 0) await Promise.race([once(socket, 'data'), once(socket, 'close')]).catch(() => {});
   else await once(socket, 'connect').catch(() => {});
   if (way % 2 === 0) socket.destroy();
-  else socket.resetAndDestroy();
+  else resetConnection(socket);
 }

@@ -1,7 +1,9 @@
 /** What other code may do to the connection of an upload, or to the upload, while its bytes go below the parser. */
+
 import type { IncomingMessage } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
+import { resetConnection } from '@zerocopy/testing/sockets';
 
 /** What a touch may use. */
 export interface Touched {
@@ -52,5 +54,5 @@ export const touches: Readonly<Record<string, Touch>> = {
   },
   'the request destroyed': ({ request }) => request.destroy(),
   'the connection destroyed': ({ request }) => request.socket.destroy(),
-  'the connection reset': ({ request }) => request.socket.resetAndDestroy(),
+  'the connection reset': ({ request }) => resetConnection(request.socket),
 };

@@ -6,9 +6,11 @@
  * The two clients are the peers. Each follows a list of turns; a turn may wait until so many bytes have come from the
  * other one, so that what happens on the two sides has an order.
  */
+
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import { createSpliceReadStream, proxy, splice, tee } from '@zerocopy/splice-pipe';
+import { resetConnection } from '@zerocopy/testing/sockets';
 import fc from 'fast-check';
 import { compact, seldom, size } from '../arbitraries.js';
 import { content, difference, shareOf } from '../bytes.js';
@@ -124,7 +126,7 @@ async function run(program: RelayProgram, run: Run): Promise<Observation> {
           peer.socket.destroy();
           break;
         case 'reset':
-          peer.socket.resetAndDestroy();
+          resetConnection(peer.socket);
           break;
       }
       journal.touch();
