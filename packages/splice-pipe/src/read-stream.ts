@@ -79,10 +79,16 @@ export class SpliceReadStream extends Readable {
         this.#bytesMoved += chunk.length;
         if (!this.push(chunk)) socket.pause();
       });
-      socket.on('end', () => this.push(null));
-      if (socket.readableEnded) this.push(null);
+      socket.on('end', () => this.#end());
+      if (socket.readableEnded) this.#end();
     }
     socket.resume();
+  }
+
+  /** As net.Socket at its end: with nothing left to read it ends at once, even while a pipe waits for its destination. */
+  #end(): void {
+    this.push(null);
+    this.read(0);
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {

@@ -240,6 +240,7 @@ export class TakenRoute {
     // Before the source: what that is given back would flow into the file, behind the failure and uncounted.
     this.#slot?.end(failed === 'source' || this.#target.destroyed ? null : cause);
     relay.release();
+    if (failed === undefined) this.#watch.drained();
   }
 
   #over(): void {

@@ -182,7 +182,10 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
     this.#afterwards = undefined;
     this.#resource.runInAsyncScope(() => {
       if (this.#asking && chunk === '') this.#declined = true;
-      else if (!this.source.destroyed) this.source.push(chunk);
+      else if (!this.source.destroyed) {
+        this.source.push(chunk);
+        if (chunk === '') this.#watch?.drained();
+      }
       then?.();
     });
   }

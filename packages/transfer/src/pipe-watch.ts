@@ -1,6 +1,8 @@
 /** Whether a pipe of Node's is alone in getting what its source brings, and what puts an end to that. */
 import type { Readable } from 'node:stream';
+import { isOutgoingMessage, isSocket, socketOfMessage } from '@zerocopy/core-syscalls/descriptors';
 import { pipesOf } from './socket-internals.js';
+import { isSlotFull } from './write-slot.js';
 
 /** Why the pipe to `destination` would not be alone in getting what is read now, or undefined. */
 export function otherReader(source: Readable, destination: NodeJS.WritableStream): string | undefined {
@@ -19,6 +21,12 @@ export function otherReader(source: Readable, destination: NodeJS.WritableStream
 const needsDrain = (destination: NodeJS.WritableStream): boolean =>
   (destination as { writableNeedDrain?: boolean }).writableNeedDrain === true;
 
+/** Whether the kernel takes no more for now: Node's pipe would have paused its source until 'drain'. */
+function isFull(destination: NodeJS.WritableStream): boolean {
+  const socket = isOutgoingMessage(destination) ? socketOfMessage(destination) : destination;
+  return isSocket(socket) && isSlotFull(socket);
+}
+
 /** Tells when the bytes of a pipe cannot go below it any longer: somebody else listens, pauses, pipes or unpipes. */
 export class PipeWatch {
   readonly #source: Readable;
@@ -26,6 +34,7 @@ export class PipeWatch {
   readonly #onEnd: (reason?: string) => void;
   readonly #onGone: (() => void) | undefined;
   #watching = false;
+  #resumes = false;
 
   /**
    * @param onEnd the pipe is not alone any more, for `reason`; or is no more: then without a reason.
@@ -59,6 +68,16 @@ export class PipeWatch {
     this.#destination.off('unpipe', this.#onUnpipe);
   }
 
+  /**
+   * To be called when Node's pipe goes on, and the bytes that were on their way are out. A source that is paused while its
+   * pipe waits for the destination flows again as soon as that has drained: Node's pipe resumes it, whoever paused it.
+   */
+  drained(): void {
+    if (!this.#resumes) return;
+    this.#resumes = false;
+    if (pipesOf(this.#source)?.includes(this.#destination)) this.#source.resume();
+  }
+
   readonly #onNewListener = (event: string | symbol): void => {
     if (event === 'data' || event === 'readable') this.#onEnd(`a '${event}' listener was added`);
   };
@@ -67,7 +86,9 @@ export class PipeWatch {
     // Not by the user: Node's pipe pauses a source that brings more than is written, and unpipe() pauses a source that
     // has no pipe left before it emits 'unpipe'.
     const byNode = needsDrain(this.#destination) || pipesOf(this.#source)?.length === 0;
-    if (!byNode) this.#onEnd('the stream was paused');
+    if (byNode) return;
+    this.#resumes = isFull(this.#destination);
+    this.#onEnd('the stream was paused');
   };
 
   readonly #onUnpipe = (source: unknown): void => {

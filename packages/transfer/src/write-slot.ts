@@ -254,6 +254,7 @@ class Slot implements WriteSlot, SlotRequest {
   #state: 'requested' | 'held' | 'over' = 'requested';
   /** Of the write that the slot has taken the place of. */
   #done: WriteCallback | undefined;
+  /** A write of the slot's own is under way. */
   #writing = false;
   #watching = false;
   #afterWrite: (() => void) | undefined;
@@ -280,6 +281,10 @@ class Slot implements WriteSlot, SlotRequest {
     if (this.#handlers.crowded === undefined || (this.#state as string) === 'over') return;
     this.#watching = true;
     watch(this.#socket, this.#queue, 1);
+  }
+
+  get writing(): boolean {
+    return this.#writing;
   }
 
   onCrowded(): void {
@@ -382,6 +387,12 @@ export function requestWriteSlot(
   const slot = new Slot(destination, socket, handlers);
   slot.request();
   return slot;
+}
+
+/** Whether the slot that is held waits for the kernel to take more: as much as if a write of Node's were waiting there. */
+export function isSlotFull(socket: Socket): boolean {
+  for (const slot of (socket as InstrumentedSocket)[kQueue]?.slots ?? []) if (slot.writing) return true;
+  return false;
 }
 
 function writeToken(destination: Writable | OutgoingMessage, token: Token, callback: WriteCallback): void {
