@@ -1,4 +1,5 @@
 /** Many at once, and many after each other: fairness, clusters, and what thousands of aborts leave behind. */
+
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -9,6 +10,7 @@ import { pipeline as pipelineCallback } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { createSendfileStream, type SendfileReadStream, sendFile } from '@zerocopy/sendfile-stream';
+import { isLongRun } from '@zerocopy/testing/kernel-tests';
 import test from 'ava';
 import {
   KiB,
@@ -23,12 +25,10 @@ import {
 } from './harness.js';
 
 const directory = temporaryDirectory();
-/** `ZEROCOPY_LONG=1` for the numbers of a release. */
-const long = process.env.ZEROCOPY_LONG === '1';
 
-kernelTest('a thousand downloads at once: all whole, and none far ahead of the others', async (t) => {
+kernelTest(`${isLongRun ? 1000 : 300} downloads at once: all whole, and none far ahead of the others`, async (t) => {
   const size = 4 * MiB; // more than two sockets' buffers hold
-  const count = 1000;
+  const count = isLongRun ? 1000 : 300;
   const path = writeFile(join(directory, 'fair'), Buffer.alloc(size, 'f'));
   const waiting: ServerResponse[] = [];
   const streams: SendfileReadStream[] = [];
@@ -105,58 +105,61 @@ kernelTest('one large download does not hold up a small one for longer than a qu
   );
 });
 
-kernelTest(`${long ? 10_000 : 1500} aborted downloads leave no descriptor, listener, timer or memory`, async (t) => {
-  const count = long ? 10_000 : 1500;
-  const size = 4 * MiB;
-  const path = writeFile(join(directory, 'aborted'), pattern(size));
-  let live = 0;
-  let most = 0;
-  const warnings: string[] = [];
-  const onWarning = (warning: Error): void => void warnings.push(`${warning.name}: ${warning.message}`);
-  process.on('warning', onWarning);
-  await withHttpServer(
-    (request, response) => {
-      live++;
-      most = Math.max(most, live);
-      const done = (): void => void live--;
-      if (request.url === '/sendFile') sendFile(response, path).then(done, done);
-      else {
-        const chunked = request.url === '/chunked';
-        const stream: SendfileReadStream = createSendfileStream(path);
-        stream.once('close', done);
-        if (chunked) stream.pipe(response, { end: false });
-        else pipelineCallback(stream, response, () => {});
-        if (chunked) response.once('close', () => stream.destroy());
-      }
-    },
-    async (port) => {
-      const abort = async (n: number): Promise<void> => {
-        const socket = net.connect(port, '127.0.0.1');
-        socket.on('error', () => {});
-        socket.write(`GET ${['/sendFile', '/pipeline', '/chunked'][n % 3]} HTTP/1.1\r\nHost: x\r\n\r\n`);
-        if (n % 5 > 0) await once(socket, 'readable');
-        if (n % 2 === 0) socket.resetAndDestroy();
-        else socket.destroy();
-        if (!socket.closed) await once(socket, 'close');
-      };
-      const batch = async (from: number, to: number): Promise<void> => {
-        for (let n = from; n < to; n += 25) {
-          await Promise.all(Array.from({ length: 25 }, (_, k) => abort(n + k)));
+kernelTest(
+  `${isLongRun ? 10_000 : 800} aborted downloads leave no descriptor, listener, timer or memory`,
+  async (t) => {
+    const count = isLongRun ? 10_000 : 800;
+    const size = 4 * MiB;
+    const path = writeFile(join(directory, 'aborted'), pattern(size));
+    let live = 0;
+    let most = 0;
+    const warnings: string[] = [];
+    const onWarning = (warning: Error): void => void warnings.push(`${warning.name}: ${warning.message}`);
+    process.on('warning', onWarning);
+    await withHttpServer(
+      (request, response) => {
+        live++;
+        most = Math.max(most, live);
+        const done = (): void => void live--;
+        if (request.url === '/sendFile') sendFile(response, path).then(done, done);
+        else {
+          const chunked = request.url === '/chunked';
+          const stream: SendfileReadStream = createSendfileStream(path);
+          stream.once('close', done);
+          if (chunked) stream.pipe(response, { end: false });
+          else pipelineCallback(stream, response, () => {});
+          if (chunked) response.once('close', () => stream.destroy());
         }
-        await until(() => live === 0, 'every transfer ended');
-      };
-      await batch(0, 500);
-      const before = openDescriptors();
-      const timers = process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
-      await batch(500, count);
-      await until(() => openDescriptors() <= before + 2, `descriptors back at ${before}`);
-      t.true(process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length <= timers + 2);
-    },
-  );
-  process.off('warning', onWarning);
-  t.deepEqual(warnings, [], 'no MaxListenersExceededWarning');
-  t.true(most > 1);
-});
+      },
+      async (port) => {
+        const abort = async (n: number): Promise<void> => {
+          const socket = net.connect(port, '127.0.0.1');
+          socket.on('error', () => {});
+          socket.write(`GET ${['/sendFile', '/pipeline', '/chunked'][n % 3]} HTTP/1.1\r\nHost: x\r\n\r\n`);
+          if (n % 5 > 0) await once(socket, 'readable');
+          if (n % 2 === 0) socket.resetAndDestroy();
+          else socket.destroy();
+          if (!socket.closed) await once(socket, 'close');
+        };
+        const batch = async (from: number, to: number): Promise<void> => {
+          for (let n = from; n < to; n += 25) {
+            await Promise.all(Array.from({ length: 25 }, (_, k) => abort(n + k)));
+          }
+          await until(() => live === 0, 'every transfer ended');
+        };
+        await batch(0, 500);
+        const before = openDescriptors();
+        const timers = process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+        await batch(500, count);
+        await until(() => openDescriptors() <= before + 2, `descriptors back at ${before}`);
+        t.true(process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length <= timers + 2);
+      },
+    );
+    process.off('warning', onWarning);
+    t.deepEqual(warnings, [], 'no MaxListenersExceededWarning');
+    t.true(most > 1);
+  },
+);
 
 kernelTest('a cluster serves by the kernel, and its workers end in the ordinary way', async (t) => {
   const content = pattern(5 * MiB);

@@ -27,3 +27,6 @@ export const onLinux: TestFn = testsWhere('what Linux alone has', {
   available: process.platform === 'linux',
   reason: `this is ${process.platform}`,
 }).test;
+
+/** `ZEROCOPY_LONG=1`: the numbers of a release, in place of those of every day. */
+export const isLongRun: boolean = process.env.ZEROCOPY_LONG === '1';
