@@ -6,10 +6,10 @@ import type { WriteStream } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { feature } from '@zerocopy/core-syscalls';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { addSummary } from '@zerocopy/transfer';
 import { routeBody } from './body-route.js';
+import { canMove, feature } from './feature.js';
 import { routeFileToFile } from './file-to-file-route.js';
 import { routeFile } from './foreign-file-route.js';
 import { observeSocket } from './observed-socket.js';
@@ -25,8 +25,7 @@ let isWarned = false;
 function unavailable(name: 'sendfile' | 'splice'): string | undefined {
   const { available, reason } = feature(name);
   if (available) return undefined;
-  const all = feature('sendfile').available || feature('splice').available;
-  if (!all && !isWarned && !process.env.ZEROCOPY_DISABLE) {
+  if (!canMove() && !isWarned && !process.env.ZEROCOPY_DISABLE) {
     isWarned = true;
     process.emitWarning(`@zerocopy/pipeline: nothing can be moved by the kernel here: ${reason}`, {
       code: 'ZEROCOPY_PIPELINE',

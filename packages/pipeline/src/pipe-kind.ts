@@ -39,6 +39,7 @@ const nameOf = (thing: object): string =>
 
 /** Undefined: whatever it is, the kernel cannot read it. */
 function sourceKindOf(source: object): SourceKind | undefined {
+  if ('fallbackReason' in source) return undefined; // a stream of this project: it moves its bytes itself
   if ('httpVersionMajor' in source) return 'body';
   if (!('bytesRead' in source)) return undefined;
   if ('remoteAddress' in source) return 'socket';

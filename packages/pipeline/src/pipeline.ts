@@ -6,6 +6,7 @@ import stream, { type Readable, type Writable } from 'node:stream';
 import streamPromises from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { isOutgoingMessage } from '@zerocopy/transfer';
+import { canMove } from './feature.js';
 import { isObserved } from './hook.js';
 import { IS_KNOWN_NODE, joinPair } from './joined-pair.js';
 import { lookAt } from './observer.js';
@@ -31,6 +32,8 @@ function isPlainPair(source: unknown, destination: unknown): boolean {
     (!isRequest && isOutgoingMessage(destination));
   if (!isDestination) return false;
   const { destroyed, closed, errored, writableEnded } = destination as Writable;
+  // Last: it loads what asks the kernel.
+  if (!canMove()) return false;
   return !destroyed && !closed && !errored && !writableEnded && (destination as unknown) !== source;
 }
 

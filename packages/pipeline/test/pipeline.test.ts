@@ -9,6 +9,7 @@ import { pipeline as nodePromised } from 'node:stream/promises';
 import { isDeepStrictEqual, promisify } from 'node:util';
 import { pipeline, stats } from '@zerocopy/pipeline';
 import { pipeline as promised } from '@zerocopy/pipeline/promises';
+import { createSendfileStream } from '@zerocopy/sendfile-stream';
 import test from 'ava';
 import {
   arrival,
@@ -269,3 +270,22 @@ kernelTest('without the hook: a request into a file, a file into a response', as
   );
   t.deepEqual(since(before).kinds, { 'body->file': 1, 'file->http': 1 });
 });
+
+kernelTest(
+  'a stream of this project moves its bytes itself, and is not counted as one that is left to Node',
+  async (t) => {
+    const before = stats();
+    const source = createSendfileStream(large);
+    await withHttpServer(
+      (_, response) => void pipeline(source, response, () => {}),
+      async (port) => {
+        const [response] = (await once(http.get({ port, host: '127.0.0.1', agent: false }), 'response')) as [
+          http.IncomingMessage,
+        ];
+        t.true((await arrival(response)).equals(content));
+      },
+    );
+    t.is(source.method, 'sendfile');
+    t.deepEqual(since(before).declined, {});
+  },
+);

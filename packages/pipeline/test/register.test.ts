@@ -39,6 +39,12 @@ kernelTest(
   },
 );
 
+kernelTest('ZEROCOPY_DISABLE=pipeline: every pipe is Node’s, whatever loads it', async (t) => {
+  const off = { ZEROCOPY_DISABLE: 'pipeline' };
+  const { intact, transfers } = await served(['--import', register, fixture('serves-a-file')], off);
+  t.deepEqual({ intact, transfers }, { intact: true, transfers: 0 });
+});
+
 kernelTest('two copies of the package share one wrap, and each pair is moved once', async (t) => {
   const copy = join(temporaryDirectory(), 'pipeline');
   symlinkSync(fileURLToPath(new URL('..', import.meta.url)), copy);

@@ -21,6 +21,7 @@ const OFF: Readonly<Record<PackageName, string>> = {
   'file-copy': 'copy',
   'lease-guard': 'ERR_ZEROCOPY_UNAVAILABLE',
   'mmap-buffer': 'copy',
+  pipeline: 'by Node',
   'sendfile-stream': 'copy',
   'serve-files': 'served',
   'splice-pipe': 'copy',
@@ -29,7 +30,7 @@ const OFF: Readonly<Record<PackageName, string>> = {
 // Halves, since each process takes its time.
 const HALVES: readonly (readonly PackageName[])[] = [
   ['file-copy', 'lease-guard', 'serve-files'],
-  ['mmap-buffer', 'sendfile-stream', 'splice-pipe'],
+  ['mmap-buffer', 'pipeline', 'sendfile-stream', 'splice-pipe'],
 ];
 
 disabledTest('those that are named, and only those', async (t) => {

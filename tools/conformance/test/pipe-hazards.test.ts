@@ -11,7 +11,8 @@ import { fixturesBeside, runProgram } from '@zerocopy/testing/programs';
 
 const { test } = testsWhere('the kernel path', feature('sendfile'), feature('splice'));
 const register = pathToFileURL(createRequire(import.meta.url).resolve('@zerocopy/pipeline/register')).href;
-const hazard = fixturesBeside(import.meta.url)('pipe-hazard');
+const fixture = fixturesBeside(import.meta.url);
+const hazard = fixture('pipe-hazard');
 const path = join(temporaryDirectory(), 'file');
 writeFileSync(path, pattern(400_000));
 
@@ -54,5 +55,21 @@ test('programs that replace what the hook is built on get what they would withou
       t.deepEqual(answer.kinds, {}, name);
       t.regex(Object.keys(answer.declined).join(), declined, name);
     }
+  }
+});
+
+test('forked children and the workers of a cluster inherit it, by --import and by NODE_OPTIONS', async (t) => {
+  const loaded = [
+    { args: ['--import', register], env: {} },
+    { args: [], env: { NODE_OPTIONS: `--import=${register}` } },
+  ];
+  const ways = ['fork', 'cluster'].flatMap((how) => loaded.map((by) => ({ how, ...by })));
+  const run = ({ how, args, env }: (typeof ways)[number]): ReturnType<typeof runProgram> =>
+    runProgram(process.execPath, [...args, fixture('pipe-in-child'), how, path], { ...process.env, ...env });
+  const all = await Promise.all(ways.map(run));
+  for (const [index, { status, stdout, stderr }] of all.entries()) {
+    const name = JSON.stringify(ways[index]);
+    t.is(status, 0, `${name}: ${stderr}`);
+    t.deepEqual(JSON.parse(stdout), { intact: true, kinds: { 'file->http': 1 } }, name);
   }
 });

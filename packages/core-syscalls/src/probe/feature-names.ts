@@ -28,6 +28,7 @@ export const packageNames = [
   'file-copy',
   'lease-guard',
   'mmap-buffer',
+  'pipeline',
   'sendfile-stream',
   'serve-files',
   'splice-pipe',

@@ -62,6 +62,8 @@ function reverse(): Server {
         join(answer, response, () => {});
       },
     );
+    // Otherwise an upstream that goes away would leave the client waiting: a pipeline hears the error, and so nobody else has to.
+    forwarded.on('error', (error) => response.destroy(error));
     join(request, forwarded, () => {});
   });
 }
@@ -80,4 +82,7 @@ const make = makers[mode];
 if (make === undefined) throw new RangeError(`there is no program '${mode}'`);
 answerReports(() => ({ method: name === 'register' || name === 'pipeline' ? 'beneath' : 'copy' }));
 const server = await make();
+// The kept connections of a proxy are idle while the other contestants have their turns. One that its upstream closes just as
+// the next request is on its way would fail that request.
+if (server instanceof http.Server) server.keepAliveTimeout = 0;
 server.listen(0, '127.0.0.1', () => tell({ port: (server.address() as AddressInfo).port }));

@@ -104,10 +104,11 @@ export async function search(count: number, seed: number, directory: string): Pr
   return { runs: count, kinds, complaints };
 }
 
-/** What is wrong, or undefined. */
+/** What is wrong, or undefined: nothing of what ours has come to, in several runs, is among what Node's has. */
 async function judged(stages: Stages, tried: Case): Promise<string | undefined> {
   let ours = await run(stages, tried, join(tried, true));
   if (ours.complaints.length > 0) ours = await run(stages, tried, join(tried, true), LONG);
+  const all: Outcome[] = [ours];
   const seen: Outcome[] = [];
   // The kernel is sooner through with it: what comes in the midst of Node's reading may come too late to do any harm.
   const isTooLate = (outcome: Outcome): boolean => {
@@ -116,6 +117,12 @@ async function judged(stages: Stages, tried: Case): Promise<string | undefined> 
     const isOut = outcome.source.includes('end') && outcome.destination.includes('finish');
     return outcome.isWhole || (isOut && /leaves|resets/.test(tried.act));
   };
+  const isSeen = (outcome: Outcome): boolean =>
+    seen.some(
+      (twin) =>
+        isDeepStrictEqual(comparable(twin), comparable(outcome)) &&
+        isDeepStrictEqual(twin.complaints, outcome.complaints),
+    );
   for (let twins = 0; twins < TWINS; twins++) {
     const twin = await run(stages, tried, join(tried, false));
     seen.push(twin);
@@ -123,10 +130,16 @@ async function judged(stages: Stages, tried: Case): Promise<string | undefined> 
     if (isTooLate(ours)) return undefined;
     // Node alone gets stuck: Node 22 with a chunked response that is corked in the middle, for instance.
     if (ours.isWhole && ours.complaints.length === 0 && twin.complaints.length > 0) return undefined;
-    if (isDeepStrictEqual(comparable(twin), comparable(ours)) && isDeepStrictEqual(twin.complaints, ours.complaints))
-      return undefined;
-    if (twins % 4 === 3 && ours.complaints.length === 0) ours = await run(stages, tried, join(tried, true));
+    if (isSeen(ours)) return undefined;
+    if (twins % 4 === 3 && ours.complaints.length === 0) {
+      ours = await run(stages, tried, join(tried, true));
+      all.push(ours);
+      if (isTooLate(ours) || isSeen(ours)) return undefined;
+    }
   }
   if (ours.complaints.length > 0) return ours.complaints.join('; ');
-  return `other than Node: ${JSON.stringify(comparable(ours))}, and not ${JSON.stringify(seen.slice(0, 2).map(comparable))}`;
+  return `other than Node: ${distinct(all)}, and not ${distinct(seen)}`;
 }
+
+const distinct = (outcomes: readonly Outcome[]): string =>
+  [...new Set(outcomes.map((outcome) => JSON.stringify(comparable(outcome))))].join(' or ');
