@@ -1,6 +1,6 @@
 /** Programs of users, type-checked under each way in which they may resolve modules. */
 import { join } from 'node:path';
-import ts from 'typescript';
+import ts from '@typescript/typescript6';
 
 /** Ways to resolve modules, and the kind of modules that goes with each. */
 export const RESOLUTIONS: Readonly<Record<string, ts.CompilerOptions>> = {
