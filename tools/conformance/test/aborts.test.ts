@@ -8,16 +8,16 @@ import { momentsOf } from '@zerocopy/conformance/aborts/moments';
 import { difference, run } from '@zerocopy/conformance/aborts/round';
 import { libcStatus } from '@zerocopy/core-syscalls';
 import { temporaryDirectory } from '@zerocopy/testing/files';
+import { isLongRun } from '@zerocopy/testing/kernel-tests';
 import test from 'ava';
 
 const SEED = 8;
 /** The others differ in what main.js tries at many moments: they take a second each. */
 const EVERYDAY = [
   'process.exit() in onProgress',
-  'SIGTERM',
   'uncaught exception in a listener',
-  'natural end',
   'process.exit() with workers busy',
+  ...(isLongRun ? ['SIGTERM', 'natural end'] : []),
 ];
 
 for (const ending of endings.filter(({ name }) => EVERYDAY.includes(name))) {
