@@ -1,6 +1,7 @@
 /** Streams and signals that others own: nothing of ours stays on them, and nothing that others did to them is trusted. */
 import { execFileSync, spawn } from 'node:child_process';
 import { setMaxListeners } from 'node:events';
+import { createReadStream } from 'node:fs';
 import http2 from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -287,3 +288,28 @@ test('two copies of the package in one process: both send, and share a socket', 
   );
   t.is(new Set(results.map(([method]) => method)).size, 1, output);
 });
+
+for (const [file, what] of [
+  [small, 'a small file'],
+  [path, 'a file'],
+] as const) {
+  kernelTest(`${what}, the 'data' listener of its pipe removed: nothing of it comes, as from Node's own`, async (t) => {
+    for (const when of ['at once', 'in the next tick'] as const) {
+      const logs: unknown[][] = [];
+      for (const make of [createReadStream, createSendfileStream]) {
+        await withSockets('tcp', async (server, client) => {
+          const log: unknown[] = [];
+          const stream = make(file);
+          stream.on('end', () => log.push('end')).pipe(server);
+          const remove = (): unknown => stream.removeAllListeners('data');
+          if (when === 'at once') remove();
+          else process.nextTick(remove);
+          log.push((await collect(client)).length);
+          logs.push(log);
+        });
+      }
+      t.deepEqual(logs[1], logs[0], when);
+      t.deepEqual(logs[0], ['end', 0]);
+    }
+  });
+}

@@ -4,13 +4,18 @@ import { isOutgoingMessage, isSocket, socketOfMessage } from '@zerocopy/core-sys
 import { pipesOf } from './socket-internals.js';
 import { isSlotFull } from './write-slot.js';
 
+/** Node's pipe is there, and would get nothing of what the source brings: its listeners have been removed. */
+const DEAF = "the 'data' listener of the pipe was removed";
+
 /** Why the pipe to `destination` would not be alone in getting what is read now, or undefined. */
 export function otherReader(source: Readable, destination: NodeJS.WritableStream): string | undefined {
   const pipes = pipesOf(source);
   if (pipes === undefined) return 'the pipes of the stream are not known';
   if (pipes.length > 1) return 'it is piped to more than one destination';
   if (pipes[0] !== destination) return 'it has been unpiped';
-  if (source.listenerCount('data') > 1) return "the stream has a 'data' listener";
+  const listeners = source.listenerCount('data');
+  if (listeners > 1) return "the stream has a 'data' listener";
+  if (listeners === 0) return DEAF;
   if (source.listenerCount('readable') > 0) return "the stream has a 'readable' listener";
   if (source.readableEncoding !== null) return 'the stream has an encoding';
   // While Node's pipe waits for the destination to drain it has paused the source itself: the write slot comes after that.
@@ -57,6 +62,7 @@ export class PipeWatch {
     if (this.#watching) return;
     this.#watching = true;
     this.#source.on('pause', this.#onPause).on('newListener', this.#onNewListener);
+    this.#source.on('removeListener', this.#onRemoveListener);
     this.#destination.on('unpipe', this.#onUnpipe);
   }
 
@@ -64,6 +70,7 @@ export class PipeWatch {
   end(): void {
     if (!this.#watching) return;
     this.#watching = false;
+    this.#source.off('removeListener', this.#onRemoveListener);
     this.#source.off('newListener', this.#onNewListener).off('pause', this.#onPause);
     this.#destination.off('unpipe', this.#onUnpipe);
   }
@@ -80,6 +87,12 @@ export class PipeWatch {
 
   readonly #onNewListener = (event: string | symbol): void => {
     if (event === 'data' || event === 'readable') this.#onEnd(`a '${event}' listener was added`);
+  };
+
+  readonly #onRemoveListener = (event: string | symbol): void => {
+    if (event !== 'data' || this.#source.listenerCount('data') > 0) return;
+    // unpipe() removes it, too, when the pipe is no more: that is told by 'unpipe'.
+    if (pipesOf(this.#source)?.includes(this.#destination)) this.#onEnd(DEAF);
   };
 
   readonly #onPause = (): void => {
