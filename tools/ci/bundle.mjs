@@ -1,33 +1,166 @@
 /**
- * Bundles the current package's entry points into dist. A package of forty small modules costs 40 ms to import, most of
- * it in resolving files; as one or two files it costs a few. The types next to them are tsc's.
+ * Builds the current package's JavaScript into dist, next to the types, which are tsc's: twice, see manifest.mjs.
+ *
+ * Bundled, since a package of forty small modules costs 40 ms to import, most of it in resolving files; as one or two
+ * files it costs a few. What several entries need is in chunks that they share, so that there is one copy of its state.
+ *
+ * Three kinds of files are special by their names:
+ * - `NAME.lazy.ts`, loaded by `require('./NAME.lazy.js')`: a file of its own in the CommonJS build; in the other one a
+ *   part of the file that loads it, run when it is first needed.
+ * - `NAME.worker.ts`, imported as './NAME.worker.js?text': a string, with all that it needs except koffi, siblings
+ *   included. So it needs no file, and travels with whatever a bundler makes of the module that has it.
  */
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { build } from 'esbuild';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve } from 'node:path';
+import { build, transform } from 'esbuild';
+import { commandsOf, entriesOf, readManifest } from './manifest.mjs';
 
-const { exports } = JSON.parse(readFileSync('package.json', 'utf8'));
-const entryPoints = Object.values(exports)
-  .map((entry) => entry.default)
-  .filter((file) => file !== undefined)
-  .map((file) => file.replace('./dist/', 'src/').replace(/\.js$/, '.ts'));
-// What runs in a thread of its own, or is loaded when it is first needed, is a file of its own, next to the one that does so.
-for (const file of readdirSync('src')) if (/\.(worker|lazy)\.ts$/.test(file)) entryPoints.push(join('src', file));
+const manifest = readManifest('.');
+const target = 'node20.19';
+const entries = [...entriesOf(manifest).values()];
+const commands = commandsOf(manifest);
+const lazy = readdirSync('src')
+  .filter((file) => file.endsWith('.lazy.ts'))
+  .map((file) => basename(file, '.ts'));
 
-// Chunks are named by their content: those of an earlier build would stay, and be published.
-for (const file of readdirSync('dist', { recursive: true })) {
-  if (/\.js(\.map)?$/.test(file)) rmSync(join('dist', file));
+const source = (path) => join('src', `${path}.ts`);
+
+/** Siblings by their sources, so that only what is used of them gets into a string. */
+const siblings = {
+  name: 'siblings',
+  setup(build) {
+    build.onResolve({ filter: /^@zerocopy\// }, ({ path }) => {
+      const [, name, ...entry] = path.split('/');
+      const folder = resolve('..', name);
+      const file = entriesOf(readManifest(folder)).get(['.', ...entry].join('/'));
+      return { path: join(folder, source(file)), sideEffects: false };
+    });
+  },
+};
+
+const asText = {
+  name: 'text',
+  setup(build) {
+    build.onResolve({ filter: /\?text$/ }, ({ path, resolveDir }) => ({
+      path: join(resolveDir, path.replace(/\.js\?text$/, '.ts')),
+      namespace: 'text',
+    }));
+    build.onLoad({ filter: /.*/, namespace: 'text' }, async ({ path }) => ({
+      contents: await textOf(path),
+      loader: 'text',
+    }));
+  },
+};
+
+/** The program of a thread as text. The name is what its stack traces say. */
+async function textOf(path) {
+  const { outputFiles } = await build({
+    entryPoints: [path],
+    bundle: true,
+    write: false,
+    platform: 'node',
+    format: 'cjs',
+    target,
+    minify: true,
+    keepNames: true,
+    external: ['koffi'],
+    plugins: [siblings],
+    define: { 'import.meta.url': 'undefined' },
+  });
+  return `${outputFiles[0].text}//# sourceURL=${manifest.name}/${basename(path, '.ts')}.js\n`;
 }
 
-await build({
-  entryPoints,
-  outdir: 'dist',
+const shared = {
   bundle: true,
   splitting: true,
   packages: 'external',
   platform: 'node',
   format: 'esm',
-  target: 'node20.19',
-  sourcemap: true,
+  target,
+  // The sources are published, and the maps lead to them.
+  sourcesContent: false,
+  write: false,
+  metafile: true,
   chunkNames: 'chunk-[hash]',
-});
+  plugins: [asText],
+};
+
+/** What an ES module that is made into CommonJS may not see before: esbuild would put a function in its place. */
+const REQUIRE = '__zerocopy_require__';
+
+/**
+ * CommonJS with chunks, which esbuild makes of ES modules only: so they are made first, and each file is made into
+ * CommonJS by itself.
+ */
+async function commonJs() {
+  const { outputFiles, metafile } = await build({
+    ...shared,
+    entryPoints: [...entries, ...commands, ...lazy].map(source),
+    outdir: 'dist',
+    sourcemap: 'inline',
+    external: lazy.map((path) => `./${path}.js`),
+    define: { require: REQUIRE, 'import.meta.url': 'undefined' },
+  });
+  for (const { path, text } of outputFiles) {
+    const { code, map } = await transform(text, {
+      format: 'cjs',
+      platform: 'node',
+      target,
+      sourcemap: 'external',
+      sourcesContent: false,
+      sourcefile: basename(path),
+      define: { [REQUIRE]: 'require' },
+    });
+    put(path, `${code}//# sourceMappingURL=${basename(path)}.map\n`);
+    put(`${path}.map`, map);
+  }
+  return metafile.outputs;
+}
+
+/**
+ * For `import`: the same module, under the names that it exports. By require, since an import of CommonJS has its names
+ * looked for in its text, which costs as much as all the rest.
+ */
+function wrapper(path, names) {
+  const file = `./${basename(path)}.js`;
+  const load = `createRequire(import.meta.url)('${file}')`;
+  const exported = names.length === 0 ? load : `export const { ${names.join(', ')} } = ${load}`;
+  put(join('dist', `${path}.mjs`), `import { createRequire } from 'node:module';\n${exported};\n`);
+  put(join('dist', `${path}.d.mts`), `export * from '${file}';\n`);
+}
+
+async function esModules() {
+  const { outputFiles } = await build({
+    ...shared,
+    entryPoints: entries.map(source),
+    outdir: 'dist/esm',
+    sourcemap: 'linked',
+  });
+  for (const { path, text } of outputFiles) put(path, text);
+}
+
+function put(path, text) {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
+
+/** What kind of modules are in a folder of dist, and which of them do something when they are loaded. */
+function kind(folder, type) {
+  const { sideEffects } = manifest;
+  const here = Array.isArray(sideEffects)
+    ? sideEffects
+        .map((file) => relative(folder, file))
+        .filter((file) => !file.startsWith('.') && (folder !== 'dist' || !file.startsWith('esm')))
+        .map((file) => `./${file}`)
+    : sideEffects;
+  put(join(folder, 'package.json'), `${JSON.stringify({ type, sideEffects: here })}\n`);
+}
+
+// Chunks are named by their content: those of an earlier build would stay, and be published.
+for (const file of readdirSync('dist', { recursive: true })) {
+  if (/\.m?js(\.map)?$/.test(file)) rmSync(join('dist', file));
+}
+const [outputs] = await Promise.all([commonJs(), esModules()]);
+for (const path of entries) wrapper(path, outputs[`dist/${path}.js`].exports);
+kind('dist', 'commonjs');
+kind('dist/esm', 'module');

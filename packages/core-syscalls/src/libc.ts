@@ -5,10 +5,10 @@
  * On a platform without the calls, or where koffi has no binary, nothing throws: every bound function
  * answers ENOSYS, and {@link libcStatus} says why.
  */
-import { createRequire } from 'node:module';
 import { constants as os } from 'node:os';
 import type * as Koffi from 'koffi';
 import { supportedAbi } from './abi.js';
+import { loadKoffi } from './koffi.js';
 
 /** Whether system calls can be made in this process. Where they cannot, every call answers -ENOSYS. */
 export type LibcStatus =
@@ -57,17 +57,33 @@ function load(): LibcStatus {
     };
   }
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
+    const koffi = loadKoffi();
     const library = koffi.load(null);
     loaded = { koffi, library };
     errno = errnoCell(koffi, library);
     return { available: true };
   } catch (error) {
-    return {
-      available: false,
-      reason: `koffi cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
-    };
+    // The first line: Node lists the modules that have asked below it.
+    const [why] = (error instanceof Error ? error.message : String(error)).split('\n');
+    const reason = `koffi cannot be loaded: ${why}`;
+    warn(reason);
+    return { available: false, reason };
   }
+}
+
+const kWarned: unique symbol = Symbol.for('zerocopy.koffiWarning.1');
+
+/** Once in a thread, also where there are several copies of this package: a build that has lost koffi is not seen otherwise. */
+function warn(reason: string): void {
+  const holder = process as typeof process & { [kWarned]?: true };
+  if (holder[kWarned] === true || process.env.ZEROCOPY_DISABLE === 'all') return;
+  Object.defineProperty(holder, kWarned, { value: true });
+  process.emitWarning(`zerocopy copies bytes in JavaScript, since ${reason}`, {
+    code: 'ZEROCOPY_NO_KOFFI',
+    detail:
+      'A bundle needs koffi in a node_modules beside it, or its addon as koffi.node: ' +
+      'https://github.com/zerocopy-node/zerocopy/blob/main/docs/builds.md. ZEROCOPY_DISABLE=all says that this is meant.',
+  });
 }
 
 /** Whether system calls can be made at all in this process, and why not. Loads libc on the first call. Never throws. */
@@ -105,7 +121,9 @@ export type BindingWrapper = <Arguments extends Argument[]>(
   prototype: string,
 ) => NativeFunction<Arguments>;
 
-let wrapper: BindingWrapper | undefined;
+/** Under a registered symbol, so that it reaches every copy of this package in this thread. */
+const kWrapper: unique symbol = Symbol.for('zerocopy.bindingWrapper.1');
+const wrapperHolder = globalThis as typeof globalThis & { [kWrapper]?: BindingWrapper | undefined };
 
 /**
  * For tests, which put faults in front of system calls: every function that is bound from now on, in this thread, goes
@@ -114,7 +132,7 @@ let wrapper: BindingWrapper | undefined;
  * @param wrap undefined takes it back, for functions that are not yet bound.
  */
 export function wrapBindings(wrap: BindingWrapper | undefined): void {
-  wrapper = wrap;
+  wrapperHolder[kWrapper] = wrap;
 }
 
 /** In the place of a function that cannot be called: -1 with the errno ENOSYS, like a kernel without the call. */
@@ -138,6 +156,7 @@ export function bind<Arguments extends Argument[]>(prototype: string): NativeFun
   if (!libcStatus().available || loaded === undefined) return missing();
   try {
     const native = keepingArguments(loaded.library.func(prototype) as unknown as NativeFunction<Arguments>);
+    const wrapper = wrapperHolder[kWrapper];
     return wrapper === undefined ? native : wrapper(native, prototype);
   } catch {
     return missing();

@@ -1,8 +1,11 @@
 /** The side of the lease thread that its owner sees: started with the first lease, ended with the last. */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { syscalls } from '@zerocopy/core-syscalls';
+import { koffiLocation } from '@zerocopy/core-syscalls/native';
 import { clearTimeout, setTimeout } from '@zerocopy/transfer';
-import { type FromThread, giveUp, LEASE_SIGNAL, type ToThread, type Watch } from './shared.js';
+// The whole code of the thread as text, so that it travels with this module, whatever a bundler makes of it.
+import source from './lease-thread.worker.js?text';
+import { type FromThread, giveUp, LEASE_SIGNAL, type ThreadData, type ToThread, type Watch } from './shared.js';
 
 /**
  * Milliseconds that the first thread outlives its last lease: starting one costs about 20. Each further one stays twice as
@@ -35,8 +38,10 @@ class LeaseThread {
   constructor(onEnd: () => void) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    this.#worker = new Worker(new URL('./lease-thread.worker.js', import.meta.url), {
-      workerData: { port: port2 },
+    this.#worker = new Worker(source, {
+      eval: true,
+      name: 'zerocopy-leases',
+      workerData: { port: port2, koffi: koffiLocation() } satisfies ThreadData,
       transferList: [port2],
       execArgv: [],
       trackUnmanagedFds: false,

@@ -6,8 +6,9 @@
  * It never returns to its event loop: messages are taken from the port by hand, after each wait.
  */
 import { readFileSync } from 'node:fs';
-import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
+import { useKoffi } from '@zerocopy/core-syscalls/native';
 import {
   BREAKING,
   DETACHED,
@@ -18,6 +19,7 @@ import {
   HELD,
   LEASE_SIGNAL,
   LISTENERS,
+  type ThreadData,
   type ToThread,
   type Watch,
 } from './shared.js';
@@ -31,7 +33,9 @@ const DEFAULT_BREAK_TIME = 45;
 /** si_code of a signal that a thread has sent: a wake-up of ours, not a break. */
 const SI_TKILL = -6;
 
-const { port } = workerData as { port: MessagePort };
+const { port, koffi } = workerData as ThreadData;
+// This code comes as text, and has no file from which anything could be found.
+useKoffi(koffi);
 const leases = new Map<number, Watch>();
 /** When, by performance.now(), a listener that dawdles is overruled. */
 const deadlines = new Map<number, number>();

@@ -1,5 +1,7 @@
 /** What the thread that holds a lease and the thread that answers its breaks share. */
+import type { MessagePort } from 'node:worker_threads';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import type { KoffiLocation } from '@zerocopy/core-syscalls/native';
 
 const { EAGAIN, EBADF, F_SETLEASE, F_UNLCK } = constants;
 
@@ -26,6 +28,12 @@ export const DETACHED = 2;
 /** Counts what the lease has been told to protect: a mapping of an earlier count may be gone. */
 export const GENERATION = 3;
 export const WORDS = 4;
+
+/** What the thread is started with. */
+export interface ThreadData {
+  readonly port: MessagePort;
+  readonly koffi: KoffiLocation;
+}
 
 /** Whole pages. */
 export interface Mapping {

@@ -2,7 +2,6 @@
  * The first look at a pair: nothing is loaded before one comes that could matter. What loads then is `consider.lazy.js`,
  * and with it the packages that know the ways.
  */
-import { createRequire } from 'node:module';
 import type { Readable } from 'node:stream';
 import type * as Consider from './consider.lazy.js';
 import type { PipeObserver } from './hook.js';
@@ -20,22 +19,13 @@ let consider: typeof Consider.consider | undefined;
 /** How often it could not be loaded: a test may have a virtual filesystem in the place of the real one for a while. */
 let failures = 0;
 const FAILURES_MAX = 3;
-let isLoading = false;
 
-/** What looks at pairs that could matter; undefined: it cannot be loaded, or not yet. */
+/** What looks at pairs that could matter; undefined: it cannot be loaded. */
 function loaded(): typeof Consider.consider | undefined {
-  if (consider !== undefined || isLoading || failures === FAILURES_MAX) return consider;
-  // Node 22 before 22.12 loads no ES module at once: pipes that are made before it is there are Node's.
-  if ((process.features as { require_module?: boolean }).require_module !== true) {
-    isLoading = true;
-    import('./consider.lazy.js').then((module) => {
-      consider = module.consider;
-    }, warn);
-    return undefined;
-  }
+  if (consider !== undefined || failures === FAILURES_MAX) return consider;
   try {
-    const load = createRequire(import.meta.url);
-    consider = (load('./consider.lazy.js') as typeof Consider).consider;
+    // By require, which loads at once: in the CommonJS build it is a file of its own, in a bundle a part of it.
+    consider = (require('./consider.lazy.js') as typeof Consider).consider;
   } catch (error) {
     failures++;
     if (failures === FAILURES_MAX) warn(error);

@@ -52,14 +52,15 @@ export const isLeaseBroken = (error: unknown): boolean =>
   error instanceof LeaseError && error.code === 'ERR_ZEROCOPY_LEASE_BROKEN';
 
 async function defaultProvider(): Promise<LeaseProvider> {
-  const name: string = '@zerocopy/lease-guard'; // not a dependency: whoever wants leases installs it
+  const name: string = '@zerocopy/lease-guard'; // not a dependency: a program that wants leases installs it
   try {
-    const { leaseProvider } = (await import(name)) as { leaseProvider: LeaseProvider };
-    return leaseProvider;
+    return (require('@zerocopy/lease-guard') as { leaseProvider: LeaseProvider }).leaseProvider;
+  } catch {} // a bundle that is an ES module has no require
+  try {
+    return ((await import(name)) as { leaseProvider: LeaseProvider }).leaseProvider;
   } catch (cause) {
-    throw new LeaseError('ERR_ZEROCOPY_LEASE_UNAVAILABLE', `The option 'lease' needs ${name} to be installed`, {
-      cause,
-    });
+    const message = `The option 'lease' needs ${name} to be installed; in a bundle, pass its leaseProvider instead of true`;
+    throw new LeaseError('ERR_ZEROCOPY_LEASE_UNAVAILABLE', message, { cause });
   }
 }
 
