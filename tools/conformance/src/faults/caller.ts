@@ -1,6 +1,8 @@
 /** Who called: a package of the project, or the way around it, which does its own reading and writing. */
 const packages = new URL('../../', import.meta.resolve('@zerocopy/core-syscalls')).href;
 const sources = packages.replace('file://', '');
+/** What the text of a thread calls itself, which has no file. */
+const NAMED = '@zerocopy/';
 
 /** These files themselves, and util.promisify. */
 const BETWEEN = /\/faults\/|^node:internal\/util/;
@@ -10,8 +12,8 @@ export function calledByPackage(): boolean {
   const { prepareStackTrace, stackTraceLimit } = Error;
   Error.stackTraceLimit = 12;
   Error.prepareStackTrace = (_error, sites) =>
-    sites.map((site) => site.getFileName() ?? '').find((file) => file !== '' && !BETWEEN.test(file)) ?? '';
+    sites.map((site) => site.getScriptNameOrSourceURL() ?? '').find((file) => file !== '' && !BETWEEN.test(file)) ?? '';
   const caller = new Error('').stack as string;
   Object.assign(Error, { prepareStackTrace, stackTraceLimit });
-  return caller.startsWith(packages) || caller.startsWith(sources);
+  return caller.startsWith(packages) || caller.startsWith(sources) || caller.startsWith(NAMED);
 }

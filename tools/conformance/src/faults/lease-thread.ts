@@ -7,6 +7,7 @@ import { stat } from 'node:fs/promises';
 import { createRequire, syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { Worker, WorkerOptions } from 'node:worker_threads';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { mapFile } from '@zerocopy/mmap-buffer';
@@ -31,12 +32,14 @@ let next: ThreadFaults | undefined;
 function preloadLeaseThreads(): void {
   const threads = createRequire(import.meta.url)('node:worker_threads') as { Worker: typeof Worker };
   const native = threads.Worker;
-  const preload = new URL('./lease-thread.preload.js', import.meta.url).href;
+  const preload = fileURLToPath(new URL('./lease-thread.preload.js', import.meta.url));
+  // A thread whose code is text runs no --import.
+  const execArgv = ['--no-warnings', '--require', preload];
   threads.Worker = class extends native {
     constructor(file: string | URL, options: WorkerOptions = {}) {
-      const faults = String(file).endsWith('/lease-thread.worker.js') ? next : undefined;
+      const faults = options.name === 'zerocopy-leases' ? next : undefined;
       if (faults === undefined) super(file, options);
-      else super(file, { ...options, execArgv: ['--import', preload], workerData: { ...options.workerData, faults } });
+      else super(file, { ...options, execArgv, workerData: { ...options.workerData, faults } });
     }
   };
   syncBuiltinESMExports();
