@@ -1,6 +1,7 @@
 /**
- * Packs the current package as npm would publish it, and lets publint and are-the-types-wrong look at the tarball. And
- * whether everything that is exported has a doc comment.
+ * Packs the current package as npm would publish it, and lets publint and are-the-types-wrong look at the tarball: at
+ * every entry, as every kind of importer resolves it. And whether package.json says of the builds what it should, and
+ * everything that is exported has a doc comment.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -10,12 +11,10 @@ import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/co
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { PENDING, undocumented } from './documented.mjs';
-
-/** Ways to resolve modules that find no types, or no CommonJS: the packages are ES modules only. */
-const IGNORED_RESOLUTIONS = ['node10', 'node16-cjs'];
+import { differences } from './manifest.mjs';
 
 const directory = mkdtempSync(join(tmpdir(), 'zerocopy-pack-'));
-const complaints = [];
+const complaints = differences('.').map((file) => `${file} is not what \`node tools/ci/manifest.mjs --write\` makes`);
 try {
   execFileSync('npm', ['pack', '--ignore-scripts', '--silent', '--pack-destination', directory], { stdio: 'inherit' });
   const [file] = readdirSync(directory);
@@ -30,7 +29,6 @@ try {
   const types = await checkPackage(createPackageFromTarballData(tarball));
   const problems = types.types === false ? [{ kind: 'it has no types' }] : types.problems;
   for (const { kind, resolutionKind, entrypoint } of problems) {
-    if (IGNORED_RESOLUTIONS.includes(resolutionKind)) continue;
     complaints.push(`are-the-types-wrong: ${[kind, entrypoint, resolutionKind].filter(Boolean).join(', ')}`);
   }
 } finally {
