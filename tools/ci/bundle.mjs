@@ -123,9 +123,10 @@ async function commonJs() {
  */
 function wrapper(path, names) {
   const file = `./${basename(path)}.js`;
-  const load = `createRequire(import.meta.url)('${file}')`;
-  const exported = names.length === 0 ? load : `export const { ${names.join(', ')} } = ${load}`;
-  put(join('dist', `${path}.mjs`), `import { createRequire } from 'node:module';\n${exported};\n`);
+  const exported = names.length === 0 ? '' : `export const { ${names.join(', ')} } = `;
+  // In the form that those who trace files look for.
+  const load = "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);\n";
+  put(join('dist', `${path}.mjs`), `${load}${exported}require('${file}');\n`);
   put(join('dist', `${path}.d.mts`), `export * from '${file}';\n`);
 }
 

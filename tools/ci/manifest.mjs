@@ -5,6 +5,7 @@
  *   there is one copy of a package's state however it is loaded.
  * - `module`: the ES modules in dist/esm, which only bundlers ask for. A bundle of CommonJS as an ES module could not
  *   require what Node has.
+ * - `production`, for ncc, which does not ask for `module`, and sees through no wrapper: CommonJS.
  * - `main`, `types`, and a folder for each further entry: for those who know no `exports`.
  *
  * `node tools/ci/manifest.mjs` says where a package differs; `--write` puts it right. For a new package, `exports` with
@@ -44,6 +45,7 @@ export function commandsOf({ bin = {} }) {
 
 const forBuilds = (path) => ({
   module: `./dist/esm/${path}.js`,
+  production: `./dist/${path}.js`,
   import: { types: `./dist/${path}.d.mts`, default: `./dist/${path}.mjs` },
   require: { types: `./dist/${path}.d.ts`, default: `./dist/${path}.js` },
 });

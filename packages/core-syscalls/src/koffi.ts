@@ -5,7 +5,6 @@
  * Of koffi's files only its addon is needed: what its JavaScript does is to find that one, and to add deprecated names.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type * as Koffi from 'koffi';
@@ -27,8 +26,16 @@ interface SingleExecutable {
 /** The name of the addon beside a program, and of the asset of a single executable application. */
 const ADDON = 'koffi.node';
 
-/** This file, or the bundle that it is in. Undefined where a bundler leaves neither. */
-const here: string | undefined = typeof __filename === 'string' ? __filename : import.meta.url;
+/** This file, or the bundle that it is in; undefined where a bundler leaves neither. */
+const here: string | undefined = location();
+
+function location(): string | undefined {
+  try {
+    return __filename; // some bundlers say that it is there, by typeof, where it is not
+  } catch {
+    return import.meta.url;
+  }
+}
 
 let given: KoffiLocation | undefined;
 
@@ -57,17 +64,22 @@ function* places(): Generator<() => typeof Koffi> {
   const { file, from } = given ?? {};
   if (file !== undefined) yield () => addon(file);
   // Written so that a bundler sees it, where it looks at CommonJS.
-  if (given === undefined) yield () => require('koffi') as typeof Koffi;
+  if (given === undefined && typeof require === 'function') yield () => require('koffi') as typeof Koffi;
   const executable = singleExecutable();
   // A program that is started from another directory, or by a link, has its modules where its own file is.
   const starts = [from ?? here, process.argv[1], executable === undefined ? undefined : process.execPath];
   for (const start of starts) {
     if (start === undefined || start === '') continue;
-    const load = createRequire(start);
+    const load = requireFrom(start);
     yield () => load('koffi') as typeof Koffi;
     yield () => load(`./${ADDON}`) as typeof Koffi;
   }
   if (executable !== undefined) yield () => embedded(executable);
+}
+
+/** Not imported: bundlers look for calls of createRequire, and put errors in the place of those that they do not understand. */
+function requireFrom(start: string): NodeJS.Require {
+  return process.getBuiltinModule('node:module').createRequire(start);
 }
 
 /** `node:sea`, in a single executable application. */

@@ -6,6 +6,7 @@ import type { WriteStream } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
+import { libcStatus } from '@zerocopy/core-syscalls';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { addSummary } from '@zerocopy/transfer';
 import { routeBody } from './body-route.js';
@@ -25,7 +26,8 @@ let isWarned = false;
 function unavailable(name: 'sendfile' | 'splice'): string | undefined {
   const { available, reason } = feature(name);
   if (available) return undefined;
-  if (!canMove() && !isWarned && !process.env.ZEROCOPY_DISABLE) {
+  // A koffi that is missing has been warned of, where libc was looked for.
+  if (!canMove() && !isWarned && !process.env.ZEROCOPY_DISABLE && libcStatus().available) {
     isWarned = true;
     process.emitWarning(`@zerocopy/pipeline: nothing can be moved by the kernel here: ${reason}`, {
       code: 'ZEROCOPY_PIPELINE',

@@ -54,10 +54,12 @@ export const isLeaseBroken = (error: unknown): boolean =>
 async function defaultProvider(): Promise<LeaseProvider> {
   const name: string = '@zerocopy/lease-guard'; // not a dependency: a program that wants leases installs it
   try {
+    // By require where there is one: Jest has no import() in its default mode.
     return (require('@zerocopy/lease-guard') as { leaseProvider: LeaseProvider }).leaseProvider;
-  } catch {} // a bundle that is an ES module has no require
+  } catch {}
   try {
-    return ((await import(name)) as { leaseProvider: LeaseProvider }).leaseProvider;
+    return ((await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { leaseProvider: LeaseProvider })
+      .leaseProvider;
   } catch (cause) {
     const message = `The option 'lease' needs ${name} to be installed; in a bundle, pass its leaseProvider instead of true`;
     throw new LeaseError('ERR_ZEROCOPY_LEASE_UNAVAILABLE', message, { cause });

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { buildRows } from './builds/rows.mjs';
 import { findArm64, findNode } from './nodes.mjs';
 
 const NOBODY = 65534;
@@ -159,5 +160,6 @@ export async function allRows() {
         return { node: path, env, avaArguments: ['--timeout=5m'] };
       },
     },
+    ...buildRows,
   ];
 }
