@@ -56,6 +56,10 @@ function load(): LibcStatus {
       reason: `no system-call table for the architecture ${process.arch} (x64 and arm64 have one)`,
     };
   }
+  // A number that one side has opened is another file, or none, for the other side.
+  if ('deno' in process.versions) {
+    return { available: false, reason: 'Deno numbers open files by itself: they are not the descriptors of the kernel' };
+  }
   try {
     const koffi = loadKoffi();
     const library = koffi.load(null);

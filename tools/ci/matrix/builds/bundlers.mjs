@@ -2,39 +2,14 @@
  * Bundles program.mjs with one bundler, in each way that is said to work, and runs what comes of it in a folder that has
  * nothing else. Prints a line of JSON for each: `{ name, passed, reason }`. Argument: the bundler.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, cpSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { installedFolder, temporaryFolder } from '../../installed.mjs';
+import { DEGRADED, KERNEL, runs, told } from './outcome.mjs';
 import { toolFolder } from './tools.mjs';
-
-const KERNEL = {
-  libc: { available: true },
-  sendFile: 'sendfile',
-  sendFileUnderLease: 'sendfile',
-  splice: 'splice',
-  copyFile: 'kernel',
-  mapFile: 'mapped',
-  mapFileUnderLease: 'mapped',
-  acquireLease: 'held',
-  pipeline: 'whole',
-  installed: 'whole',
-  warnings: [],
-};
-/** Without koffi: what the READMEs say, and one warning. */
-const DEGRADED = {
-  ...KERNEL,
-  sendFile: 'copy',
-  sendFileUnderLease: 'ERR_ZEROCOPY_UNAVAILABLE',
-  splice: 'copy',
-  mapFile: 'copied',
-  mapFileUnderLease: 'ERR_ZEROCOPY_UNAVAILABLE',
-  acquireLease: 'ERR_ZEROCOPY_UNAVAILABLE',
-  copyFile: 'copy',
-  warnings: ['ZEROCOPY_NO_KOFFI'],
-};
 
 const app = installedFolder('bundled');
 const entry = join(app, 'program.mjs');
@@ -118,13 +93,8 @@ const bundlers = {
       });
     }
     execFileSync(process.execPath, [cli, 'build', target, '-o', out, '--no-cache', '-q'], { cwd: app });
-    return [
-      process.execPath,
-      join(
-        out,
-        existsSync(join(out, 'index.mjs')) ? 'index.mjs' : readdirSync(out).find((f) => /^index\.c?js$/.test(f)),
-      ),
-    ];
+    const files = ['index.mjs', 'index.cjs', 'index.js'].map((name) => join(out, name));
+    return [process.execPath, files.find((path) => existsSync(path))];
   },
   async vite(out, format) {
     const build = await load('vite');
@@ -173,27 +143,6 @@ const bundlers = {
     return [executable];
   },
 };
-
-function told(name, passed, reason) {
-  console.log(JSON.stringify({ name, passed, ...(reason === undefined ? {} : { reason }) }));
-  if (!passed) process.exitCode = 1;
-}
-
-/** How what the program has told differs from what it should. */
-function difference(output, wanted) {
-  const found = JSON.parse(output);
-  const compared = wanted === DEGRADED ? { ...found, libc: wanted.libc } : found;
-  return Object.keys(wanted)
-    .filter((key) => JSON.stringify(compared[key]) !== JSON.stringify(wanted[key]))
-    .map((key) => `${key}: ${JSON.stringify(found[key])} and not ${JSON.stringify(wanted[key])}`);
-}
-
-function runs(name, [command, ...args], wanted) {
-  const { stdout, stderr, status } = spawnSync(command, args, { encoding: 'utf8', timeout: 60_000, cwd: '/' });
-  if (status !== 0) return told(name, false, `status ${status}: ${stderr}`);
-  const wrong = difference(stdout, wanted);
-  told(name, wrong.length === 0, wrong.length === 0 ? undefined : `${wrong.join('\n')}\n${stderr}`);
-}
 
 const [bundler] = process.argv.slice(2);
 for (const format of bundler === 'sea' ? ['cjs'] : ['esm', 'cjs']) {

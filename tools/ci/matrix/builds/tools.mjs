@@ -1,5 +1,5 @@
 /** Tools that rows of the matrix need, and nobody else: installed from npm when they are first asked for, and kept. */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { npmInstall } from '../../installed.mjs';
 import { root } from '../../repository-text.mjs';
@@ -14,17 +14,19 @@ const SETS = {
     'vite@7',
     'postject@1.0.0-alpha.6',
   ],
+  managers: ['pnpm@9', '@yarnpkg/cli-dist@4'],
+  runtimes: ['bun@1', 'deno@2'],
 };
 
 /** The folder whose node_modules has a set of tools. */
 export function toolFolder(set) {
   const folder = join(root, 'node_modules', '.cache', 'matrix-tools', set);
-  const wanted = SETS[set];
-  const mark = join(folder, `${Buffer.from(wanted.join()).toString('base64url')}.done`.slice(-200));
-  if (existsSync(mark)) return folder;
+  const installed = join(folder, 'installed.json');
+  const wanted = JSON.stringify(SETS[set]);
+  if (existsSync(installed) && readFileSync(installed, 'utf8') === wanted) return folder;
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'package.json'), '{ "private": true }\n');
-  npmInstall(folder, wanted);
-  writeFileSync(mark, '');
+  npmInstall(folder, SETS[set]);
+  writeFileSync(installed, wanted);
   return folder;
 }

@@ -1,0 +1,13 @@
+/* global expect, test */
+import { createRequire } from 'node:module';
+import { libcStatus } from '@zerocopy/core-syscalls';
+import { sendFile } from '@zerocopy/sendfile-stream';
+import './imported.mjs';
+
+const require = createRequire(import.meta.url);
+const { moved } = require('./moving.cjs');
+
+test('one copy of each package, and the kernel moves', async () => {
+  expect(require('@zerocopy/core-syscalls').libcStatus).toBe(libcStatus);
+  expect(await moved(sendFile)).toBe('sendfile');
+});

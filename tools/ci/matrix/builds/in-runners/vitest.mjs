@@ -1,0 +1,19 @@
+import { createRequire } from 'node:module';
+import { libcStatus } from '@zerocopy/core-syscalls';
+import { sendFile } from '@zerocopy/sendfile-stream';
+import { expect, test, vi } from 'vitest';
+import './imported.mjs';
+
+const require = createRequire(import.meta.url);
+const { moved } = require('./moving.cjs');
+
+test('one copy of each package, and the kernel moves', async () => {
+  expect(require('@zerocopy/core-syscalls').libcStatus).toBe(libcStatus);
+  expect(await moved(sendFile)).toBe('sendfile');
+});
+
+test('with timers that are fake', async () => {
+  vi.useFakeTimers();
+  expect(await moved(sendFile)).toBe('sendfile');
+  vi.useRealTimers();
+});
