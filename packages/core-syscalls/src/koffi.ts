@@ -103,10 +103,10 @@ function embedded(executable: SingleExecutable): typeof Koffi {
 }
 
 /**
- * Loads koffi.
+ * Loads koffi. Its type is left out, since it would be in the declarations, which a CommonJS program could not compile.
  * @throws the error of the first place, where it is in none of them.
  */
-export function loadKoffi(): typeof Koffi {
+export function loadKoffi(): unknown {
   let first: unknown;
   for (const load of places()) {
     try {

@@ -58,10 +58,13 @@ function load(): LibcStatus {
   }
   // A number that one side has opened is another file, or none, for the other side.
   if ('deno' in process.versions) {
-    return { available: false, reason: 'Deno numbers open files by itself: they are not the descriptors of the kernel' };
+    return {
+      available: false,
+      reason: 'Deno numbers open files by itself: they are not the descriptors of the kernel',
+    };
   }
   try {
-    const koffi = loadKoffi();
+    const koffi = loadKoffi() as typeof Koffi;
     const library = koffi.load(null);
     loaded = { koffi, library };
     errno = errnoCell(koffi, library);

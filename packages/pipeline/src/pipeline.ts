@@ -2,7 +2,9 @@
 
 import fs from 'node:fs';
 import { Socket } from 'node:net';
+import type * as Stream from 'node:stream';
 import stream, { type Readable, type Writable } from 'node:stream';
+import type * as StreamPromises from 'node:stream/promises';
 import streamPromises from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { isOutgoingMessage } from '@zerocopy/transfer';
@@ -92,10 +94,10 @@ Object.defineProperty(pipelineImpl, promisify.custom, { enumerable: true, get: (
  * A pair that the kernel can move goes beneath; and one pair of plain streams costs no more than its `pipe`.
  * @see https://nodejs.org/api/stream.html#streampipelinesource-transforms-destination-callback
  */
-export const pipeline: typeof stream.pipeline = pipelineImpl as typeof stream.pipeline;
+export const pipeline: typeof Stream.pipeline = pipelineImpl as typeof Stream.pipeline;
 
 /**
  * The same as a promise, with Node's options `signal` and `end` as the last argument.
  * @see https://nodejs.org/api/stream.html#streampipelinesource-transforms-destination-options
  */
-export const pipelinePromise: typeof streamPromises.pipeline = promisedPipeline as typeof streamPromises.pipeline;
+export const pipelinePromise: typeof StreamPromises.pipeline = promisedPipeline as typeof StreamPromises.pipeline;

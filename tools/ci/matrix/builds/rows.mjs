@@ -12,7 +12,17 @@ export const buildRows = [
     time: '1 min',
     ...program('./bundlers.mjs', tool),
   })),
-  ...['jest', 'vitest', 'mocha', 'node:test', 'virtual files', 'permission', 'pnpm', 'yarn pnp', 'bun', 'deno'].map(
-    (tool) => ({ name: `runners: ${tool}`, time: '30 s', ...program('./runners.mjs', tool) }),
-  ),
+  ...[
+    'resolvers',
+    'jest',
+    'vitest',
+    'mocha',
+    'node:test',
+    'virtual files',
+    'permission',
+    'pnpm',
+    'yarn pnp',
+    'bun',
+    'deno',
+  ].map((tool) => ({ name: `runners: ${tool}`, time: '30 s', ...program('./runners.mjs', tool) })),
 ];

@@ -4,7 +4,6 @@
  */
 import { execFileSync } from 'node:child_process';
 import { cpSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { installedFolder, packAll, temporaryFolder } from '../../installed.mjs';
@@ -33,8 +32,6 @@ function foreignFolder() {
   return app;
 }
 
-const commandOf = (name, file) => createRequire(join(toolFolder(name), 'package.json')).resolve(file);
-
 const JEST = { testEnvironment: 'node', transform: {}, moduleFileExtensions: ['js', 'mjs', 'cjs', 'json', 'node'] };
 const jest = (app, file) => [
   node,
@@ -44,6 +41,30 @@ const jest = (app, file) => [
 ];
 
 const runners = {
+  resolvers() {
+    const app = appFolder(['typescript@5.9', '@types/node@20']);
+    const tsc = [node, join(app, 'node_modules/typescript/lib/tsc.js'), '--noEmit', '--strict', '--target', 'es2022'];
+    const compiled = { 'node16, CommonJS': 'cts', 'node16, ES modules': 'mts', nodenext: 'mts' };
+    for (const [name, extension] of Object.entries(compiled)) {
+      cpSync(join(app, 'typed.ts'), join(app, `typed.${extension}`));
+      const [module] = name.split(',');
+      runs(`types: ${name}`, [...tsc, '--module', module, `typed.${extension}`], undefined, { cwd: app });
+    }
+    const others = { node10: 'commonjs', bundler: 'esnext' };
+    for (const [name, module] of Object.entries(others)) {
+      const args = [...tsc, '--module', module, '--moduleResolution', name, 'typed.ts'];
+      runs(`types: ${name}`, args, undefined, { cwd: app });
+    }
+    // A path of a folder is looked up without `exports`, as everything was once.
+    for (const entry of ['core-syscalls/native', 'pipeline', 'pipeline/promises', 'pipeline/register', 'serve-files']) {
+      const folder = join(app, 'node_modules/@zerocopy', entry);
+      runs(`no exports: ${entry}`, [node, '-e', `require(${JSON.stringify(folder)})`]);
+    }
+    for (const flag of ['--import', '--require']) {
+      const tell = "process.exitCode = process[Symbol.for('zerocopy.pipelineRegistered.1')] ? 0 : 1";
+      runs(`register by ${flag}`, [node, flag, '@zerocopy/pipeline/register', '-e', tell], undefined, { cwd: app });
+    }
+  },
   jest() {
     const app = appFolder(['jest@30']);
     runs('jest, CommonJS', jest(app, 'jest.cjs'), undefined, { cwd: app });
@@ -92,7 +113,7 @@ const runners = {
   },
   pnpm() {
     const app = foreignFolder();
-    const pnpm = commandOf('managers', 'pnpm/bin/pnpm.cjs');
+    const pnpm = join(toolFolder('managers'), 'node_modules/pnpm/bin/pnpm.cjs');
     execFileSync(node, [pnpm, 'install', '--ignore-scripts'], { cwd: app, stdio: 'ignore' });
     runs('pnpm', [node, join(app, 'program.mjs')], KERNEL);
   },
