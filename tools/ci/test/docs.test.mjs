@@ -2,7 +2,10 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import test from 'ava';
+import { packageFolders } from '../installed.mjs';
 import { citations, citationsIn, DOCUMENT, namesIn, withFollowers } from '../kernel-rules.mjs';
+import { differences } from '../manifest.mjs';
+import { buildRows } from '../matrix/builds/rows.mjs';
 import { anchorOf, filesOf, headingsOf, root, textOf } from '../repository-text.mjs';
 
 const rules = textOf(DOCUMENT);
@@ -43,6 +46,23 @@ test('a citation that is wrong is found', (t) => {
   t.deepEqual(cited("test('a call is made again (kernel-rules: eintr)', (t) => {"), [
     { name: 'eintr', title: 'a call is made again' },
   ]);
+});
+
+test('every package.json says of its builds what it should: node tools/ci/manifest.mjs --write', (t) => {
+  t.deepEqual(
+    [...packageFolders().values()].flatMap((folder) => differences(folder).map((file) => join(folder, file))),
+    [],
+  );
+});
+
+test('docs/builds.md speaks of every row of the matrix about bundlers and runners', (t) => {
+  const told = textOf('docs/builds.md').toLowerCase();
+  const names = { sea: 'single executable', 'virtual files': 'mock-fs', 'yarn pnp': 'plug', resolvers: 'node10' };
+  const tools = buildRows.map(({ name }) => name.slice(name.indexOf(': ') + 2));
+  t.deepEqual(
+    tools.filter((tool) => !told.includes(names[tool] ?? tool)),
+    [],
+  );
 });
 
 /** The first cells of the rows of the tables below a heading: the codes, which stand in backquotes. */
