@@ -26,6 +26,8 @@ export interface BodyCopyOptions {
   readonly onWritten?: ((bytes: number) => void) | undefined;
   /** The error of a body with more than `maxBytes`. */
   tooLarge(): Error;
+  /** The error of a source that other code has given an encoding meanwhile. */
+  notBytes(): Error;
   /** At the source's end, after so many bytes: why that is not the whole body; null: it is. */
   incomplete(received: number): Error | null;
   /** The error of a source that has closed before its end. */
@@ -50,7 +52,7 @@ export class BodyCopy {
   #crowded = false;
   #writing = false;
   #error: Error | null = null;
-  readonly #onData = (chunk: Buffer): void => this.#add(chunk);
+  readonly #onData = (chunk: unknown): void => this.#add(chunk);
   readonly #onSourceEnd = (): void => this.#ended(this.#options.incomplete(this.#received));
   readonly #onSourceClose = (): void => {
     if (!this.#options.source.readableEnded) this.fail(this.#options.closed());
@@ -90,13 +92,11 @@ export class BodyCopy {
     this.#write();
   }
 
-  #add(chunk: Buffer): void {
-    const { source, maxBytes, whole, tooLarge } = this.#options;
+  #add(chunk: unknown): void {
+    const { source, maxBytes, whole, tooLarge, notBytes } = this.#options;
+    if (!(chunk instanceof Uint8Array)) return this.fail(notBytes());
     this.#received += chunk.length;
-    if (this.#received > maxBytes) {
-      this.fail(tooLarge());
-      return;
-    }
+    if (this.#received > maxBytes) return this.fail(tooLarge());
     if (!this.#collected.add(chunk)) {
       this.#crowded = true;
       this.#collected.addUnreserved(chunk);
@@ -145,7 +145,7 @@ export class BodyCopy {
   }
 
   /** At the descriptor's own position, which moves. */
-  #writeAll(chunks: Buffer[], bytes: number, done: (error: Error | null) => void): void {
+  #writeAll(chunks: Uint8Array[], bytes: number, done: (error: Error | null) => void): void {
     this.calls++;
     writev(this.#fd, chunks, null, (error, written) => {
       if (error) return done(error);
@@ -153,7 +153,7 @@ export class BodyCopy {
       this.written += written;
       if (written === bytes) return done(null);
       let skip = written;
-      const rest: Buffer[] = [];
+      const rest: Uint8Array[] = [];
       for (const chunk of chunks) {
         if (skip < chunk.length) rest.push(chunk.subarray(skip));
         skip = Math.max(0, skip - chunk.length);

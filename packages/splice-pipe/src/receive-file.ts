@@ -67,6 +67,9 @@ const tooLarge = (maxBytes: number, bytes: number): TransferError =>
     bytes,
   });
 
+const used = (bytes: number): TransferError =>
+  new TransferError('the body has been read already, or what it brings is not bytes', { code: 'ERR_BODY_USED', bytes });
+
 const { O_APPEND, O_CREAT, O_TRUNC } = constants;
 const NAMES = ['maxBytes', 'signal', 'onProgress', 'flags', 'mode', 'atomic', 'flush'] as const;
 
@@ -160,11 +163,8 @@ function refusalOf(source: Readable, maxBytes: number): Error | undefined {
     if (isThrownAway(source)) return closedEarly('source', 0);
   }
   if (source.destroyed && !source.readableEnded) return gone(source, 0);
-  if (source.readableDidRead || source.readableEnded || source.readableEncoding !== null || source.readableObjectMode) {
-    const message = 'the body has been read already, or what it brings is not bytes';
-    return new TransferError(message, { code: 'ERR_BODY_USED', bytes: 0 });
-  }
-  return undefined;
+  const { readableDidRead, readableEnded, readableEncoding, readableObjectMode } = source;
+  return readableDidRead || readableEnded || readableEncoding !== null || readableObjectMode ? used(0) : undefined;
 }
 
 /** The client has gone away, or other code has destroyed the stream. */
@@ -178,11 +178,7 @@ function copyingReason(source: Readable, file: ReceivedFile): string | undefined
   const reason = unavailable();
   if (reason !== undefined) return reason;
   if (file.appends) return 'the file is open for appending';
-  if (isRequest(source)) {
-    const refused = refusalOfRequest(source);
-    if (refused !== undefined) return refused;
-    return contentLength(source) <= COLLECT_MAX ? 'the body is small, and copying it costs less' : undefined;
-  }
+  if (isRequest(source)) return refusalOfRequest(source, 0, COLLECT_MAX);
   if (isSocket(source)) return source.connecting ? 'the source is not connected yet' : refusalOfSource(source);
   return `the source is not a socket but a ${source.constructor?.name || 'stream'}`;
 }
@@ -276,6 +272,7 @@ function byCopy(task: Task, reason: string): Promise<TransferResult> {
       maxBytes,
       onWritten: onProgress && ((bytes) => scope.run(onProgress, bytes, total)),
       tooLarge: () => tooLarge(maxBytes, copy.written),
+      notBytes: () => used(copy.written),
       incomplete: (received) =>
         (total !== undefined && received !== total) || (source as { aborted?: boolean }).aborted === true
           ? gone(source, copy.written)

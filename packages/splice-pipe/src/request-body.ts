@@ -71,8 +71,11 @@ export function isThrownAway(message: IncomingMessage & { readonly _dumped?: boo
   return message._dumped === true && (encoding !== undefined || Number(length) > 0);
 }
 
-/** Why the body cannot be read below the parser, or undefined; `dataListeners` as for a socket. */
-export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): string | undefined {
+/**
+ * Why the body is not to be read below the parser, or undefined; `dataListeners` as for a socket.
+ * @param smallMax bytes up to which a body is too small for that.
+ */
+export function refusalOfRequest(request: IncomingMessage, dataListeners = 0, smallMax = -1): string | undefined {
   const reason = unavailable();
   if (reason !== undefined) return reason;
   const { socket } = request;
@@ -94,6 +97,8 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   if (Object.hasOwn(request, '_read') || Object.hasOwn(request, 'push')) return "the request's methods were replaced";
   if (request.complete) return 'the whole body is in user space already';
   if (Object.hasOwn(socket, '_read')) return "the connection's _read has been replaced";
+  if (contentLength(request) <= smallMax) return 'the body is small, and copying it costs less';
+  // From here on, to ask takes system calls.
   const fd = socketDescriptor(socket);
   if (fd < 0 || kindOf(fd) !== 'stream' || !isNonblocking(fd)) return 'the connection has no plain descriptor';
   // Node's own listener feeds the parser. What others listen for, they are to have.

@@ -12,7 +12,7 @@ import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
 import { closedEarly, type FileWriter, isSocket, MethodRecord, nextTick, validateChoice } from '@zerocopy/transfer';
-import { COLLECT_MAX, CollectedBody } from './collected-body.js';
+import { COLLECT_PIPED_MAX, CollectedBody } from './collected-body.js';
 import { unavailable } from './endpoint.js';
 import { publishPipe } from './published-copy.js';
 import { contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
@@ -160,7 +160,7 @@ export class SpliceWriteStream extends WriteStream {
   #collect(source: Readable): void {
     if (!isRequest(source) || this.#foreignFs || this.#neverFallBack) return;
     if (this.writableCorked > 0 || this.writableLength > 0) return; // what was written before comes first
-    if (!(contentLength(source) <= COLLECT_MAX) || unavailable() !== undefined) return;
+    if (!(contentLength(source) <= COLLECT_PIPED_MAX) || unavailable() !== undefined) return;
     this.#collected = new CollectedBody();
     this.cork();
   }
@@ -199,8 +199,7 @@ function refusalOfPipe(source: Readable, neverFallBack: boolean): string | undef
   if (reason !== undefined) return reason;
   if (isSocket(source)) return source.connecting ? 'the source is not connected yet' : refusalOfSource(source, 1);
   if (isRequest(source)) {
-    const small = !neverFallBack && contentLength(source) <= COLLECT_MAX;
-    return refusalOfRequest(source, 1) ?? (small ? 'the body is small, and copying it costs less' : undefined);
+    return refusalOfRequest(source, 1, neverFallBack ? -1 : COLLECT_PIPED_MAX);
   }
   return `the source is not a socket but a ${source.constructor?.name || 'stream'}`;
 }
