@@ -24,7 +24,7 @@ import { COLLECT_MAX } from './collected-body.js';
 import { holdErrors, unavailable } from './endpoint.js';
 import { FLAG_NAMES, flagsOf, ReceivedFile } from './received-file.js';
 import { contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
-import { refusalOfSource } from './source.js';
+import { keepUnread, refusalOfSource } from './source.js';
 import { splice } from './splice.js';
 
 /** What {@link receiveFile} receives: an HTTP message of node:http or node:http2, a socket, any Readable of bytes. */
@@ -191,11 +191,14 @@ const kept = (file: ReceivedFile): Promise<void> =>
 
 async function byKernel(task: Task): Promise<TransferResult> {
   const { source, file, maxBytes, signal, onProgress } = task;
+  const flowAgain = keepUnread(source);
   try {
     await opened(file);
   } catch (error) {
     new TransferScope(aboutOf(task)).fail(error, nothing('splice'));
     throw error;
+  } finally {
+    flowAgain(); // splice keeps it from here on, in this very turn
   }
   try {
     // One byte more than a socket may bring tells that there is more.

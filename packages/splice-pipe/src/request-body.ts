@@ -30,7 +30,7 @@ import {
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type SourceEnd, unavailable } from './endpoint.js';
 import type { ReadableCallback } from './read-watcher.js';
-import { type KernelSource, SocketSource } from './source.js';
+import { type KernelSource, keepUnread, SocketSource } from './source.js';
 
 /** A parser that copies what it is given does best with pieces that stay in the processor's cache. */
 const PIECE = 64 * 1024;
@@ -292,11 +292,13 @@ export async function openRequest(request: IncomingMessage, length: number): Pro
   let refused = refusalOfRequest(request);
   if (length < contentLength(request)) refused ??= 'only a part of the body is asked for';
   let held = refused === undefined ? new HeldRequest(request) : undefined;
+  const flowAgain = held === undefined ? () => {} : keepUnread(request);
   if (held !== undefined) {
     await new Promise<void>((resolve) => held?.whenParsed(resolve));
     refused = held.refusal();
   }
   const release = (): void => {
+    flowAgain();
     held?.release();
     held = undefined;
   };
@@ -306,6 +308,7 @@ export async function openRequest(request: IncomingMessage, length: number): Pro
     promised: contentLength(request),
     take(onTouched = () => {}) {
       const source = (held as HeldRequest).take(onTouched);
+      flowAgain();
       held = undefined;
       return source;
     },
