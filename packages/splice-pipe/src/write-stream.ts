@@ -163,6 +163,7 @@ export class SpliceWriteStream extends WriteStream {
     if (!(contentLength(source) <= COLLECT_PIPED_MAX) || unavailable() !== undefined) return;
     this.#collected = new CollectedBody();
     this.cork();
+    source.once('close', () => this.#writeCollected()); // before its end a pipe, unlike a pipeline, leaves us open
   }
 
   #onUnpipe(source: Readable): void {

@@ -510,4 +510,18 @@ test('a small upload that is collected is written when other code uses the strea
     },
   );
   t.true(readFileSync(path).equals(body));
+  // Broken off, in a pipe that leaves its destination open: what has come is written.
+  const broken = fresh();
+  await serving(
+    (request) => request.on('error', () => {}).pipe(createSpliceWriteStream(broken)),
+    async (port) => {
+      const client = net.connect(port, '127.0.0.1').on('error', () => {});
+      client.write(headOf(body.length + 1));
+      client.write(body);
+      await until(() => leftBeside(broken).length > 0, 'the file');
+      client.end();
+      await until(() => statSync(broken).size === body.length, 'the bytes');
+    },
+  );
+  t.true(readFileSync(broken).equals(body));
 });
