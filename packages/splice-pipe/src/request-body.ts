@@ -30,7 +30,7 @@ import {
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type SourceEnd, unavailable } from './endpoint.js';
 import type { ReadableCallback } from './read-watcher.js';
-import { type KernelSource, SocketSource } from './source.js';
+import { type KernelSource, keepUnread, SocketSource } from './source.js';
 
 /** A parser that copies what it is given does best with pieces that stay in the processor's cache. */
 const PIECE = 64 * 1024;
@@ -71,8 +71,11 @@ export function isThrownAway(message: IncomingMessage & { readonly _dumped?: boo
   return message._dumped === true && (encoding !== undefined || Number(length) > 0);
 }
 
-/** Why the body cannot be read below the parser, or undefined; `dataListeners` as for a socket. */
-export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): string | undefined {
+/**
+ * Why the body is not to be read below the parser, or undefined; `dataListeners` as for a socket.
+ * @param smallMax bytes up to which a body is too small for that.
+ */
+export function refusalOfRequest(request: IncomingMessage, dataListeners = 0, smallMax = -1): string | undefined {
   const reason = unavailable();
   if (reason !== undefined) return reason;
   const { socket } = request;
@@ -94,6 +97,8 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0): s
   if (Object.hasOwn(request, '_read') || Object.hasOwn(request, 'push')) return "the request's methods were replaced";
   if (request.complete) return 'the whole body is in user space already';
   if (Object.hasOwn(socket, '_read')) return "the connection's _read has been replaced";
+  if (contentLength(request) <= smallMax) return 'the body is small, and copying it costs less';
+  // From here on, to ask takes system calls.
   const fd = socketDescriptor(socket);
   if (fd < 0 || kindOf(fd) !== 'stream' || !isNonblocking(fd)) return 'the connection has no plain descriptor';
   // Node's own listener feeds the parser. What others listen for, they are to have.
@@ -287,11 +292,13 @@ export async function openRequest(request: IncomingMessage, length: number): Pro
   let refused = refusalOfRequest(request);
   if (length < contentLength(request)) refused ??= 'only a part of the body is asked for';
   let held = refused === undefined ? new HeldRequest(request) : undefined;
+  const flowAgain = held === undefined ? () => {} : keepUnread(request);
   if (held !== undefined) {
     await new Promise<void>((resolve) => held?.whenParsed(resolve));
     refused = held.refusal();
   }
   const release = (): void => {
+    flowAgain();
     held?.release();
     held = undefined;
   };
@@ -301,6 +308,7 @@ export async function openRequest(request: IncomingMessage, length: number): Pro
     promised: contentLength(request),
     take(onTouched = () => {}) {
       const source = (held as HeldRequest).take(onTouched);
+      flowAgain();
       held = undefined;
       return source;
     },

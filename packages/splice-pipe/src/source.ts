@@ -1,6 +1,7 @@
 /** Where spliced bytes come from: a socket or pipe that is taken from Node for the time, or a file. */
 import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
   hasOnRead,
@@ -41,6 +42,18 @@ export interface KernelSource {
    * `missing`: so many bytes behind `unread` cannot be had any more. Whoever reads on must not miss the gap.
    */
   giveBack(unread: Buffer, ended: boolean, missing?: number): void;
+}
+
+/**
+ * Keeps what `stream` brings in its buffer until it is read: a `resume` of other code does not let it flow to nobody.
+ * @returns ends that. Idempotent.
+ */
+export function keepUnread(stream: Readable): () => void {
+  const onReadable = (): void => {};
+  stream.on('readable', onReadable);
+  return () => {
+    stream.off('readable', onReadable);
+  };
 }
 
 /**

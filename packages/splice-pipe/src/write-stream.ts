@@ -5,13 +5,14 @@
  * that the kernel can read, a route is laid beneath Node's pipe (taken-route.ts): the bytes are spliced into the file, in a
  * slot of the stream's own queue. At the end the source is given back, sees its end, and Node's pipe ends the stream.
  */
-import { type createWriteStream, WriteStream } from 'node:fs';
+import { type createWriteStream, WriteStream, writev } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { closedEarly, type FileWriter, isSocket, MethodRecord, validateChoice } from '@zerocopy/transfer';
+import { closedEarly, type FileWriter, isSocket, MethodRecord, nextTick, validateChoice } from '@zerocopy/transfer';
+import { COLLECT_PIPED_MAX, CollectedBody } from './collected-body.js';
 import { unavailable } from './endpoint.js';
 import { publishPipe } from './published-copy.js';
 import { contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
@@ -34,9 +35,6 @@ export type SpliceWriteStreamOptions = Exclude<Parameters<typeof createWriteStre
 
 type WriteCallback = (error?: Error | null) => void;
 
-/** A smaller body costs less CPU when it is copied (`npm run bench -- --only upload`): taking over costs what 256 KiB do. */
-export const UPLOAD_MIN: number = 256 * 1024;
-
 /** What {@link createSpliceWriteStream} makes: an fs.WriteStream that says how its bytes went. */
 export class SpliceWriteStream extends WriteStream {
   /** @internal Where the next write goes: fs.WriteStream's own, not in its types. */
@@ -48,6 +46,8 @@ export class SpliceWriteStream extends WriteStream {
   readonly #neverFallBack: boolean;
   readonly #foreignFs: boolean;
   #route: TakenRoute | undefined;
+  /** The body that is collected in memory: the stream is corked for it until the body is whole. */
+  #collected: CollectedBody | undefined;
 
   /** As {@link createSpliceWriteStream}. */
   constructor(path: string | Buffer | URL, options?: SpliceWriteStreamOptions | BufferEncoding | null) {
@@ -61,6 +61,7 @@ export class SpliceWriteStream extends WriteStream {
     this.#record = new MethodRecord(this, refuses);
     this.#foreignFs = own?.fs !== undefined && own.fs !== null;
     this.on('pipe', (source) => this.#onPipe(source as unknown as Readable));
+    this.on('unpipe', (source) => this.#onUnpipe(source as unknown as Readable));
   }
 
   /** How the bytes went: 'splice', or 'copy' for Node's own writing; undefined while none has come. */
@@ -73,12 +74,54 @@ export class SpliceWriteStream extends WriteStream {
     return this.#record.fallbackReason ?? (this.method === 'copy' ? 'the stream was written to' : undefined);
   }
 
+  // biome-ignore lint/suspicious/noExplicitAny: as Writable declares it
+  override write(chunk: any, ...rest: any[]): boolean {
+    const collected = this.#collected;
+    // A pipe writes Buffers, and nothing else. Who writes anything else, or waits for a callback, must not wait for the body.
+    if (collected !== undefined && (rest.length > 0 || !collected.add(chunk))) this.#writeCollected();
+    const more = Reflect.apply(super.write, this, [chunk, ...rest]) as boolean;
+    return more || this.#collected !== undefined; // full, the pipe would pause the source, and wait for a write
+  }
+
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: WriteCallback): void {
-    super._write(chunk, encoding, this.#telling(callback));
+    super._write(chunk, encoding, this.#telling(this.#releasing(callback)));
   }
 
   override _writev(chunks: { chunk: Buffer; encoding: BufferEncoding }[], callback: WriteCallback): void {
-    super._writev?.(chunks, this.#telling(callback));
+    super._writev?.(chunks, this.#telling(this.#releasing(callback)));
+  }
+
+  /** What has come of a body that breaks off is in the file, as far as Node had it. */
+  override _destroy(error: Error | null, callback: WriteCallback): void {
+    const collected = this.#collected;
+    this.#collected = undefined;
+    const chunks = collected?.chunks ?? [];
+    collected?.release();
+    if (chunks.length === 0 || typeof this.fd !== 'number') return super._destroy(error, callback);
+    writev(this.fd, chunks, this.pos ?? null, (failure, bytes) => {
+      if (!failure) this.bytesWritten += bytes;
+      super._destroy(error, callback);
+    });
+  }
+
+  /** The collected bytes are on their way to the file: their memory is free when they have arrived. */
+  #releasing(callback: WriteCallback): WriteCallback {
+    const collected = this.#collected;
+    if (collected === undefined) return callback;
+    this.#collected = undefined;
+    return (error) => {
+      collected.release();
+      callback(error);
+    };
+  }
+
+  /** Ends the collecting: what has come is written, and what follows as it comes. */
+  #writeCollected(): void {
+    const collected = this.#collected;
+    if (collected === undefined) return;
+    this.#collected = undefined;
+    collected.release(); // it is in the stream's queue, as without us
+    this.uncork();
   }
 
   #telling(callback: WriteCallback): WriteCallback {
@@ -99,6 +142,7 @@ export class SpliceWriteStream extends WriteStream {
     const refused = this.#refusal() ?? refusalOfPipe(source, this.#neverFallBack);
     if (refused !== undefined) {
       this.#record.fallBack(refused);
+      this.#collect(source);
       this.#publish(source);
       return;
     }
@@ -107,6 +151,25 @@ export class SpliceWriteStream extends WriteStream {
       onProgress: (bytes, total) => this.emit('progress', bytes, total),
       onDeclined: () => this.#publish(source),
     });
+  }
+
+  /**
+   * A small body is written when it is whole, by one call on the thread pool and not by one for each piece that comes:
+   * the stream is corked, and its own queue holds the body.
+   */
+  #collect(source: Readable): void {
+    if (!isRequest(source) || this.#foreignFs || this.#neverFallBack) return;
+    if (this.writableCorked > 0 || this.writableLength > 0) return; // what was written before comes first
+    if (!(contentLength(source) <= COLLECT_PIPED_MAX) || unavailable() !== undefined) return;
+    this.#collected = new CollectedBody();
+    this.cork();
+    source.once('close', () => this.#writeCollected()); // before its end a pipe, unlike a pipeline, leaves us open
+  }
+
+  #onUnpipe(source: Readable): void {
+    if (this.#collected === undefined) return;
+    if (!source.readableEnded) this.#writeCollected();
+    else nextTick(() => this.#writeCollected()); // at its end: mostly the stream is ended now
   }
 
   /** What Node's own pipe writes from now on. */
@@ -137,8 +200,7 @@ function refusalOfPipe(source: Readable, neverFallBack: boolean): string | undef
   if (reason !== undefined) return reason;
   if (isSocket(source)) return source.connecting ? 'the source is not connected yet' : refusalOfSource(source, 1);
   if (isRequest(source)) {
-    const small = !neverFallBack && contentLength(source) < UPLOAD_MIN;
-    return refusalOfRequest(source, 1) ?? (small ? 'the body is small, and copying it costs less' : undefined);
+    return refusalOfRequest(source, 1, neverFallBack ? -1 : COLLECT_PIPED_MAX);
   }
   return `the source is not a socket but a ${source.constructor?.name || 'stream'}`;
 }

@@ -97,6 +97,27 @@ kernelTest('upload: the body is in the file, by the kernel, and the connection i
   });
 });
 
+kernelTest('receive: whole files under their names, and 413 for what is too large', async (t) => {
+  const uploads = join(directory, 'received');
+  mkdirSync(uploads);
+  await running('receive', [uploads, String(content.length)], async (port) => {
+    for (const [body, status] of [
+      [content, 201],
+      [Buffer.concat([content, content]), 413],
+    ] as const) {
+      for (const headers of [{ 'Content-Length': body.length }, { 'Transfer-Encoding': 'chunked' }]) {
+        const request = http.request({ port, host: 'localhost', method: 'PUT', headers }).on('error', () => {});
+        request.end(body);
+        const [response] = (await once(request, 'response')) as [IncomingMessage];
+        t.is(response.statusCode, status);
+        const name = (await collect(response)).toString();
+        if (status === 201) t.true(readFileSync(join(uploads, name)).equals(content));
+      }
+    }
+    t.is(readdirSync(uploads).length, 2);
+  });
+});
+
 kernelTest('connect: a tunnel, and one to nowhere', async (t) => {
   const upstream = await echo();
   await running('connect', [], async (port, results) => {

@@ -230,7 +230,7 @@ kernelTest(
     // As a test of a handler does it: a message without a connection.
     const unconnected = new http.IncomingMessage(new Socket());
     unconnected.statusCode = null as unknown as number;
-    Object.assign(unconnected, { headers: { 'content-length': '4' }, httpVersionMajor: 1 });
+    Object.assign(unconnected, { headers: { 'content-length': '300000' }, httpVersionMajor: 1 });
     unconnected.socket.on('data', () => {});
     const other = createSpliceWriteStream(fresh());
     unconnected.pipe(other);

@@ -25,6 +25,12 @@ const contestants: readonly Contestant[] = [
     version: process.version,
   },
   {
+    name: 'zerocopy-receive',
+    role: 'ours',
+    description: 'receiveFile(request, path)',
+    version: process.version,
+  },
+  {
     name: 'zerocopy-disabled',
     role: 'fallback',
     description: 'pipeline(request, createSpliceWriteStream(path)) with ZEROCOPY_DISABLE=all',
@@ -55,16 +61,16 @@ function start(name: string, directory: string, pin: boolean): Promise<Server> {
 
 const TARGET = '/upload';
 /** As for downloads: whoever is compiled on the way is to be compiled before. */
-const WARM_UP_SIZE = MiB / 2;
-const WARM_UPS = 400;
-const WARM_UP_MS = 600;
+const WARM_UP_SIZES = [64 * KiB, MiB];
+const WARM_UPS = 2000;
+const WARM_UP_MS = 2000;
 
 function warmUpWithUploads(server: Server, path: string): void {
   const client = new PollingClient(server.port);
   try {
     const startedAt = performance.now();
     for (let n = 0; n < WARM_UPS && performance.now() - startedAt < WARM_UP_MS; n++) {
-      client.put(TARGET, WARM_UP_SIZE);
+      client.put(TARGET, WARM_UP_SIZES[n % WARM_UP_SIZES.length] as number);
       rmSync(path);
     }
   } finally {
@@ -91,15 +97,16 @@ const uploadTo = (name: string, title: string, about: string, parent: string): S
     nginx:
       'nginx reads the request in C, and the body in pieces of up to 1 MiB into memory that it writes from at once, in its loop; a disk that is behind stops everybody. Ours writes on the thread pool, a hop for each MiB, and has node:http for each request.',
     bun: 'Bun parses the request in native code and writes from its own memory; a request costs node:http more than a small file does.',
-    node: 'A small upload is in Node’s hands as soon as the request is parsed: nothing is left to be spliced.',
   },
   cases: ({ name: effort }) =>
-    (effort === 'quick' ? [64 * KiB, 16 * MiB] : [64 * KiB, MiB, 16 * MiB, 256 * MiB]).map((size) => ({
-      name: sizeName(size),
-      group: '1 connection',
-      x: size,
-      size,
-    })),
+    (effort === 'quick' ? [64 * KiB, 256 * KiB, 16 * MiB] : [64 * KiB, 256 * KiB, MiB, 16 * MiB, 256 * MiB]).map(
+      (size) => ({
+        name: sizeName(size),
+        group: '1 connection',
+        x: size,
+        size,
+      }),
+    ),
   turnEstimate: ({ size }, effort) => Math.max(size, turnSize(effort)) / 1e6,
   async open(_cases, effort, pin) {
     const directory = makeDirectory('upload', parent);

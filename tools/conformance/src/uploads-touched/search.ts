@@ -6,6 +6,7 @@ import { type Plan, TouchedUploads } from './upload.js';
 
 const KiB = 1024;
 const AT_ONCE = 8;
+const WAYS = ['pipeline', 'pipeline', 'splice', 'receiveFile', 'receiveFile, atomic'] as const;
 const NAMES = Object.keys(touches);
 
 /** What {@link search} has found. */
@@ -28,8 +29,10 @@ export async function search(count: number, seed: number, directory: string): Pr
   const generator = xoroshiro128plus(seed);
   const draw = (min: number, max: number): number => uniformInt(generator, min, max);
   const plan = (): Plan => ({
-    way: draw(0, 2) === 0 ? 'splice' : 'pipeline',
-    size: draw(260, 1024) * KiB + draw(0, 999),
+    way: WAYS[draw(0, WAYS.length - 1)] as Plan['way'],
+    chunked: draw(0, 5) === 0,
+    // Small ones are collected, larger ones taken from Node.
+    size: (draw(0, 2) === 0 ? draw(0, 255) : draw(260, 1600)) * KiB + draw(0, 999),
     piece: draw(8, 128) * KiB,
     wait: draw(0, 3) === 0 ? 1 : 0,
     touches: Array.from({ length: draw(1, 4) }, () => ({

@@ -6,12 +6,14 @@ import net, { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createSpliceWriteStream, splice } from '@zerocopy/splice-pipe';
+import { createSpliceWriteStream, receiveFile, splice } from '@zerocopy/splice-pipe';
 import { type Touch, touches } from './touches.js';
 
 /** An upload as it was drawn. */
 export interface Plan {
-  readonly way: 'pipeline' | 'splice';
+  readonly way: 'pipeline' | 'splice' | 'receiveFile' | 'receiveFile, atomic';
+  /** Whether the body is sent in chunks, without a Content-Length. */
+  readonly chunked: boolean;
   /** Of the body, in bytes. */
   readonly size: number;
   /** Bytes that the client sends at a time, and the milliseconds that it waits after each; 0: one turn of the loop. */
@@ -60,6 +62,7 @@ export class TouchedUploads {
   async run(plan: Plan, body: Buffer): Promise<string | undefined> {
     const url = `/${this.#uploads++}`;
     const path = join(this.#directory, url);
+    const atomic = plan.way === 'receiveFile, atomic';
     const heard: Buffer[] = [];
     let settle: (error: Error | null) => void = () => {};
     const settled = new Promise<Error | null>((resolve) => {
@@ -82,11 +85,16 @@ export class TouchedUploads {
     client.on('data', (chunk: Buffer) => {
       answers += chunk.toString('latin1');
     });
-    client.write(`PUT ${url} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n`);
+    const framing = plan.chunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${body.length}`;
+    client.write(`PUT ${url} HTTP/1.1\r\nHost: x\r\n${framing}\r\n\r\n`);
     for (let at = 0; at < body.length && !client.destroyed; at += plan.piece) {
-      client.write(body.subarray(at, at + plan.piece));
+      const piece = body.subarray(at, at + plan.piece);
+      if (plan.chunked) client.write(`${piece.length.toString(16)}\r\n`);
+      client.write(piece);
+      if (plan.chunked) client.write('\r\n');
       await pause(plan.wait);
     }
+    if (plan.chunked) client.write('0\r\n\r\n');
     client.write('GET /next HTTP/1.1\r\nHost: x\r\n\r\n');
     const deadline = pause(HANG, 'hang' as const, { ref: false });
     try {
@@ -96,7 +104,7 @@ export class TouchedUploads {
       this.ends[error === null ? 'whole' : 'failed']++;
       if (!written.equals(body.subarray(0, written.length)))
         return `what was written is not the body (${error?.message})`;
-      if (error !== null) return undefined;
+      if (error !== null) return atomic && existsSync(path) ? 'a part of it has the name' : undefined;
       if (written.length !== body.length) return `a success with ${written.length} of ${body.length} bytes`;
       const all = Buffer.concat(heard);
       if (heard.length > 0 && all.includes(0)) return 'a listener has heard bytes that were invented';
@@ -113,6 +121,12 @@ export class TouchedUploads {
 }
 
 async function write({ way }: Plan, request: IncomingMessage, path: string): Promise<Error | null> {
+  if (way === 'receiveFile' || way === 'receiveFile, atomic') {
+    return receiveFile(request, path, { atomic: way !== 'receiveFile' }).then(
+      () => null,
+      (error: Error) => error,
+    );
+  }
   const fd = way === 'splice' ? openSync(path, 'w') : undefined;
   try {
     if (fd === undefined) await pipeline(request, createSpliceWriteStream(path));
