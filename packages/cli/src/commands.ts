@@ -1,0 +1,6 @@
+/** All commands: the one table from which the help, the completions and the man page are made. */
+import type { CommandSpec } from './command.js';
+import { cpSpec } from './specs/cp.js';
+import { probeSpec } from './specs/probe.js';
+
+export const commands: readonly CommandSpec[] = [probeSpec, cpSpec];
