@@ -44,10 +44,18 @@ export type CommandRun = (call: Call, terminal: Terminal) => Promise<number>;
 export class Call {
   readonly command: string;
   readonly operands: readonly string[];
+  /** As it was written. */
+  readonly args: readonly string[];
   readonly #values: ReadonlyMap<string, readonly (string | true)[]>;
 
-  constructor(command: string, operands: readonly string[], values: ReadonlyMap<string, readonly (string | true)[]>) {
+  constructor(
+    command: string,
+    args: readonly string[],
+    operands: readonly string[],
+    values: ReadonlyMap<string, readonly (string | true)[]>,
+  ) {
     this.command = command;
+    this.args = args;
     this.operands = operands;
     this.#values = values;
   }

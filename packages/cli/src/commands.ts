@@ -2,5 +2,6 @@
 import type { CommandSpec } from './command.js';
 import { cpSpec } from './specs/cp.js';
 import { probeSpec } from './specs/probe.js';
+import { serveSpec } from './specs/serve.js';
 
-export const commands: readonly CommandSpec[] = [probeSpec, cpSpec];
+export const commands: readonly CommandSpec[] = [probeSpec, serveSpec, cpSpec];

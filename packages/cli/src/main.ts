@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The program. The first SIGINT or SIGTERM asks the command to stop, the second ends it at once. */
 import { Interruption, run } from './index.js';
+import { DRAIN } from './server/drain-message.js';
 
 const controller = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
@@ -10,6 +11,10 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
     controller.abort(reason);
   });
 }
+// Of a worker: its primary asks by a message, since a signal may reach all processes of a terminal as well.
+process.on('message', (message) => {
+  if (message === DRAIN && !controller.signal.aborted) controller.abort(new Interruption('SIGTERM'));
+});
 // A reader that has gone away (`zerocopy probe | head -1`) is no failure.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
@@ -26,3 +31,4 @@ process.exitCode = await run(process.argv.slice(2), {
   env,
   signal: controller.signal,
 });
+if (process.connected) process.disconnect();

@@ -44,7 +44,7 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
     );
   }
   if (operands.length > most) throw new UsageError(`unexpected '${operands[most]}'`);
-  return new Call(spec.name, operands, values);
+  return new Call(spec.name, args, operands, values);
 }
 
 function unknownOption(spec: CommandSpec, rawName: string): UsageError {
