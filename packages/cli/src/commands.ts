@@ -2,6 +2,7 @@
 import type { CommandSpec } from './command.js';
 import { cpSpec } from './specs/cp.js';
 import { probeSpec } from './specs/probe.js';
+import { proxySpec } from './specs/proxy.js';
 import { serveSpec } from './specs/serve.js';
 
-export const commands: readonly CommandSpec[] = [probeSpec, serveSpec, cpSpec];
+export const commands: readonly CommandSpec[] = [probeSpec, serveSpec, proxySpec, cpSpec];

@@ -1,9 +1,10 @@
 /** A command run in this process, with streams that are kept. */
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
-import { run } from '@zerocopy/cli';
+import { Interruption, run } from '@zerocopy/cli';
 
 export interface Outcome {
   readonly status: number;
@@ -16,6 +17,7 @@ class Kept extends Writable {
 
   override _write(chunk: Buffer, _encoding: string, callback: () => void): void {
     this.text += chunk.toString();
+    this.emit('kept');
     callback();
   }
 }
@@ -33,4 +35,48 @@ export function temporary(test: { after: { always(remove: () => void): void } })
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-cli-'));
   test.after.always(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
+}
+
+/** A command that goes on until it is stopped. */
+export interface Running {
+  readonly out: string;
+  readonly err: string;
+  /** Waits until it has said this on standard error. */
+  said(expected: RegExp): Promise<RegExpExecArray>;
+  /** As SIGTERM does. @returns the exit status. */
+  stop(): Promise<number>;
+}
+
+/** Starts `zerocopy` with these arguments. */
+export function start(args: readonly string[]): Running {
+  const [stdout, stderr] = [new Kept(), new Kept()];
+  const controller = new AbortController();
+  const { signal } = controller;
+  const ended = run(args, { stdin: new PassThrough(), stdout, stderr, env: {}, signal });
+  return {
+    get out() {
+      return stdout.text;
+    },
+    get err() {
+      return stderr.text;
+    },
+    async said(expected) {
+      for (;;) {
+        const match = expected.exec(stderr.text);
+        if (match !== null) return match;
+        await Promise.race([
+          once(stderr, 'kept'),
+          ended.then((status) => fail(`it ended with ${status}`, stderr.text)),
+        ]);
+      }
+    },
+    stop() {
+      controller.abort(new Interruption('SIGTERM'));
+      return ended;
+    },
+  };
+}
+
+function fail(what: string, told: string): never {
+  throw new Error(`${what}: ${told}`);
 }
