@@ -4,5 +4,6 @@ import { cpSpec } from './specs/cp.js';
 import { probeSpec } from './specs/probe.js';
 import { proxySpec } from './specs/proxy.js';
 import { serveSpec } from './specs/serve.js';
+import { teeSpec } from './specs/tee.js';
 
-export const commands: readonly CommandSpec[] = [probeSpec, serveSpec, proxySpec, cpSpec];
+export const commands: readonly CommandSpec[] = [probeSpec, serveSpec, proxySpec, cpSpec, teeSpec];
