@@ -45,7 +45,7 @@ export function formatBytes(bytes: number): string {
     value /= 1024;
     exponent++;
   }
-  return exponent === 0 ? `${bytes} B` : `${value.toFixed(1)} ${POWERS[exponent - 1]}iB`;
+  return exponent === 0 ? `${Math.round(bytes)} B` : `${value.toFixed(1)} ${POWERS[exponent - 1]}iB`;
 }
 
 /** '0.003 s', '12.3 s'. */
