@@ -82,7 +82,7 @@ export async function listen(server: Server, address: Address, tries = 1): Promi
 }
 
 async function listenOnce(server: Server, address: Address): Promise<void> {
-  server.listen(optionsOf(address));
+  server.listen(optionsOf(address), BACKLOG); // for a descriptor, Node takes it from here only, and else shortens the queue
   await once(server, 'listening');
 }
 
