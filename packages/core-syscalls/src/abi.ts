@@ -21,6 +21,7 @@ export interface Abi {
     readonly openat2: number;
     readonly cachestat: number;
     readonly statmount: number;
+    readonly mknodat: number;
   };
   readonly O_DIRECT: number;
   readonly O_DIRECTORY: number;
@@ -41,6 +42,7 @@ const x64: Abi = {
     openat2: 437,
     cachestat: 451,
     statmount: 457,
+    mknodat: 259,
   },
   O_DIRECT: 0o40000,
   O_DIRECTORY: 0o200000,
@@ -61,6 +63,7 @@ const arm64: Abi = {
     openat2: 437,
     cachestat: 451,
     statmount: 457,
+    mknodat: 33,
   },
   O_DIRECT: 0o200000,
   O_DIRECTORY: 0o40000,

@@ -388,3 +388,30 @@ onLinux('each thread is told the errno of its own calls, however busy the garbag
   t.is(wrong, 0);
   t.deepEqual(await told, [0]);
 });
+
+onLinux('file attributes: names that are not UTF-8, times before 1970 and to the nanosecond, FIFOs', (t) => {
+  const path = Buffer.concat([Buffer.from(`${directory}/odd-`), Buffer.of(0xff)]);
+  writeFileSync(path, 'x');
+  t.is(syscalls.lgetxattr(path, 'user.none', new Uint8Array(8)) < 0, true);
+  const set = syscalls.lsetxattr(path, 'user.colour', Buffer.from('green'));
+  if (set === 0) {
+    const list = Buffer.alloc(syscalls.llistxattr(path, new Uint8Array(0)));
+    t.is(syscalls.llistxattr(path, list), list.length);
+    t.true(list.toString().split('\0').includes('user.colour'));
+    const value = Buffer.alloc(16);
+    t.is(value.toString('latin1', 0, syscalls.lgetxattr(path, 'user.colour', value)), 'green');
+    t.is(syscalls.lgetxattr(path, 'user.colour', Buffer.alloc(1)), -constants.ERANGE);
+  } else t.is(set, -constants.EOPNOTSUPP); // a filesystem without attributes
+  for (const [accessed, modified] of [
+    [1_700_000_000_123_456_789n, 1_600_000_000_000_000_001n],
+    [-1n, 0n],
+  ] as const) {
+    t.is(syscalls.utimensat(path, accessed, modified), 0);
+    const { atimeNs, mtimeNs } = statSync(path, { bigint: true });
+    t.deepEqual([atimeNs, mtimeNs], [accessed, modified]);
+  }
+  const fifo = join(directory, 'fifo');
+  t.is(syscalls.mknodat(fifo, 0o010600, 0), 0);
+  t.true(statSync(fifo).isFIFO());
+  t.is(syscalls.mknodat(fifo, 0o010600, 0), -constants.EEXIST);
+});

@@ -2,13 +2,25 @@
  * The header by which a proxy tells the upstream who is connected: PROXY protocol, versions 1 and 2.
  * @see https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
  */
-import { isIPv4, isIPv6, type Socket } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 
 const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
 const VERSION_2_PROXY = 0x21;
 const VERSION_2_LOCAL = 0x20;
 const TCP4 = 0x11;
 const TCP6 = 0x21;
+
+/** Both ends of a connection, as a net.Socket names them; undefined where they have no address. */
+export interface ConnectionAddresses {
+  /** Of the client: IPv4 or IPv6. */
+  readonly remoteAddress?: string | undefined;
+  /** Of the client. */
+  readonly remotePort?: number | undefined;
+  /** Where the client has connected to: of the same family. */
+  readonly localAddress?: string | undefined;
+  /** Where the client has connected to. */
+  readonly localPort?: number | undefined;
+}
 
 interface Addresses {
   readonly source: string;
@@ -17,7 +29,12 @@ interface Addresses {
   readonly destinationPort: number;
 }
 
-function addressesOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): Addresses | undefined {
+function addressesOf({
+  remoteAddress,
+  remotePort,
+  localAddress,
+  localPort,
+}: ConnectionAddresses): Addresses | undefined {
   if (!remoteAddress || !localAddress || remotePort === undefined || localPort === undefined) return undefined;
   return {
     source: remoteAddress,
@@ -51,8 +68,11 @@ function bytesOf(address: string): Buffer {
   return result;
 }
 
-/** The header for the connection `client`; of a connection without addresses (a unix socket) it says just that. */
-export function proxyHeader(version: 'v1' | 'v2', client: Socket): Buffer {
+/**
+ * The header for the connection `client`, for a proxy that sends it by itself: `proxy` does so with the option
+ * `proxyProtocol`. Of a connection without addresses (a unix socket) it says just that.
+ */
+export function proxyHeader(version: 'v1' | 'v2', client: ConnectionAddresses): Buffer {
   const known = addressesOf(client);
   const source = known === undefined ? '' : withoutMapping(known.source);
   const destination = known === undefined ? '' : withoutMapping(known.destination);

@@ -22,6 +22,7 @@ export {
   posixFadviseAsync,
   STATFS_SIZE,
 } from './file.js';
+export { lgetxattr, llistxattr, lsetxattr, mknodat, type SyscallPath, utimensat } from './file-attributes.js';
 export { createIovec, type Iovec, setIovecLength } from './iovec.js';
 export {
   getpagesize,

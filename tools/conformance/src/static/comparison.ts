@@ -24,7 +24,7 @@ export const contestants: readonly Contestant[] = [
   })),
   ...programs.map((program) => ({
     name: program.name,
-    ours: false,
+    ours: program.ours === true,
     start: isInstalled(program) ? (root: string) => startProgram(program, root) : undefined,
   })),
 ];

@@ -65,9 +65,13 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A program that is no Node program; undefined if it is not installed. */
+/** The command of @zerocopy/cli. */
+const zerocopy = fileURLToPath(new URL('./main.js', import.meta.resolve('@zerocopy/cli')));
+
+/** A program that is started by a command line; undefined if it is not installed. */
 export interface Program {
   readonly name: string;
+  readonly ours?: boolean;
   readonly version: readonly string[];
   configure(
     root: string,
@@ -77,6 +81,25 @@ export interface Program {
 }
 
 export const programs: readonly Program[] = [
+  {
+    name: 'zerocopy serve',
+    ours: true,
+    version: [process.execPath, zerocopy, '--version'],
+    configure: (root, directory, port) => ({
+      file: join(directory, 'unused'),
+      text: '',
+      command: [
+        process.execPath,
+        zerocopy,
+        'serve',
+        root,
+        '-l',
+        `tcp://127.0.0.1:${port}`,
+        '--precompressed',
+        '--log=none',
+      ],
+    }),
+  },
   {
     name: 'nginx',
     version: ['nginx', '-v'],

@@ -1,0 +1,84 @@
+/** A command line, read by node:util's parseArgs, with errors that say what to write instead. */
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+import leven from 'leven';
+import { Call, type CommandSpec, type OptionSpec, UsageError } from './command.js';
+
+/** What `given` was probably meant to be. */
+export function suggestion(given: string, names: readonly string[]): string | undefined {
+  const near = names
+    .map((name) => ({ name, distance: name.startsWith(given) ? 0 : leven(given, name) }))
+    .filter(({ name, distance }) => distance <= Math.max(1, Math.floor(name.length / 3)))
+    .sort((a, b) => a.distance - b.distance);
+  return near[0]?.name;
+}
+
+/** @throws {UsageError} for options that there are not, values that are missing, and operands too many or too few. */
+export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
+  const config: NonNullable<ParseArgsConfig['options']> = {};
+  for (const { name, short, value } of spec.options) {
+    config[name] = { type: value === undefined ? 'boolean' : 'string', ...(short && { short }) };
+  }
+  const { tokens } = parseArgs({
+    args: withImplied(spec, args),
+    options: config,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const values = new Map<string, (string | true)[]>();
+  const operands: string[] = [];
+  for (const token of tokens) {
+    if (token.kind === 'positional') operands.push(token.value);
+    if (token.kind !== 'option') continue;
+    const option = spec.options.find(({ name }) => name === token.name);
+    if (option === undefined) throw unknownOption(spec, token.rawName);
+    const value = readValue(option, token.rawName, token.value, token.inlineValue);
+    const before = values.get(option.name);
+    if (before === undefined) values.set(option.name, [value]);
+    else before.push(value);
+  }
+  const [least, most] = spec.count;
+  if (operands.length < least) {
+    throw new UsageError(
+      operands.length === 0 ? `expected ${spec.operands}` : `expected ${spec.operands}: something is missing`,
+    );
+  }
+  if (operands.length > most) throw new UsageError(`unexpected '${operands[most]}'`);
+  return new Call(spec.name, args, operands, values);
+}
+
+function unknownOption(spec: CommandSpec, rawName: string): UsageError {
+  const meant = suggestion(
+    rawName.replace(/^-+/, ''),
+    spec.options.map(({ name }) => name),
+  );
+  return new UsageError(`unknown option '${rawName}'${meant ? `; did you mean '--${meant}'?` : ''}`);
+}
+
+function readValue(
+  { name, value: label, choices }: OptionSpec,
+  rawName: string,
+  given: string | undefined,
+  isInline: boolean | undefined,
+): string | true {
+  if (label === undefined) {
+    if (given !== undefined) throw new UsageError(`${rawName} takes no value`);
+    return true;
+  }
+  if (given === undefined || (!isInline && /^-./.test(given))) {
+    throw new UsageError(`${rawName} takes a value: --${name}=${label}`);
+  }
+  if (choices !== undefined && !choices.includes(given)) {
+    throw new UsageError(`${rawName}: expected ${choices.join(', ')}, got '${given}'`);
+  }
+  return given;
+}
+
+/** parseArgs knows no option whose value may be left out. */
+function withImplied(spec: CommandSpec, args: readonly string[]): string[] {
+  const implied = new Map(
+    spec.options.flatMap(({ name, implied }) => (implied === undefined ? [] : [[`--${name}`, `--${name}=${implied}`]])),
+  );
+  const end = args.indexOf('--');
+  return args.map((arg, index) => (end >= 0 && index > end ? arg : (implied.get(arg) ?? arg)));
+}

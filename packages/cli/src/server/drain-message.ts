@@ -1,0 +1,2 @@
+/** What a worker is sent so that it drains. */
+export const DRAIN = 'zerocopy:drain';

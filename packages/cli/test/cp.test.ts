@@ -1,0 +1,194 @@
+/** `zerocopy cp` beside GNU cp, on trees of odd files. */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { libcStatus, syscalls } from '@zerocopy/core-syscalls';
+import test from 'ava';
+import { temporary, zerocopy } from './harness.js';
+
+const directory = temporary(test);
+const isRoot = process.getuid?.() === 0;
+const hasGnu = spawnSync('cp', ['--version'], { encoding: 'utf8' }).stdout?.includes('GNU') === true;
+const works = libcStatus().available && hasGnu ? test : test.skip;
+
+function oddTree(root: string): void {
+  mkdirSync(join(root, 'sub/deeper'), { recursive: true });
+  writeFileSync(join(root, 'plain'), 'plain');
+  writeFileSync(join(root, 'empty'), '');
+  writeFileSync(join(root, 'sub/program'), '#!/bin/sh\n', { mode: 0o755 });
+  writeFileSync(join(root, 'sub/secret'), 'secret');
+  chmodSync(join(root, 'sub/secret'), 0o4600);
+  writeFileSync(Buffer.concat([Buffer.from(`${root}/sub/not-utf8-`), Buffer.of(0xff, 0xfe)]), 'odd name');
+  const sparse = openSync(join(root, 'sparse'), 'w');
+  writeSync(sparse, 'begin', 0);
+  writeSync(sparse, 'middle', 3 * 2 ** 20);
+  ftruncateSync(sparse, 8 * 2 ** 20);
+  closeSync(sparse);
+  linkSync(join(root, 'plain'), join(root, 'sub/hard'));
+  symlinkSync('plain', join(root, 'soft'));
+  symlinkSync('nowhere', join(root, 'dangling'));
+  symlinkSync('../sub', join(root, 'sub/round'));
+  syscalls.mknodat(join(root, 'fifo'), 0o010640, 0);
+  syscalls.mknodat(join(root, 'socket'), 0o140640, 0);
+  if (isRoot) syscalls.mknodat(join(root, 'null'), 0o020666, 0x103);
+  syscalls.lsetxattr(join(root, 'plain'), 'user.colour', Buffer.from('green'));
+  mkdirSync(join(root, 'closed'));
+  writeFileSync(join(root, 'closed/inside'), 'inside');
+  chmodSync(join(root, 'closed'), 0o555);
+  utimesSync(join(root, 'empty'), 1_000_000_000.25, 1_111_111_111.5);
+  utimesSync(join(root, 'sub/deeper'), 900_000_000, 900_000_001);
+}
+
+/** All that can be seen of a tree; times where they are to be kept. */
+function seen(root: string, times: boolean): string[] {
+  const first = new Map<string, string>();
+  const lines: string[] = [];
+  const walk = (path: Buffer, name: string): void => {
+    const stat = lstatSync(path, { bigint: true });
+    const key = `${stat.dev}:${stat.ino}`;
+    const before = first.get(key);
+    first.set(key, before ?? name);
+    const isSparse = stat.isFile() && stat.blocks * 512n < stat.size;
+    const content = stat.isFile() ? createHash('sha256').update(readFileSync(path)).digest('hex').slice(0, 12) : '';
+    const goal = stat.isSymbolicLink() ? readlinkSync(path) : '';
+    const value = Buffer.alloc(64);
+    const length = syscalls.lgetxattr(path, 'user.colour', value);
+    const xattr = length > 0 ? value.toString('latin1', 0, length) : '';
+    const facts = [stat.mode.toString(8), stat.uid, stat.gid, stat.rdev, isSparse, content, goal, xattr, before ?? ''];
+    lines.push([name, ...facts, times ? stat.mtimeNs : ''].join(' '));
+    if (!stat.isDirectory()) return;
+    for (const entry of readdirSync(path, { encoding: 'buffer' }).sort(Buffer.compare)) {
+      walk(Buffer.concat([path, Buffer.from('/'), entry]), `${name}/${entry.toString('latin1')}`);
+    }
+  };
+  walk(Buffer.from(root), '.');
+  return lines;
+}
+
+const variants = [
+  ['-a'],
+  ['-r'],
+  ['-r', '-p'],
+  ['-d', '-r'],
+  ['-r', '--preserve=timestamps,xattr'],
+  ['-a', '--sparse=always'],
+];
+for (const flags of variants) {
+  works(`a tree of odd files is copied as GNU cp does: ${flags.join(' ')}`, async (t) => {
+    const name = flags.join('').replaceAll(/[^a-z]/g, '');
+    const source = join(directory, `${name}-source`);
+    mkdirSync(source);
+    oddTree(source);
+    const theirs = join(directory, `${name}-theirs`);
+    const gnu = spawnSync('cp', [...flags, source, theirs], { encoding: 'utf8' });
+    const { status, err } = await zerocopy(['cp', ...flags, source, join(directory, `${name}-ours`)]);
+    t.is(gnu.status, 0, gnu.stderr);
+    t.is(status, 0, err);
+    const times = flags.some((flag) => ['-a', '-p'].includes(flag) || flag.includes('timestamps'));
+    t.deepEqual(seen(join(directory, `${name}-ours`), times), seen(theirs, times));
+    t.regex(err, /^zerocopy cp: \d+ entries: .* in .* s/);
+  });
+}
+
+works('what cannot be copied is told, and the rest is copied: status 1, as GNU cp', async (t) => {
+  const root = join(directory, 'refused');
+  mkdirSync(join(root, 'to/taken'), { recursive: true });
+  mkdirSync(join(root, 'tree/inner'), { recursive: true });
+  writeFileSync(join(root, 'taken'), 'a file');
+  writeFileSync(join(root, 'good'), 'good');
+  symlinkSync('gone', join(root, 'to/good-link'));
+  const at = (name: string): string => join(root, name);
+  for (const [sources, message] of [
+    [['none'], /cannot stat '.*none': no such file or directory/],
+    [['taken'], /cannot overwrite directory '.*taken' with non-directory/],
+    [['tree'], /omitting directory/],
+  ] as const) {
+    const args = [...sources.map(at), at('good'), at('to')];
+    const { status, err } = await zerocopy(['cp', ...args]);
+    t.is(status, 1);
+    t.is(spawnSync('cp', args).status, 1);
+    t.regex(err, message);
+    t.is(readFileSync(at('to/good'), 'utf8'), 'good');
+  }
+  const self = await zerocopy(['cp', '-r', at('tree'), at('tree/inner')]);
+  t.is(self.status, 1);
+  t.regex(self.err, /into itself/);
+  const dangling = await zerocopy(['cp', at('good'), at('to/good-link')]);
+  t.regex(dangling.err, /dangling/);
+  const same = await zerocopy(['cp', at('good'), at('good')]);
+  t.regex(same.err, /are the same file/);
+  t.is((await zerocopy(['cp', '-n', at('good'), at('taken')])).status, 0);
+  t.is(readFileSync(at('taken'), 'utf8'), 'a file');
+});
+
+works('a destination is whole or as it was, whenever it is stopped, and nothing is left beside it', async (t) => {
+  const root = join(directory, 'stopped');
+  mkdirSync(join(root, 'to'), { recursive: true });
+  writeFileSync(join(root, 'big'), Buffer.alloc(24 * 2 ** 20, 'x'));
+  writeFileSync(join(root, 'to/big'), 'old');
+  for (const wait of [0, 1, 5, 20]) {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), wait);
+    // At this rate it takes seconds: it is never done before.
+    await zerocopy(['cp', '--rate', '4M', join(root, 'big'), join(root, 'to')], controller.signal);
+    t.deepEqual(readdirSync(join(root, 'to')), ['big']);
+    t.is(readFileSync(join(root, 'to/big'), 'utf8'), 'old');
+  }
+});
+
+works('a range, a rate, no holes, --json', async (t) => {
+  const source = join(directory, 'digits');
+  writeFileSync(source, '0123456789');
+  const target = join(directory, 'part');
+  for (const [range, expected] of [
+    ['2-4', '234'],
+    ['7-', '789'],
+    ['1+2', '12'],
+    ['20-', ''],
+  ] as const) {
+    const { status, out } = await zerocopy(['cp', '--json', '--range', range, source, target]);
+    t.is(status, 0);
+    t.is(readFileSync(target, 'utf8'), expected);
+    t.is(JSON.parse(out).bytes, expected.length);
+  }
+  const sparse = openSync(join(directory, 'holes'), 'w');
+  ftruncateSync(sparse, 2 ** 20);
+  closeSync(sparse);
+  t.is((await zerocopy(['cp', '-q', '--sparse=never', join(directory, 'holes'), target])).status, 0);
+  t.true(lstatSync(target).blocks * 512 >= 2 ** 20);
+  t.is((await zerocopy(['cp', '--range', '9-3', source, target])).status, 2);
+  t.is((await zerocopy(['cp', '--rate', '0', source, target])).status, 2);
+  t.true(existsSync(target));
+});
+
+works('a file that is replaced keeps its mode, and its other links their content', async (t) => {
+  const root = join(directory, 'replaced');
+  mkdirSync(root);
+  writeFileSync(join(root, 'new'), 'new', { mode: 0o755 });
+  writeFileSync(join(root, 'old'), 'old');
+  chmodSync(join(root, 'old'), 0o640);
+  linkSync(join(root, 'old'), join(root, 'link'));
+  symlinkSync('old', join(root, 'soft'));
+  t.is((await zerocopy(['cp', join(root, 'new'), join(root, 'soft')])).status, 0);
+  t.true(lstatSync(join(root, 'soft')).isSymbolicLink());
+  t.is(readFileSync(join(root, 'old'), 'utf8'), 'new');
+  t.is(lstatSync(join(root, 'old')).mode & 0o7777, 0o640);
+  t.is(readFileSync(join(root, 'link'), 'utf8'), 'old');
+});
