@@ -21,6 +21,7 @@ export {
   posixFadvise,
   posixFadviseAsync,
   STATFS_SIZE,
+  syncFileRangeAsync,
 } from './file.js';
 export { createIovec, type Iovec, setIovecLength } from './iovec.js';
 export {
