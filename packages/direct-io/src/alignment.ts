@@ -7,7 +7,7 @@ import { alignedBuffer } from './aligned-memory.js';
 
 /** What must be a multiple of what, in bytes. All are 1 where the bytes go through the page cache. */
 export interface Alignment {
-  /** The address of the memory. */
+  /** The address of the memory: whole pages at least, which the kernel does not ask for (kernel-rules: direct-memory-pages). */
   readonly memory: number;
   /** Offset and length of a write. */
   readonly offset: number;
@@ -37,7 +37,8 @@ export function toldAlignment(fd: number): Alignment | undefined | null {
   if ((mask & STATX_DIOALIGN) === 0) return undefined;
   if (dioOffsetAlign === 0 || dioMemAlign === 0) return null;
   const readOffset = (mask & STATX_DIO_READ_ALIGN) === 0 ? 0 : dioReadOffsetAlign;
-  return { memory: dioMemAlign, offset: dioOffsetAlign, readOffset: readOffset || dioOffsetAlign };
+  const memory = Math.max(dioMemAlign, syscalls.getpagesize());
+  return { memory, offset: dioOffsetAlign, readOffset: readOffset || dioOffsetAlign };
 }
 
 /** Reads at the start of a file that is open with O_DIRECT, and calls back with a count or a negative errno. */
@@ -49,11 +50,12 @@ export type TryRead = (memory: Buffer, length: number) => Promise<number>;
  * @returns undefined if it takes none of them.
  */
 export async function foundAlignment(tryRead: TryRead | undefined): Promise<Alignment | undefined> {
-  if (tryRead === undefined) return { memory: ASSUMED, offset: ASSUMED, readOffset: ASSUMED };
+  const page = Math.max(ASSUMED, syscalls.getpagesize());
+  if (tryRead === undefined) return { memory: page, offset: ASSUMED, readOffset: ASSUMED };
   for (const size of TRIED) {
-    const memory = Math.max(size, ASSUMED); // that of the memory is not what is tried
+    const memory = Math.max(size, page); // that of the memory is not what is tried
     if ((await tryRead(alignedBuffer(size, memory), size)) === -EINVAL) continue;
-    return { memory, offset: memory, readOffset: size };
+    return { memory, offset: Math.max(size, ASSUMED), readOffset: size };
   }
   return undefined;
 }

@@ -4,26 +4,25 @@ import { isAligned } from './aligned-memory.js';
 /** See above. The chunks are not copied, and must not be changed until they have been taken. */
 export class ChunkList {
   readonly #chunks: readonly Uint8Array[];
+  /** A chunk whose memory is detached says that it has none. */
+  readonly #lengths: readonly number[];
   #index = 0;
   /** Within the chunk at the front, in bytes. */
   #offset = 0;
   /** Bytes that have not been taken. */
   left: number;
 
+  /** @param chunks those that are empty count for nothing. */
   constructor(chunks: readonly Uint8Array[]) {
-    this.#chunks = chunks;
-    this.left = chunks.reduce((sum, { length }) => sum + length, 0);
+    this.#chunks = chunks.filter(({ length }) => length > 0);
+    this.#lengths = this.#chunks.map(({ length }) => length);
+    this.left = this.#lengths.reduce((sum, length) => sum + length, 0);
   }
 
-  /** How many bytes at the front are in one piece; 0: none are left. */
+  /** How many bytes at the front are in one piece; 0: none are left, or their memory has been detached. */
   get front(): number {
-    let chunk = this.#chunks[this.#index];
-    while (chunk !== undefined && chunk.length <= this.#offset) {
-      this.#index++;
-      this.#offset = 0;
-      chunk = this.#chunks[this.#index];
-    }
-    return chunk === undefined ? 0 : chunk.length - this.#offset;
+    const chunk = this.#chunks[this.#index];
+    return chunk === undefined ? 0 : Math.max(0, chunk.length - this.#offset);
   }
 
   /** Whether the address of the first byte is a multiple of `alignment`. */
@@ -46,6 +45,7 @@ export class ChunkList {
     let [index, offset] = [this.#index, this.#offset];
     while (copied < length && index < this.#chunks.length) {
       const chunk = this.#chunks[index] as Uint8Array;
+      if (chunk.length <= offset) return copied; // detached: it cannot even be sliced
       const part = chunk.subarray(offset, offset + length - copied);
       target.set(part, copied);
       copied += part.length;
@@ -60,11 +60,13 @@ export class ChunkList {
     this.left -= length;
     let rest = length;
     while (rest > 0) {
-      const { front } = this;
-      if (front === 0) return;
-      const part = Math.min(front, rest);
+      const length = this.#lengths[this.#index] as number;
+      const part = Math.min(length - this.#offset, rest);
       this.#offset += part;
       rest -= part;
+      if (this.#offset < length) return;
+      this.#index++;
+      this.#offset = 0;
     }
   }
 }

@@ -53,7 +53,7 @@ async function openDirectly(fd: number, requests: ThreadRequests, dsync: boolean
   const access = accessOf(fd);
   let direct: number;
   try {
-    // Not by its path, which may lead elsewhere by now. Not by fcntl(F_SETFL): that would change the caller's descriptor.
+    // Not by its path, which may lead elsewhere by now, nor by fcntl(F_SETFL) (kernel-rules: direct-create).
     direct = await openAsync(nameOfDescriptor(fd), access | O_DIRECT | (dsync ? O_DSYNC : 0));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
@@ -82,7 +82,7 @@ export class DirectDescriptor {
   readonly #requests: ThreadRequests;
   readonly #onCopy: DirectOptions['onCopy'];
   readonly #direct: number;
-  /** Bytes of whole pages, at least: a page is then never both in the cache and part of a direct write. */
+  /** Bytes of whole pages, at least (kernel-rules: direct-and-cached). */
   readonly #unit: number;
   #alignment: Alignment;
   #reason: string | undefined;
@@ -173,6 +173,7 @@ export class DirectDescriptor {
     };
     const step = (): void => {
       if (list.left === 0) return done(null, written);
+      if (list.front === 0) return done(detached(), written);
       const at = position + written;
       const over = at % this.#unit;
       if (this.#reason !== undefined) this.#writeCached(list, at, list.left, ended);
@@ -223,7 +224,6 @@ export class DirectDescriptor {
 
   /** One request, after which the loop goes on; 0 bytes are none that could be repeated for ever. */
   #write(fd: number, memory: Uint8Array, length: number, at: number, ended: Done): void {
-    if (length === 0) return ended(detached(), 0);
     const written: Done = (error, bytes) => ended(error === null && bytes === 0 ? nothingWritten() : error, bytes);
     this.#requests.write(fd, memory, 0, length, at, (refused, bytes) => {
       if (refused === null || fd !== this.#direct || !isRefusal(refused)) return written(refused, bytes);

@@ -82,11 +82,11 @@ export class DirectFile {
     return this.#request('read', (done: (error: unknown, bytes: number, result: Buffer) => void) => {
       validateWhole(position, 'position', 0, MAX);
       validateWhole(length, 'length', 0, buffers.MAX_LENGTH);
+      if (length === 0) return done(null, 0, Buffer.alloc(0));
       const { memory, readOffset } = this.alignment;
       const before = position % readOffset;
       const whole = Math.ceil((before + length) / readOffset) * readOffset;
       const buffer = alignedBuffer(whole, memory);
-      if (length === 0) return done(null, 0, buffer);
       this.#descriptor.read(buffer, position - before, whole, (error, bytes) => {
         const got = Math.min(length, Math.max(0, bytes - before));
         done(got < length ? error : null, got, buffer.subarray(before, before + got));
