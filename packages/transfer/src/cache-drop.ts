@@ -11,7 +11,7 @@
  * this user neither owns nor may write to, of which the kernel tells nobody (mincore(2), since Linux 5.2).
  */
 import { constants, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
-import { factsOf, filesystemOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
+import { type FileFacts, factsOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import { runOffThread } from './off-thread.js';
 import { setTimeout } from './timers.js';
 
@@ -26,7 +26,7 @@ const BACKLOG_MAX = 4;
 /** Milliseconds after the end, when what a socket held by then is dropped as well. */
 const AFTER_END = 500;
 
-const { MAP_SHARED, POSIX_FADV_DONTNEED, PROT_NONE } = constants;
+const { F_GETFL, MAP_SHARED, O_APPEND, POSIX_FADV_DONTNEED, PROT_NONE } = constants;
 const { SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE } = constants;
 const WRITE_BACK = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
 
@@ -104,13 +104,23 @@ export class CacheDrop {
    */
   static of(policy: CachePolicy, fd: number, position: number, written = false): CacheDrop | undefined {
     if (policy === 'keep' || fd < 0) return undefined;
+    let facts: FileFacts;
     try {
-      if (!isRegularFile(factsOf(fd)) || filesystemOf(fd).kind !== 'local') return undefined;
+      facts = factsOf(fd);
     } catch {
       return undefined; // not open: the transfer says so
     }
+    if (!isRegularFile(facts) || facts.filesystem.kind !== 'local') return undefined;
+    const appends = written && (Math.max(0, syscalls.fcntl(fd, F_GETFL)) & O_APPEND) !== 0;
     const file = OwnedDescriptor.tryDuplicate(fd);
-    return file === null ? undefined : new CacheDrop(file, position, written);
+    return file === null ? undefined : new CacheDrop(file, appends ? facts.size : position, written);
+  }
+
+  /** Before so many bytes are moved in one step that they may reach behind the next window, which is 16 MiB. */
+  expect(bytes: number): void {
+    if (this.#ended) return;
+    const last = Math.floor((this.#position + bytes) / WINDOW) + 1;
+    for (let window = this.#next / WINDOW + 1; window <= last; window++) this.#look(window);
   }
 
   /** The next `bytes` have moved. Cheap: nothing is done before a window is full. */
