@@ -48,7 +48,7 @@ export type SendfileStreamOptions = Exclude<Parameters<typeof createReadStream>[
      */
     smallFileSize?: number;
     /**
-     * 'drop': pages that the stream has brought into the page cache leave it again, some of them up to half a second later;
+     * 'drop': pages that the stream has brought into the page cache leave it again, those that a slow receiver has to get yet some seconds later;
      * those that were there before stay. Default 'keep'.
      */
     cache?: CachePolicy;

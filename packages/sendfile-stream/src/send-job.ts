@@ -28,7 +28,7 @@ export interface SendFileOptions extends LeaseOptions {
   /** As for createSendfileStream, in bytes: default 65536; 0: never. */
   smallFileSize?: number;
   /**
-   * 'drop': pages that the sending has brought into the page cache leave it again, some of them up to half a second later;
+   * 'drop': pages that the sending has brought into the page cache leave it again, those that a slow receiver has to get yet some seconds later;
    * those that were there before stay. Default 'keep'.
    */
   cache?: CachePolicy;

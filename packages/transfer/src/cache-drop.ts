@@ -23,8 +23,9 @@ const MiB = 1024 * 1024;
 const WINDOW = 16 * MiB;
 /** Windows that may wait to be written back before the transfer has to wait for them. */
 const BACKLOG_MAX = 4;
-/** Milliseconds after the end, when what a socket held by then is dropped as well. */
-const AFTER_END = 500;
+/** Milliseconds after the end, when what a socket held by then is dropped as well: at first, and at last. */
+const AFTER_END = 100;
+const AFTER_END_MAX = 7000;
 
 const { F_GETFL, MAP_SHARED, O_APPEND, POSIX_FADV_DONTNEED, PROT_NONE } = constants;
 const { SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE } = constants;
@@ -150,12 +151,25 @@ export class CacheDrop {
     const last = Math.floor(this.#position / WINDOW);
     for (let window = Math.max(this.#first, last - 2); window <= last; window++) this.#drop(window, true);
     await this.#work;
-    if (this.#written) return this.#file.close();
+    if (this.#written) this.#file.close();
+    else this.#dropLater(last, AFTER_END);
+  }
+
+  /** What a socket still sends cannot be dropped: it is tried again, at longer and longer intervals. */
+  #dropLater(last: number, delay: number): void {
+    const isLeft = [...this.#missing.values()].flat().some((range) => this.#isResident(range));
+    if (!isLeft || delay > AFTER_END_MAX) return this.#file.close();
     const again = (): void => {
-      for (let window = Math.max(this.#first, last - 2); window <= last; window++) this.#drop(window);
-      void this.#work.then(() => this.#file.close());
+      for (let window = Math.max(this.#first, last - 2); window <= last; window++) this.#drop(window, true);
+      void this.#work.then(() => this.#dropLater(last, 2 * delay));
     };
-    setTimeout(again, AFTER_END).unref();
+    setTimeout(again, delay).unref();
+  }
+
+  #isResident({ start, end }: Range): boolean {
+    asked[0] = BigInt(start);
+    asked[1] = BigInt(end - start);
+    return syscalls.cachestat(this.#file.fd, asked, counted) < 0 || counted[0] !== 0n;
   }
 
   #look(window: number): void {
