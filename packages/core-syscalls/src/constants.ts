@@ -91,6 +91,8 @@ export const constants = {
   O_CLOEXEC: 0o2000000,
   /** A descriptor that names a file and opens nothing: no FIFO is woken, no device asked. */
   O_PATH: 0o10000000,
+  /** Each write waits until its data are on the disk. */
+  O_DSYNC: 0o10000,
   /** Reads and writes go past the page cache. The number differs by architecture. */
   O_DIRECT: abi.O_DIRECT as number,
   /** Fail with ENOTDIR if it is no directory. The number differs by architecture. */
@@ -248,6 +250,14 @@ export const constants = {
   /** Drop the clean pages of the range from the page cache. */
   POSIX_FADV_DONTNEED: 4,
 
+  // sync_file_range(2)
+  /** Wait for the writes of the range that are under way. */
+  SYNC_FILE_RANGE_WAIT_BEFORE: 1,
+  /** Start to write the dirty pages of the range. */
+  SYNC_FILE_RANGE_WRITE: 2,
+  /** Wait for the writes that were started. */
+  SYNC_FILE_RANGE_WAIT_AFTER: 4,
+
   // fallocate(2)
   /** The size of the file stays as it is. */
   FALLOC_FL_KEEP_SIZE: 0x01,
@@ -269,6 +279,8 @@ export const constants = {
   STATX_DIOALIGN: 0x2000,
   /** since Linux 6.8 */
   STATX_MNT_ID_UNIQUE: 0x4000,
+  /** Alignment for direct reads where it is smaller than for writes; since Linux 6.16. */
+  STATX_DIO_READ_ALIGN: 0x20000,
   /** statmount(2): the superblock's device, magic number and flags */
   STATMOUNT_SB_BASIC: 1,
 
@@ -317,6 +329,10 @@ export const constants = {
   FICLONE: 0x40049409,
   /** Make a range of this file share the blocks of another: a struct file_clone_range. */
   FICLONERANGE: 0x4020940d,
+  /** The flags of an inode (FS_*_FL), as a long. */
+  FS_IOC_GETFLAGS: 0x80086601,
+  /** btrfs: the file is not copied on write, and has no checksums. */
+  FS_NOCOW_FL: 0x00800000,
   /** Ask a network interface: a struct ifreq with an ethtool command. */
   SIOCETHTOOL: 0x8946,
 

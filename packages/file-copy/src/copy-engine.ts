@@ -79,6 +79,8 @@ export interface CopyEngineOptions {
   readonly clone: boolean | 'always';
   /** Why the bytes go through memory, to a device, which has no positions; undefined: the destination is a file. */
   readonly sequential: string | undefined;
+  /** What is to be waited for before more is copied; undefined: nothing. */
+  readonly room?: () => Promise<void> | undefined;
   /** Before the first byte. */
   prepare(): Promise<void>;
   /** After the last byte, before the copy counts as done. */
@@ -148,6 +150,8 @@ export class CopyEngine implements TransferEngine {
   }
 
   offload(count: number, resume: Resume): void {
+    const room = this.#options.room?.();
+    if (room !== undefined) return void room.then(() => this.offload(count, resume));
     const step = this.#finishing(resume);
     if (this.#prepared) return this.#go(count, step);
     this.#prepared = true;

@@ -5,6 +5,8 @@ import { type EndKind, SyscallError, type TransferResult } from '@zerocopy/core-
 import { filesystemOf } from '@zerocopy/core-syscalls/descriptors';
 import {
   abortError,
+  CacheDrop,
+  type CachePolicy,
   closeUnwaited,
   Transfer,
   type TransferEngine,
@@ -29,6 +31,12 @@ export interface CopyFileOptions {
   reflink?: Reflink;
   /** Fail with EEXIST if the destination exists. Default false: it is overwritten. */
   exclusive?: boolean;
+  /**
+   * 'drop': the pages that the copy brings into the page cache leave it again behind it; those that were there before
+   * stay. The promise resolves when that is done: what has been written is on the disk by then, though not yet durable.
+   * Default 'keep'.
+   */
+  cache?: CachePolicy;
   /** Bytes done, holes included, and the size of the source. */
   onProgress?(bytes: number, total?: number): void;
   /** Ends it, in whatever it waits, with an AbortError; the copy is removed. */
@@ -127,6 +135,8 @@ class Copy {
   readonly #to: End;
   readonly #plan: CopyPlan;
   #isOpen: boolean;
+  /** What leaves the page cache behind the copy. */
+  #drops: readonly CacheDrop[] = [];
   /** Whether the destination may no longer be what it was. */
   #touched: boolean;
 
@@ -172,7 +182,13 @@ class Copy {
     const worthAsking = this.#to.stat.dev === stat.dev || stat.size > SMALL || reflink === 'always';
     const unshared = reflink === 'never' ? "reflink is 'never'" : worthAsking ? undefined : 'small, across devices';
     const sparse = isFile && stat.blocks * BLOCK < stat.size;
+    const { cache } = this.#plan;
+    this.#drops = [
+      CacheDrop.of(cache, this.#from.fd, 0),
+      isFile ? CacheDrop.of(cache, this.#to.fd, 0, true) : undefined,
+    ].filter((drop) => drop !== undefined);
     return new CopyEngine({
+      room: () => this.#drops.map((drop) => drop.room()).find((wait) => wait !== undefined),
       source: this.#from.fd,
       destination: this.#to.fd,
       size,
@@ -208,6 +224,7 @@ class Copy {
     return new Promise((resolve, reject) => {
       const end = async (error: TransferError | null, result: TransferResult): Promise<void> => {
         await close?.();
+        await Promise.all(this.#drops.map((drop) => drop.end()));
         if (error === null) resolve(result);
         else reject(error);
       };
@@ -215,6 +232,10 @@ class Copy {
         engine,
         length,
         signal,
+        onMoved: (bytes) => {
+          if (engine.method === 'reflink') return; // its bytes have not been near the cache
+          for (const drop of this.#drops) drop.moved(bytes);
+        },
         // Bytes done: none is told of a copy that has some to do.
         onProgress:
           onProgress === undefined

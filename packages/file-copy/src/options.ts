@@ -1,5 +1,6 @@
 /** The arguments of copyFile, checked as in every other package. */
 import {
+  type CachePolicy,
   pathText,
   readOptions,
   validateBoolean,
@@ -20,6 +21,7 @@ export interface CopyPlan {
   readonly context: { readonly path: string; readonly dest: string };
   readonly reflink: Reflink;
   readonly exclusive: boolean;
+  readonly cache: CachePolicy;
   readonly onProgress: CopyFileOptions['onProgress'];
   readonly signal: AbortSignal | undefined;
 }
@@ -31,12 +33,22 @@ const kept = (path: Path): string | Buffer => (path instanceof Uint8Array ? Buff
 export function planOf(source: Path, destination: Path, given: CopyFileOptions): CopyPlan {
   validatePath(source, 'source');
   validatePath(destination, 'destination');
-  const options = readOptions<CopyFileOptions>(given, ['reflink', 'exclusive', 'onProgress', 'signal']);
-  const { reflink = 'auto', exclusive = false, onProgress, signal } = options;
+  const options = readOptions<CopyFileOptions>(given, ['reflink', 'exclusive', 'cache', 'onProgress', 'signal']);
+  const { reflink = 'auto', exclusive = false, cache = 'keep', onProgress, signal } = options;
   validateChoice(reflink, 'reflink', ['auto', 'always', 'never']);
   validateBoolean(exclusive, 'exclusive');
+  validateChoice(cache, 'cache', ['keep', 'drop']);
   validateFunction(onProgress, 'onProgress');
   validateSignal(signal);
   const context = { path: pathText(source), dest: pathText(destination) };
-  return { source: kept(source), destination: kept(destination), context, reflink, exclusive, onProgress, signal };
+  return {
+    source: kept(source),
+    destination: kept(destination),
+    context,
+    reflink,
+    exclusive,
+    cache,
+    onProgress,
+    signal,
+  };
 }

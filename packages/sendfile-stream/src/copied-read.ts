@@ -6,6 +6,8 @@ import type { Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import type { EndKind } from '@zerocopy/core-syscalls';
 import {
+  CacheDrop,
+  type CachePolicy,
   closedEarly,
   endedEarly,
   isSocket,
@@ -35,6 +37,7 @@ export class CopiedRead {
   readonly #source: FileReader;
   readonly #record: MethodRecord;
   readonly #scope: TransferScope;
+  #drop: CacheDrop | undefined;
   /** At the start: a destination that fails has been unpiped by the time that the source hears of it. */
   readonly #destination: NodeJS.WritableStream | undefined;
   readonly #startedAt = performance.now();
@@ -46,8 +49,9 @@ export class CopiedRead {
   /**
    * Publishes the start: foreign code, after which the state of the source is to be looked at again.
    * @param lent the descriptor's own position may be moved by others.
+   * @param cache what becomes of the pages that are read.
    */
-  constructor(source: FileReader, record: MethodRecord, lent: boolean) {
+  constructor(source: FileReader, record: MethodRecord, lent: boolean, cache: CachePolicy) {
     this.#source = source;
     this.#record = record;
     this.#before = source.bytesRead - source.readableLength;
@@ -61,6 +65,8 @@ export class CopiedRead {
       destination: kindOf(destination),
       detail: { source: source.path },
     });
+    const position = source.pos ?? (lent ? undefined : source.bytesRead);
+    if (cache === 'drop' && position !== undefined) this.#drop = CacheDrop.of(cache, source.fd as number, position);
     this.#scope.start();
   }
 
@@ -73,6 +79,7 @@ export class CopiedRead {
 
   /** Has been read, and goes to all that it is piped into. */
   took(chunk: Buffer): void {
+    this.#drop?.moved(chunk.length);
     const bytes = this.#sizeOf(chunk);
     for (const destination of [...(pipesOf(this.#source) ?? [])]) {
       if (!isMessage(destination)) continue;
@@ -101,6 +108,7 @@ export class CopiedRead {
 
   /** It is over: publishes how. Idempotent. */
   end(error: Error | null): void {
+    void this.#drop?.end();
     const result = this.#result();
     if (this.#source.readableEnded && error === null) this.#scope.succeed(result);
     else this.#scope.fail(this.#reasonOf(error, result.bytes), result);
@@ -108,6 +116,7 @@ export class CopiedRead {
 
   /** The rest goes another way. */
   leave(): void {
+    void this.#drop?.end();
     this.#scope.succeed(this.#result(), 0, 'it was piped anew');
   }
 

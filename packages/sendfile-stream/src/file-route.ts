@@ -7,6 +7,7 @@ import type { OutgoingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
+  type CachePolicy,
   isEndedByPipeline,
   type MethodRecord,
   OwnedDescriptor,
@@ -58,6 +59,8 @@ export interface FileRouteOptions {
    * it Node reads on from the byte that has been reached, and finds out for itself.
    */
   readonly onFailure?: ((error: Error) => void) | undefined;
+  /** 'drop': what the route brings into the page cache leaves it again. */
+  readonly cache?: CachePolicy | undefined;
 }
 
 /** A route beneath a pipe from a file into a socket or an HTTP message: the kernel sends what the pipe would have read. */
@@ -194,6 +197,7 @@ export class FileRoute extends PipeRoute<FileReader> {
       smallFileSize,
       announces: announces && (ends || isEndedByPipeline(source)),
       piped: true,
+      cache: this.#options.cache,
       onMoved: (bytes) => this.#advance(bytes),
       onProgress:
         onProgress === undefined

@@ -4,6 +4,8 @@ import type { Writable } from 'node:stream';
 import type { EndKind } from '@zerocopy/core-syscalls';
 import {
   bodyFraming,
+  CacheDrop,
+  type CachePolicy,
   isOutgoingMessage,
   isSocket,
   isStandardOutput,
@@ -46,6 +48,8 @@ export interface FileSendOptions {
   readonly endsMessage?: boolean | undefined;
   /** A pipe sends it: what a corked message has taken counts as sent, so that the pipe's end can uncork it. */
   readonly piped?: boolean;
+  /** 'drop': what the sending brings into the page cache leaves it again. */
+  readonly cache?: CachePolicy | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((bytes: number, total?: number) => void) | undefined;
   readonly onMoved?: ((bytes: number) => void) | undefined;
@@ -60,6 +64,7 @@ export function createFileSend(options: FileSendOptions): SlotTransfer {
   const stream = streamOf(target);
   const message = isMessage(stream);
   let engine: SlotEngine | undefined;
+  let drop: CacheDrop | undefined;
   if (message && Number.isFinite(plan.length)) reserve(stream, plan.length);
   const reason = small === undefined ? plan.refused : smallReason(options.smallFileSize);
   return new SlotTransfer({
@@ -74,21 +79,36 @@ export function createFileSend(options: FileSendOptions): SlotTransfer {
       onProgress === undefined || ('socket' in target && small === undefined)
         ? onProgress
         : progressOfCopy(onProgress, plan),
-    onMoved,
+    onMoved: options.cache === 'drop' ? andDrop(onMoved, () => drop) : onMoved,
     onStarted: options.announces ? () => announcePlan(stream, plan) : undefined,
     about: { source: 'file', destination: kindOf(target), detail: { source: options.name } },
     engine: (slot) => {
       if (message) checkBody(stream, plan.length);
+      if (options.cache === 'drop' && plan.position !== null) {
+        drop = CacheDrop.of(options.cache, options.file.fd, plan.position);
+      }
       engine = engineFor(slot, options, reason);
       return engine;
     },
     onEnd: (outcome) => {
       if (engine instanceof StreamCopyEngine || engine instanceof SmallFileEngine) engine.leave();
+      void drop?.end();
       const unsent = plan.length - outcome.result.bytes;
       if (message && unsent > 0 && Number.isFinite(unsent)) reserve(stream, -unsent);
       onEnd(outcome, engine !== undefined);
     },
   });
+}
+
+/** Counts bytes, and drops their pages behind them. */
+function andDrop(
+  onMoved: ((bytes: number) => void) | undefined,
+  dropOf: () => CacheDrop | undefined,
+): (bytes: number) => void {
+  return (bytes) => {
+    dropOf()?.moved(bytes);
+    onMoved?.(bytes);
+  };
 }
 
 /** A wait of a stream's own comes before the first byte; and of a file without a size nobody knows the total. */

@@ -10,6 +10,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
 import {
+  type CachePolicy,
   isStandardOutput,
   MethodRecord,
   pipesOf,
@@ -46,6 +47,11 @@ export type SendfileStreamOptions = Exclude<Parameters<typeof createReadStream>[
      * few bytes costs less than a system call of their own. Default 65536; 0: never.
      */
     smallFileSize?: number;
+    /**
+     * 'drop': pages that the stream has brought into the page cache leave it again, those that a slow receiver has to get yet some seconds later;
+     * those that were there before stay. Default 'keep'.
+     */
+    cache?: CachePolicy;
   };
 
 /** Bytes handed to the destination so far, and in all. */
@@ -100,6 +106,7 @@ export class SendfileReadStream extends ReadStream {
 
   readonly #record: MethodRecord;
   readonly #smallFileSize: number;
+  readonly #cache: CachePolicy;
   readonly #ownFs: boolean;
   readonly #leaseOptions: LeaseOptions | undefined;
   readonly #givenDescriptor: boolean;
@@ -116,12 +123,14 @@ export class SendfileReadStream extends ReadStream {
     const {
       fallback = 'auto',
       smallFileSize = SMALL_FILE_SIZE,
+      cache = 'keep',
       lease = false,
       leaseBreak = 'finish',
       ...rest
     } = allOptions(options);
     validateChoice(fallback, 'fallback', ['auto', 'never']);
     validateBytes(smallFileSize, 'smallFileSize');
+    validateChoice(cache, 'cache', ['keep', 'drop']);
     validateLease(lease, leaseBreak);
     const isBag =
       options === undefined || options === null || typeof options === 'object' || typeof options === 'string';
@@ -131,6 +140,7 @@ export class SendfileReadStream extends ReadStream {
     const never = fallback === 'never';
     this.#record = new MethodRecord(this, never ? 'the kernel cannot send this file' : undefined);
     this.#smallFileSize = never ? 0 : smallFileSize;
+    this.#cache = cache;
     this.#ownFs = rest.fs !== undefined && rest.fs !== null;
     this.#leaseOptions = lease === false ? undefined : { lease, leaseBreak };
     this.#givenDescriptor = typeof this.fd === 'number';
@@ -201,7 +211,7 @@ export class SendfileReadStream extends ReadStream {
     if (this.#failed || this.#route?.read()) return;
     if (this.method === undefined) this.#record.fallBack('the stream is read in user space');
     if (this.destroyed) return;
-    this.#copied ??= new CopiedRead(this, this.#record, this.#givenDescriptor);
+    this.#copied ??= new CopiedRead(this, this.#record, this.#givenDescriptor, this.#cache);
     if (this.destroyed) return; // by a subscriber
     this.#readWithin(this.#copied.room(), size);
   }
@@ -264,6 +274,7 @@ export class SendfileReadStream extends ReadStream {
       ends: options?.end !== false && !isStandardOutput(destination),
       lent: this.#givenDescriptor,
       smallFileSize: this.#smallFileSize,
+      cache: this.#cache,
       onProgress: (bytes, total) => this.emit('progress', bytes, total),
       onFailure: (error) => this.#fail(error),
     });

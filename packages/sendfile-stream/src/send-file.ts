@@ -39,6 +39,7 @@ const OPTIONS = [
   'fallback',
   'endMessage',
   'smallFileSize',
+  'cache',
   'lease',
   'leaseBreak',
 ] as const;
@@ -89,6 +90,7 @@ function validate(options: SendFileOptions): void {
   validateBytes(options.smallFileSize, 'smallFileSize');
   validateLease(options.lease ?? false, options.leaseBreak ?? 'finish');
   validateChoice(options.fallback ?? 'auto', 'fallback', ['auto', 'never']);
+  validateChoice(options.cache ?? 'keep', 'cache', ['keep', 'drop']);
 }
 
 /** The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline. */

@@ -1,6 +1,6 @@
 /** One call of `sendFile`, once its file is open: what all kinds of destinations need of it. */
 import { constants, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
-import { KernelPathUnavailableError, type SlotOutcome, type SlotTransfer } from '@zerocopy/transfer';
+import { type CachePolicy, KernelPathUnavailableError, type SlotOutcome, type SlotTransfer } from '@zerocopy/transfer';
 import type { Resolution } from './destination.js';
 import { createFileSend, type FileSendOptions } from './file-send.js';
 import { isLeaseBroken, type LeaseOptions } from './lease.js';
@@ -27,6 +27,11 @@ export interface SendFileOptions extends LeaseOptions {
   endMessage?: boolean;
   /** As for createSendfileStream, in bytes: default 65536; 0: never. */
   smallFileSize?: number;
+  /**
+   * 'drop': pages that the sending has brought into the page cache leave it again, those that a slow receiver has to get yet some seconds later;
+   * those that were there before stay. Default 'keep'.
+   */
+  cache?: CachePolicy;
 }
 
 export interface SendJob {
@@ -100,6 +105,7 @@ export function runJob(
       announces: plan.ends,
       smallFileSize: options.smallFileSize ?? SMALL_FILE_SIZE,
       endsMessage,
+      cache: options.cache,
       signal: options.signal,
       onProgress: options.onProgress,
       onEnd: (outcome, begun) => {

@@ -1,9 +1,11 @@
 /** Bytes from one place to another, as a promise. */
 import type { IncomingMessage, OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { TransferResult } from '@zerocopy/core-syscalls';
+import { constants, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
+  CacheDrop,
+  type CachePolicy,
   closedEarly,
   isAwaitingSocket,
   isOutgoingMessage,
@@ -16,6 +18,7 @@ import {
   validateFunction,
   validateSignal,
 } from '@zerocopy/transfer';
+import { FileDestination } from './destination.js';
 import {
   type DestinationEnd,
   holdErrors,
@@ -43,6 +46,11 @@ export interface SpliceOptions {
   onProgress?: (bytes: number, total?: number) => void;
   /** 'auto' (the default): copy where the kernel cannot. 'never': reject with ERR_ZEROCOPY_UNAVAILABLE instead. */
   fallback?: 'auto' | 'never';
+  /**
+   * Of a destination that is a file. 'drop': pages that the transfer has brought into the page cache leave it again when they
+   * have been written to the disk; those that were there before stay. Default 'keep'.
+   */
+  cache?: CachePolicy;
 }
 
 /**
@@ -61,11 +69,12 @@ export async function splice(
   destination: SpliceDestination,
   given: SpliceOptions = {},
 ): Promise<TransferResult> {
-  const options = readOptions<SpliceOptions>(given, ['length', 'signal', 'onProgress', 'fallback']);
+  const options = readOptions<SpliceOptions>(given, ['length', 'signal', 'onProgress', 'fallback', 'cache']);
   validateBytes(options.length, 'length');
   validateSignal(options.signal);
   validateFunction(options.onProgress, 'onProgress');
   validateChoice(options.fallback ?? 'auto', 'fallback', ['auto', 'never']);
+  validateChoice(options.cache ?? 'keep', 'cache', ['keep', 'drop']);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
   const release = holdErrors([source, destination]);
   let from: SourceEnd | undefined;
@@ -177,6 +186,7 @@ function run(
   const promised = Number.isSafeInteger(from.promised) ? (from.promised as number) - done : undefined;
   const most = Math.min(length, to.room ?? length, (copied === undefined ? promised : undefined) ?? length);
   let touched: string | undefined;
+  const drop = options.cache === 'drop' ? dropOf(to) : undefined;
   return new Promise((resolve, reject) => {
     const relay = new Relay({
       ...endsOf(from, to, copied, (how) => {
@@ -189,9 +199,10 @@ function run(
       endedEarly: (bytes) => closedEarly('source', bytes),
       signal,
       onProgress: onProgress && ((bytes, total) => onProgress(done + bytes, total && done + total)),
-      onMoved: to.moved,
+      onMoved: drop === undefined ? to.moved : (bytes) => drop.moved(bytes),
       about: { source: from.kind, destination: to.kind },
       onEnd(outcome) {
+        void drop?.end();
         settle(relay, outcome, copied === undefined ? from.socket : undefined);
         const { error, result, ended } = outcome;
         if (error !== null) reject(done === 0 ? error : transferError(error.cause ?? error, done + error.bytes));
@@ -204,6 +215,13 @@ function run(
     });
     relay.start();
   });
+}
+
+/** Of a file that is written to at its own position. */
+function dropOf({ target }: DestinationEnd): CacheDrop | undefined {
+  if (!(target instanceof FileDestination)) return undefined;
+  const fd = target.descriptor();
+  return CacheDrop.of('drop', fd, Math.max(0, syscalls.lseek(fd, 0, constants.SEEK_CUR)), true);
 }
 
 function sum(before: TransferResult, result: TransferResult): TransferResult {

@@ -11,7 +11,16 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { closedEarly, type FileWriter, isSocket, MethodRecord, nextTick, validateChoice } from '@zerocopy/transfer';
+import {
+  CacheDrop,
+  type CachePolicy,
+  closedEarly,
+  type FileWriter,
+  isSocket,
+  MethodRecord,
+  nextTick,
+  validateChoice,
+} from '@zerocopy/transfer';
 import { COLLECT_PIPED_MAX, CollectedBody } from './collected-body.js';
 import { unavailable } from './endpoint.js';
 import { publishPipe } from './published-copy.js';
@@ -31,6 +40,11 @@ export type SpliceWriteStreamOptions = Exclude<Parameters<typeof createWriteStre
    * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
    */
   fallback?: 'auto' | 'never';
+  /**
+   * 'drop': pages that the stream has brought into the page cache leave it again when they have been written to the disk;
+   * those that were there before stay. Default 'keep'.
+   */
+  cache?: CachePolicy;
 };
 
 type WriteCallback = (error?: Error | null) => void;
@@ -45,6 +59,9 @@ export class SpliceWriteStream extends WriteStream {
   readonly #record: MethodRecord;
   readonly #neverFallBack: boolean;
   readonly #foreignFs: boolean;
+  readonly #cache: CachePolicy;
+  readonly #isLent: boolean;
+  #drop: CacheDrop | undefined;
   #route: TakenRoute | undefined;
   /** The body that is collected in memory: the stream is corked for it until the body is whole. */
   #collected: CollectedBody | undefined;
@@ -53,12 +70,16 @@ export class SpliceWriteStream extends WriteStream {
   constructor(path: string | Buffer | URL, options?: SpliceWriteStreamOptions | BufferEncoding | null) {
     const own = typeof options === 'object' && options !== null ? options : undefined;
     const fallback = own?.fallback ?? 'auto';
+    const cache = own?.cache ?? 'keep';
     validateChoice(fallback, 'fallback', ['auto', 'never']);
+    validateChoice(cache, 'cache', ['keep', 'drop']);
     // @ts-expect-error the types declare no constructor parameters; createWriteStream calls it with these
     super(path, options); // whatever it is: the errors are Node's
     this.#neverFallBack = fallback === 'never';
+    this.#cache = cache;
     const refuses = this.#neverFallBack ? 'the kernel cannot write what is piped into this' : undefined;
     this.#record = new MethodRecord(this, refuses);
+    this.#isLent = own?.fd !== undefined && own.fd !== null;
     this.#foreignFs = own?.fs !== undefined && own.fs !== null;
     this.on('pipe', (source) => this.#onPipe(source as unknown as Readable));
     this.on('unpipe', (source) => this.#onUnpipe(source as unknown as Readable));
@@ -84,22 +105,31 @@ export class SpliceWriteStream extends WriteStream {
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: WriteCallback): void {
-    super._write(chunk, encoding, this.#telling(this.#releasing(callback)));
+    super._write(chunk, encoding, this.#telling(chunk.length, this.#releasing(callback)));
   }
 
   override _writev(chunks: { chunk: Buffer; encoding: BufferEncoding }[], callback: WriteCallback): void {
-    super._writev?.(chunks, this.#telling(this.#releasing(callback)));
+    const bytes = chunks.reduce((sum, { chunk }) => sum + chunk.length, 0);
+    super._writev?.(chunks, this.#telling(bytes, this.#releasing(callback)));
   }
 
   /** What has come of a body that breaks off is in the file, as far as Node had it. */
   override _destroy(error: Error | null, callback: WriteCallback): void {
+    // Node's constructor destroys the stream if `signal` has been aborted already, before the fields exist.
+    if (!(#collected in this)) return super._destroy(error, callback);
     const collected = this.#collected;
     this.#collected = undefined;
     const chunks = collected?.chunks ?? [];
     collected?.release();
-    if (chunks.length === 0 || typeof this.fd !== 'number') return super._destroy(error, callback);
+    if (chunks.length === 0 || typeof this.fd !== 'number') {
+      void this.#drop?.end();
+      return super._destroy(error, callback);
+    }
+    this.#drop?.expect(collected?.bytes ?? 0);
     writev(this.fd, chunks, this.pos ?? null, (failure, bytes) => {
       if (!failure) this.bytesWritten += bytes;
+      this.#drop?.moved(failure ? 0 : bytes);
+      void this.#drop?.end();
       super._destroy(error, callback);
     });
   }
@@ -124,17 +154,42 @@ export class SpliceWriteStream extends WriteStream {
     this.uncork();
   }
 
-  #telling(callback: WriteCallback): WriteCallback {
-    if (this.listenerCount('progress') === 0) return callback;
+  /** @param bytes that are about to be written. */
+  #telling(bytes: number, callback: WriteCallback): WriteCallback {
+    this.#beginDrop();
+    const drop = this.#drop;
+    if (drop === undefined && this.listenerCount('progress') === 0) return callback;
+    const before = this.bytesWritten;
+    drop?.expect(bytes);
     return (error) => {
       if (!error) this.emit('progress', this.bytesWritten);
-      callback(error);
+      drop?.moved(this.bytesWritten - before);
+      const room = drop?.room();
+      if (room === undefined) callback(error);
+      else void room.then(() => callback(error));
     };
+  }
+
+  /** Before the first byte: of an open file that is written to at positions that are known. */
+  #beginDrop(): void {
+    if (this.#cache === 'keep' || this.#drop !== undefined || this.fd === null) return;
+    const position = this.pos ?? (this.#isLent ? undefined : this.bytesWritten);
+    if (position !== undefined && !this.#foreignFs) this.#drop = CacheDrop.of(this.#cache, this.fd, position, true);
+  }
+
+  /** @internal */
+  override _construct(callback: (error?: Error | null) => void): void {
+    // @ts-expect-error not in the types of fs.WriteStream
+    super._construct((error?: Error | null) => {
+      if (!error) this.#beginDrop();
+      callback(error);
+    });
   }
 
   #onPipe(source: Readable): void {
     if (this.#route?.underWay && !this.#route.left) return this.#route.leave('more than one source is piped into it');
     if (this.destroyed || this.writableEnded) return;
+    this.#beginDrop();
     if (isRequest(source) && isThrownAway(source)) {
       this.destroy(closedEarly('source', 0)); // not a file without its bytes, and no error
       return;
@@ -148,6 +203,9 @@ export class SpliceWriteStream extends WriteStream {
     }
     this.#route = new TakenRoute(source as Socket | IncomingMessage, this as unknown as FileWriter, {
       record: this.#record,
+      onMoved: (bytes) => {
+        this.#drop?.moved(bytes);
+      },
       onProgress: (bytes, total) => this.emit('progress', bytes, total),
       onDeclined: () => this.#publish(source),
     });

@@ -11,6 +11,7 @@ export {
   socketDescriptor,
   socketOfMessage,
 } from '@zerocopy/core-syscalls/descriptors';
+export { CacheDrop, type CachePolicy } from './cache-drop.js';
 export { closeUnwaited } from './close-unwaited.js';
 export { addSummary } from './debug-summary.js';
 export {

@@ -3,6 +3,8 @@ const AREAS: Readonly<Record<string, string>> = {
   faults: 'every fault at the first 20 system calls of every way: same bytes, or a clear error and the exact count',
   differential: 'random programs, ours beside those of Node: --cases N --seed N',
   networks: 'two hosts, and between them loss, delay, reordering, tiny windows, a link that goes down',
+  direct:
+    'direct I/O: random reads and writes beside node:fs on images of ext4, xfs, btrfs and sectors of 4096 bytes: --runs N --seed N',
   aborts: 'terminate, exit, signals and exceptions in the midst of transfers',
   security: 'reused descriptors, inheritance, limits and hostile options, for longer',
   static:

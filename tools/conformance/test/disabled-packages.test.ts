@@ -6,7 +6,7 @@ import { feature, libcStatus, type PackageName, packageNames } from '@zerocopy/c
 import test, { type TestFn } from 'ava';
 import type { Answers } from './fixtures/each-package.js';
 
-const needed = (['sendfile', 'splice', 'copyFileRange', 'mmap', 'lease', 'openat2'] as const).map(feature);
+const needed = (['sendfile', 'splice', 'copyFileRange', 'mmap', 'lease', 'openat2', 'directIo'] as const).map(feature);
 const missing = [libcStatus(), ...needed].find(({ available }) => !available);
 const disabledTest = (missing === undefined ? test : test.skip) as TestFn;
 
@@ -18,6 +18,7 @@ async function answersWith(disabled: string): Promise<Answers> {
 }
 
 const OFF: Readonly<Record<PackageName, string>> = {
+  'direct-io': 'copy',
   'file-copy': 'copy',
   'lease-guard': 'ERR_ZEROCOPY_UNAVAILABLE',
   'mmap-buffer': 'copy',
@@ -29,7 +30,7 @@ const OFF: Readonly<Record<PackageName, string>> = {
 
 // Halves, since each process takes its time.
 const HALVES: readonly (readonly PackageName[])[] = [
-  ['file-copy', 'lease-guard', 'serve-files'],
+  ['direct-io', 'file-copy', 'lease-guard', 'serve-files'],
   ['mmap-buffer', 'pipeline', 'sendfile-stream', 'splice-pipe'],
 ];
 

@@ -25,6 +25,7 @@ export type FeatureName = (typeof featureNames)[number];
 
 /** The packages that ZEROCOPY_DISABLE turns off, each alone, by these names; `@zerocopy/` before them may be said. */
 export const packageNames = [
+  'direct-io',
   'file-copy',
   'lease-guard',
   'mmap-buffer',

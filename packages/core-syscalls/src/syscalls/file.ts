@@ -6,12 +6,14 @@ const prototypes = {
   fadvise: 'int posix_fadvise(int fd, int64_t offset, int64_t length, int advice)',
   fallocate: 'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
   ioctl: 'int ioctl(int fd, ulong op, void *arg)',
+  syncRange: 'int sync_file_range(int fd, int64_t offset, int64_t length, uint flags)',
   lseek: 'int64_t lseek(int fd, int64_t offset, int whence)',
 };
 
 let nativeFadvise: NativeFunction<[number, number, number, number]> | undefined;
 let nativeFallocate: NativeFunction<[number, number, number, number]> | undefined;
 let nativeFtruncate: NativeFunction<[number, number]> | undefined;
+let nativeSyncRange: NativeFunction<[number, number, number, number]> | undefined;
 let nativeCachestat: NativeFunction<[number, number, Pointer, Pointer, number]> | undefined;
 let nativeIoctl: NativeFunction<[number, number, Pointer]> | undefined;
 let nativeFstatfs: NativeFunction<[number, Pointer]> | undefined;
@@ -49,6 +51,28 @@ export function posixFadviseAsync(
   nativeFadvise.async(fd, offset, length, advice, (error, result) =>
     result > 0 ? callback(0 - result) : done(error, result),
   );
+}
+
+/**
+ * `int sync_file_range(int fd, off64_t offset, off64_t nbytes, unsigned int flags)`: writes the dirty pages of a range, and
+ * waits for them. It makes nothing durable: neither the file's metadata nor the cache of the disk is written.
+ *
+ * It waits for a disk, and so exists on libuv's thread pool only.
+ * @param offset the first byte.
+ * @param length in bytes, 0: to the end of the file.
+ * @param flags SYNC_FILE_RANGE_* flags.
+ * @param callback gets 0 or a negative errno: ESPIPE for a pipe; EIO if a write failed.
+ * @see https://man7.org/linux/man-pages/man2/sync_file_range.2.html
+ */
+export function syncFileRangeAsync(
+  fd: number,
+  offset: number,
+  length: number,
+  flags: number,
+  callback: (result: number) => void,
+): void {
+  nativeSyncRange ??= bind(prototypes.syncRange);
+  nativeSyncRange.async(fd, offset, length, flags, asyncResult(callback));
 }
 
 /**

@@ -21,6 +21,7 @@ export {
   posixFadvise,
   posixFadviseAsync,
   STATFS_SIZE,
+  syncFileRangeAsync,
 } from './file.js';
 export { lgetxattr, llistxattr, lsetxattr, mknodat, type SyscallPath, utimensat } from './file-attributes.js';
 export { createIovec, type Iovec, setIovecLength } from './iovec.js';

@@ -68,6 +68,11 @@ export interface Statx {
   readonly dioMemAlign: number;
   /** Alignment of offsets and lengths for O_DIRECT, in bytes; 0: not supported. */
   readonly dioOffsetAlign: number;
+  /**
+   * The same for offsets and lengths of reads, where it is smaller; 0: as `dioOffsetAlign`. Meaningful if `mask` has
+   * STATX_DIO_READ_ALIGN.
+   */
+  readonly dioReadOffsetAlign: number;
 }
 
 const uint64 = (buffer: Buffer, at: number): number => buffer.readUInt32LE(at) + buffer.readUInt32LE(at + 4) * 2 ** 32;
@@ -88,6 +93,7 @@ export function readStatx(buffer: Buffer): Statx {
     modifiedMs: seconds(buffer, 112) * 1e3 + buffer.readUInt32LE(120) / 1e6,
     dioMemAlign: buffer.readUInt32LE(152),
     dioOffsetAlign: buffer.readUInt32LE(156),
+    dioReadOffsetAlign: buffer.readUInt32LE(180),
   };
 }
 

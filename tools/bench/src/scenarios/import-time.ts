@@ -42,6 +42,7 @@ export const importTime: Scenario<Case> = {
     module('@zerocopy/mmap-buffer', 'ours'),
     module('@zerocopy/lease-guard', 'ours'),
     module('@zerocopy/file-copy', 'ours'),
+    module('@zerocopy/direct-io', 'ours'),
     module('send', 'peer'),
     module('sirv', 'peer'),
     module('@fastify/static', 'peer'),

@@ -3,6 +3,7 @@ import type { Case, Scenario } from '../race/scenario.js';
 import { call } from './call.js';
 import { cold } from './cold.js';
 import { copy } from './copy.js';
+import { cacheDrop, direct } from './direct.js';
 import { growthOfConnections, growthOfSize, http, httpReconnect } from './http.js';
 import { importTime } from './import-time.js';
 import { lease } from './lease.js';
@@ -30,6 +31,8 @@ export const scenarios: readonly Scenario<Case>[] = [
   ...uploads,
   pipes,
   copy,
+  direct,
+  cacheDrop,
   ...mmapScenarios,
   importTime,
   call,

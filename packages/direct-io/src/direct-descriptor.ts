@@ -1,0 +1,251 @@
+/**
+ * An open file, and a second descriptor of it with O_DIRECT.
+ *
+ * The first one is the caller's, and goes through the page cache. What is aligned goes by the second one; what is not (the
+ * start and the end of a write) goes by the first. No block is ever read and written back: bytes that the caller has not
+ * given are not written, and so nothing that another process writes beside them is lost. Both see the same bytes, since
+ * the kernel writes dirty pages back before a direct request, and throws pages away before a direct write.
+ *
+ *   direct ──► copy     for good, where the filesystem refuses it at the first request that is aligned as was assumed
+ */
+import { close, open } from 'node:fs';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { filesystemOf, isLocalFilesystem, nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
+import { poolFor } from './aligned-memory.js';
+import { type Alignment, foundAlignment, toldAlignment, UNALIGNED } from './alignment.js';
+import { ChunkList } from './chunk-list.js';
+import { accessOf, refusalOf } from './refusal.js';
+import { type Done, ThreadRequests } from './requests.js';
+
+const { O_DIRECT, O_DSYNC, O_WRONLY } = constants;
+/** Bytes of one request: a thread is not kept for longer than some milliseconds. */
+const REQUEST_MAX = 16 * 1024 * 1024;
+
+/** How a descriptor with O_DIRECT is had. */
+export interface DirectOptions {
+  /** Each write waits until it is on the disk. The first descriptor has to be opened with O_DSYNC for that as well. */
+  readonly dsync?: boolean;
+  /** Why it is not even to be tried, in words. */
+  readonly refused?: string | undefined;
+  /** Called if direct I/O turns out to be refused later: `method` is 'copy' from then on. */
+  readonly onCopy?: ((reason: string) => void) | undefined;
+}
+
+/** By which descriptor requests go, and why not by the one with O_DIRECT. */
+interface Opened {
+  readonly direct: number;
+  readonly alignment: Alignment;
+  readonly reason: string | undefined;
+}
+
+const openAsync = (path: string, flags: number): Promise<number> =>
+  new Promise((resolve, reject) => {
+    open(path, flags, (error, fd) => (error === null || error === undefined ? resolve(fd) : reject(error)));
+  });
+
+const closeAsync = (fd: number): Promise<void> => new Promise((resolve) => close(fd, () => resolve()));
+
+const copies = (reason: string): Opened => ({ direct: -1, alignment: UNALIGNED, reason });
+
+async function openDirectly(fd: number, requests: ThreadRequests, dsync: boolean): Promise<Opened> {
+  const refused = refusalOf(fd);
+  if (refused !== undefined) return copies(refused);
+  const access = accessOf(fd);
+  let direct: number;
+  try {
+    // Not by its path, which may lead elsewhere by now, nor by fcntl(F_SETFL) (kernel-rules: direct-create).
+    direct = await openAsync(nameOfDescriptor(fd), access | O_DIRECT | (dsync ? O_DSYNC : 0));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return copies(
+      code === 'EINVAL'
+        ? `${filesystemOf(fd).name} has no direct I/O`
+        : `the file cannot be opened a second time (${code})`,
+    );
+  }
+  const tryRead = (memory: Buffer, length: number): Promise<number> =>
+    new Promise((resolve) =>
+      requests.read(direct, memory, 0, length, 0, (error, bytes) => resolve(error?.errno ?? bytes)),
+    );
+  const alignment = toldAlignment(direct) ?? (await foundAlignment(access === O_WRONLY ? undefined : tryRead));
+  if (alignment !== undefined) return { direct, alignment, reason: undefined };
+  await closeAsync(direct);
+  return copies(`${filesystemOf(fd).name} refuses direct reads of every alignment`);
+}
+
+/** Whether an error says that it cannot be done directly, and not that it cannot be done. */
+const isRefusal = ({ code }: NodeJS.ErrnoException): boolean => code === 'EINVAL' || code === 'EOPNOTSUPP';
+
+/** See above. */
+export class DirectDescriptor {
+  readonly #fd: number;
+  readonly #requests: ThreadRequests;
+  readonly #onCopy: DirectOptions['onCopy'];
+  readonly #direct: number;
+  /** Bytes of whole pages, at least (kernel-rules: direct-and-cached). */
+  readonly #unit: number;
+  #alignment: Alignment;
+  #reason: string | undefined;
+
+  private constructor(fd: number, requests: ThreadRequests, opened: Opened, onCopy: DirectOptions['onCopy']) {
+    this.#fd = fd;
+    this.#requests = requests;
+    this.#onCopy = onCopy;
+    this.#direct = opened.direct;
+    this.#alignment = opened.alignment;
+    this.#reason = opened.reason;
+    this.#unit = Math.max(opened.alignment.offset, syscalls.getpagesize());
+  }
+
+  /** @param fd an open file, which stays the caller's, and open until {@link close} has resolved. */
+  static async over(fd: number, { dsync = false, refused, onCopy }: DirectOptions = {}): Promise<DirectDescriptor> {
+    const requests = new ThreadRequests(isLocalFilesystem(filesystemOf(fd)) ? 'disk' : 'server');
+    const opened = refused === undefined ? await openDirectly(fd, requests, dsync) : copies(refused);
+    return new DirectDescriptor(fd, requests, opened, onCopy);
+  }
+
+  /** 'direct', or 'copy' for requests that go through the page cache. */
+  get method(): 'direct' | 'copy' {
+    return this.#reason === undefined ? 'direct' : 'copy';
+  }
+
+  /** Why `method` is 'copy', in words. */
+  get fallbackReason(): string | undefined {
+    return this.#reason;
+  }
+
+  /** What has to be a multiple of what, at present. */
+  get alignment(): Alignment {
+    return this.#alignment;
+  }
+
+  /** The descriptor that is closed by {@link close}; -1: there is none. */
+  get directFd(): number {
+    return this.#direct;
+  }
+
+  /**
+   * Reads until `length` bytes are there, or the file has ended.
+   * @param memory, position, length aligned as `alignment` says for reads; `length` in bytes, at most that of `memory`.
+   * @param done gets the bytes; with an error those before it.
+   */
+  read(memory: Buffer, position: number, length: number, done: Done): void {
+    let total = 0;
+    let refused: NodeJS.ErrnoException | undefined;
+    const step = (): void => {
+      const isDirect = this.#reason === undefined && refused === undefined;
+      // A count that is no multiple: the end, as a rule; the rest is asked for from the last multiple on.
+      const from = isDirect ? total - (total % this.#alignment.readOffset) : total;
+      const fd = isDirect ? this.#direct : this.#fd;
+      const count = Math.min(length - from, REQUEST_MAX);
+      this.#requests.read(fd, memory, from, count, position + from, (error, bytes) => {
+        if (error !== null) {
+          if (isDirect && isRefusal(error)) {
+            refused = error;
+            step();
+          } else done(error, total);
+          return;
+        }
+        if (refused !== undefined) this.#copyInstead(refused);
+        const reached = from + bytes;
+        if (reached <= total) return done(null, total);
+        total = reached;
+        if (total >= length) done(null, total);
+        else step();
+      });
+    };
+    step();
+  }
+
+  /**
+   * Writes all of the chunks, one after the other: directly what is whole pages, by the page cache what is left before
+   * and behind them.
+   * @param done gets how many bytes are in the file, from `position` on, also with an error.
+   */
+  write(chunks: readonly Uint8Array[], position: number, done: Done): void {
+    const list = new ChunkList(chunks);
+    let written = 0;
+    const ended: Done = (error, bytes) => {
+      written += bytes;
+      if (error !== null) return done(error, written);
+      list.take(bytes);
+      step();
+    };
+    const step = (): void => {
+      if (list.left === 0) return done(null, written);
+      if (list.front === 0) return done(detached(), written);
+      const at = position + written;
+      const over = at % this.#unit;
+      if (this.#reason !== undefined) this.#writeCached(list, at, list.left, ended);
+      else if (over > 0) this.#writeCached(list, at, Math.min(list.left, this.#unit - over), ended);
+      else if (list.left < this.#unit) this.#writeCached(list, at, list.left, ended);
+      else this.#writeDirectly(list, at, ended);
+    };
+    step();
+  }
+
+  /** fdatasync(2) of the file. */
+  datasync(done: (error: NodeJS.ErrnoException | null) => void): void {
+    this.#requests.datasync(this.#fd, done);
+  }
+
+  /** Closes the descriptor with O_DIRECT. To be called once, when no request is under way. */
+  async close(): Promise<void> {
+    if (this.#direct >= 0) await closeAsync(this.#direct);
+  }
+
+  #writeCached(list: ChunkList, at: number, length: number, ended: Done): void {
+    const part = list.peek(Math.min(list.front, length, REQUEST_MAX));
+    this.#write(this.#fd, part, part.length, at, ended);
+  }
+
+  #writeDirectly(list: ChunkList, at: number, ended: Done): void {
+    const whole = (length: number): number => length - (length % this.#unit);
+    const front = Math.min(whole(list.front), REQUEST_MAX);
+    if (front > 0 && list.isAligned(this.#alignment.memory)) {
+      this.#write(this.#direct, list.peek(front), front, at, ended);
+      return;
+    }
+    const pool = poolFor(whole(list.left));
+    try {
+      pool.take((buffer) => {
+        const length = Math.min(whole(list.left), buffer.length);
+        const given: Done = (error, bytes) => {
+          pool.give(buffer);
+          ended(error, bytes);
+        };
+        if (list.copy(buffer, length) < length) given(detached(), 0);
+        else this.#write(this.#direct, buffer, length, at, given);
+      });
+    } catch (error) {
+      ended(error as Error, 0);
+    }
+  }
+
+  /** One request, after which the loop goes on; 0 bytes are none that could be repeated for ever. */
+  #write(fd: number, memory: Uint8Array, length: number, at: number, ended: Done): void {
+    const written: Done = (error, bytes) => ended(error === null && bytes === 0 ? nothingWritten() : error, bytes);
+    this.#requests.write(fd, memory, 0, length, at, (refused, bytes) => {
+      if (refused === null || fd !== this.#direct || !isRefusal(refused)) return written(refused, bytes);
+      this.#requests.write(this.#fd, memory, 0, length, at, (error, bytes) => {
+        if (error === null) this.#copyInstead(refused);
+        written(error, bytes);
+      });
+    });
+  }
+
+  /** A direct request was refused, and the same through the page cache was not: it is not about the request. */
+  #copyInstead({ code }: NodeJS.ErrnoException): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = `${filesystemOf(this.#fd).name} refused a direct request (${code})`;
+    this.#alignment = UNALIGNED;
+    this.#onCopy?.(this.#reason);
+  }
+}
+
+const detached = (): Error =>
+  Object.assign(new Error('the memory of the data was detached before it had been written'), {
+    code: 'ERR_INVALID_STATE',
+  });
+
+const nothingWritten = (): Error => Object.assign(new Error('EIO: nothing was written, write'), { code: 'EIO' });

@@ -1,0 +1,46 @@
+/** Pages of a file taken out of the page cache. */
+import type { FileHandle } from 'node:fs/promises';
+import { constants, OwnedDescriptor, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { descriptorOf, invalidArgument, isFileHandle, runOffThread } from '@zerocopy/transfer';
+import { validateWhole } from './options.js';
+import { accessOf } from './refusal.js';
+
+const { EBADF, ESPIPE, O_RDONLY, POSIX_FADV_DONTNEED } = constants;
+const { SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE } = constants;
+const WRITE_BACK = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+
+const call = async (syscall: string, make: (done: (result: number) => void) => void): Promise<void> => {
+  const result = await new Promise<number>((resolve) => runOffThread(make, resolve));
+  if (result < 0) throw new SyscallError(result, syscall);
+};
+
+/**
+ * Takes the pages of a range of an open file out of the page cache, whoever has brought them there. Dirty ones are written
+ * to the disk before, if the file is open for writing. Pages that are mapped, or still being sent, stay. To leave alone what
+ * others use is what `cache: 'drop'` of the streams and transfers is for.
+ * @param file a descriptor or FileHandle. @param start the first byte. @param length in bytes; 0, the default: to the end.
+ * @throws {SyscallError} EBADF; ESPIPE for what is not on a disk; EIO if the writing failed.
+ * @see https://man7.org/linux/man-pages/man2/posix_fadvise.2.html, POSIX_FADV_DONTNEED
+ */
+export async function dontNeed(file: FileHandle | number, start = 0, length = 0): Promise<void> {
+  if (typeof file !== 'number' && !isFileHandle(file)) {
+    throw invalidArgument('file', 'a FileHandle or a descriptor', file);
+  }
+  validateWhole(start, 'start', 0, Number.MAX_SAFE_INTEGER);
+  validateWhole(length, 'length', 0, Number.MAX_SAFE_INTEGER);
+  const fd = descriptorOf(file);
+  if (fd === null) throw new SyscallError(EBADF, 'posix_fadvise');
+  const own = OwnedDescriptor.duplicate(fd); // the caller's may be closed meanwhile (kernel-rules: fd-reuse)
+  try {
+    if (accessOf(own.fd) !== O_RDONLY) {
+      await call('sync_file_range', (done) =>
+        syscalls.syncFileRangeAsync(own.fd, start, length, WRITE_BACK, (result) =>
+          done(result === -ESPIPE ? 0 : result),
+        ),
+      );
+    }
+    await call('posix_fadvise', (done) => syscalls.posixFadviseAsync(own.fd, start, length, POSIX_FADV_DONTNEED, done));
+  } finally {
+    own.close();
+  }
+}

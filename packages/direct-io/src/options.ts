@@ -1,0 +1,97 @@
+/** The arguments of openDirect, checked as in every other package. */
+import { constants } from '@zerocopy/core-syscalls';
+import { pathText, readOptions, validateChoice, validatePath } from '@zerocopy/transfer';
+
+const { O_APPEND, O_CREAT, O_DIRECT, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
+const O_SYNC = 0o4010000;
+
+/** When what has been written is made durable: a direct write alone may lie in the cache of the disk. */
+export type Datasync = 'none' | 'end' | 'each';
+
+/** The options of {@link openDirect}. */
+export interface OpenDirectOptions {
+  /** The mode of a file that is created, as of fs.open. Default 0o666. */
+  mode?: number;
+  /** How many requests may be under way at once: 1 to 1024. More wait, in their order. Default 32. */
+  queueDepth?: number;
+  /**
+   * 'none' (the default): nothing is made durable. 'end': `close` does, by fdatasync(2). 'each': every write resolves when
+   * it is on the disk (O_DSYNC).
+   */
+  datasync?: Datasync;
+}
+
+/** What is to be opened, and how. */
+export interface OpenPlan {
+  readonly path: string | Buffer;
+  readonly flags: number;
+  readonly mode: number;
+  readonly queueDepth: number;
+  readonly datasync: Datasync;
+}
+
+/** The flags that fs.open takes as text: https://nodejs.org/api/fs.html#file-system-flags */
+const FLAGS: Readonly<Record<string, number>> = {
+  r: O_RDONLY,
+  rs: O_RDONLY | O_SYNC,
+  'r+': O_RDWR,
+  'rs+': O_RDWR | O_SYNC,
+  w: O_TRUNC | O_CREAT | O_WRONLY,
+  wx: O_TRUNC | O_CREAT | O_WRONLY | O_EXCL,
+  'w+': O_TRUNC | O_CREAT | O_RDWR,
+  'wx+': O_TRUNC | O_CREAT | O_RDWR | O_EXCL,
+  a: O_APPEND | O_CREAT | O_WRONLY,
+  ax: O_APPEND | O_CREAT | O_WRONLY | O_EXCL,
+  as: O_APPEND | O_CREAT | O_WRONLY | O_SYNC,
+  'a+': O_APPEND | O_CREAT | O_RDWR,
+  'ax+': O_APPEND | O_CREAT | O_RDWR | O_EXCL,
+  'as+': O_APPEND | O_CREAT | O_RDWR | O_SYNC,
+};
+
+const QUEUE_DEPTH_MAX = 1024;
+
+function invalid(message: string, code: string, Base: typeof TypeError | typeof RangeError): Error {
+  return Object.assign(new Base(message), { code });
+}
+
+function flagsOf(given: unknown): number {
+  if (typeof given === 'number' && Number.isInteger(given) && given >= 0) return given & ~O_DIRECT;
+  const known = typeof given === 'string' && Object.hasOwn(FLAGS, given) ? FLAGS[given] : undefined;
+  if (known !== undefined) return known;
+  throw invalid(
+    `The argument 'flags' must be a whole number or one of ${Object.keys(FLAGS).join(', ')}. Received ${String(given)}`,
+    'ERR_INVALID_ARG_VALUE',
+    TypeError,
+  );
+}
+
+/** @throws {RangeError} ERR_OUT_OF_RANGE, {TypeError} ERR_INVALID_ARG_TYPE. */
+export function validateWhole(value: unknown, name: string, min: number, max: number): asserts value is number {
+  if (typeof value !== 'number') {
+    throw invalid(`'${name}' must be a number. Received ${typeof value}`, 'ERR_INVALID_ARG_TYPE', TypeError);
+  }
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw invalid(
+    `'${name}' must be an integer from ${min} to ${max}. Received ${value}`,
+    'ERR_OUT_OF_RANGE',
+    RangeError,
+  );
+}
+
+/** @throws {TypeError | RangeError} unless these are what openDirect takes. */
+export function planOf(path: string | Buffer | URL, flags: unknown, given: OpenDirectOptions): OpenPlan {
+  validatePath(path, 'path');
+  const options = readOptions<OpenDirectOptions>(given, ['mode', 'queueDepth', 'datasync']);
+  const { mode = 0o666, queueDepth = 32, datasync = 'none' } = options;
+  validateWhole(mode, 'mode', 0, 0o7777);
+  validateWhole(queueDepth, 'queueDepth', 1, QUEUE_DEPTH_MAX);
+  validateChoice(datasync, 'datasync', ['none', 'end', 'each']);
+  const dsync = datasync === 'each' ? O_DSYNC : 0;
+  return {
+    path: path instanceof Uint8Array ? Buffer.from(path) : pathText(path),
+    flags: flagsOf(flags) | dsync,
+    mode,
+    queueDepth,
+    datasync,
+  };
+}

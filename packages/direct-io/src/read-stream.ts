@@ -1,0 +1,180 @@
+/**
+ * A drop-in for fs.createReadStream that reads past the page cache.
+ *
+ * It is an fs.ReadStream: options, events, properties and errors are Node's own code. What it replaces is where `_read`
+ * gets its bytes.
+ */
+import { type createReadStream, fstat, ReadStream } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { DirectDescriptor } from './direct-descriptor.js';
+import { validateWhole } from './options.js';
+import { ReadAhead } from './read-ahead.js';
+import { CHUNK, type Fallback, isBag, ownCopy, validateFallback } from './stream-options.js';
+import { StreamRecord } from './stream-record.js';
+
+/** The options of `fs.createReadStream`, and ours. */
+export type DirectReadStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> & {
+  /** A descriptor or FileHandle to read from, in place of the path; directly if `start` is given, too. */
+  fd?: number | FileHandle | undefined;
+  /** Destroys the stream. */
+  signal?: AbortSignal | null | undefined;
+  /** Bytes of a chunk, at most, and of a request. Default 1048576. */
+  highWaterMark?: number | undefined;
+  /** How many requests are under way at once: 1 to 64. Default 2. */
+  queueDepth?: number;
+  /**
+   * 'auto' (the default): what cannot be read directly is read as by Node's own stream.
+   * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
+   */
+  fallback?: Fallback;
+};
+
+const DEPTH_MAX = 64;
+const fstatAsync = promisify(fstat);
+
+/** What {@link createDirectReadStream} makes: an fs.ReadStream that says how its bytes came. */
+export class DirectReadStream extends ReadStream {
+  // fs.ReadStream's own, not in its types.
+  /** @internal Where the next read starts, in bytes; undefined: at the descriptor's own position. */
+  declare pos: number | undefined;
+  /** @internal The last byte of the range, inclusive; Infinity: the file's last. */
+  declare end: number;
+  /** @internal The descriptor that is read; null until the file is open, and again once it is closed. */
+  declare fd: number | null;
+  declare bytesRead: number;
+
+  readonly #told: StreamRecord;
+  readonly #refused: string | undefined;
+  readonly #staysOpen: boolean;
+  readonly #depth: number;
+  readonly #chunk: number;
+  #descriptor: DirectDescriptor | undefined;
+  #ahead: ReadAhead | undefined;
+  /** Resolves, never rejects, when it is known how the file is read. */
+  #deciding: Promise<void> | undefined;
+  #ended = false;
+
+  /** As {@link createDirectReadStream}. */
+  constructor(path: string | Buffer | URL, options?: DirectReadStreamOptions | BufferEncoding | null) {
+    const given: DirectReadStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
+    const { fallback = 'auto', queueDepth = 2, ...rest } = ownCopy(given);
+    validateFallback(fallback);
+    validateWhole(queueDepth, 'queueDepth', 1, DEPTH_MAX);
+    // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
+    super(path, isBag(options) ? { highWaterMark: CHUNK, ...rest } : options);
+    this.#told = new StreamRecord(
+      this,
+      'read',
+      path,
+      fallback === 'never' ? 'the file cannot be read directly' : undefined,
+    );
+    this.#staysOpen = rest.autoClose === false;
+    this.#depth = queueDepth;
+    this.#chunk = rest.highWaterMark ?? CHUNK;
+    const isLent = rest.fd !== undefined && rest.fd !== null;
+    if (rest.fs !== undefined && rest.fs !== null) this.#refused = 'it has an fs of its own';
+    else if (isLent && rest.start === undefined) this.#refused = "it is read from the descriptor's own position";
+  }
+
+  /** 'direct', or 'copy' for reads through the page cache; undefined while that is not decided. */
+  get method(): 'direct' | 'copy' | undefined {
+    return this.#told.record.method as 'direct' | 'copy' | undefined;
+  }
+
+  /** Why `method` is 'copy', in words. */
+  get fallbackReason(): string | undefined {
+    return this.#told.record.fallbackReason;
+  }
+
+  override _read(size: number): void {
+    this.#told.start();
+    if (this.destroyed) return;
+    if (this.#deciding === undefined) {
+      this.#deciding = this.#decide().catch((error: Error) => this.#fail(error));
+      void this.#deciding.then(() => {
+        if (!this.destroyed) this._read(size);
+      });
+    } else if (this.#ahead !== undefined) this.#ahead.read(this.#onChunk);
+    else if (this.method === 'copy') super._read(size);
+  }
+
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    if (chunk === null && !this.#ended) {
+      this.#ended = true;
+      this.#told.end(true, null, this.bytesRead);
+      if (this.#staysOpen) void this.#released(); // it may never be destroyed
+    }
+    return super.push(chunk, encoding);
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    // Node's constructor destroys the stream if `signal` has been aborted already, before the fields exist.
+    if (!(#told in this)) return super._destroy(error, callback);
+    this.#told.end(this.#ended, error, this.bytesRead);
+    if (this.#deciding === undefined) super._destroy(error, callback);
+    else this.#released().then(() => super._destroy(error, callback));
+  }
+
+  /** Nothing is under way, and the descriptor with O_DIRECT is closed. Never rejects. */
+  async #released(): Promise<void> {
+    await this.#deciding;
+    await this.#ahead?.idle();
+    const descriptor = this.#descriptor;
+    this.#descriptor = undefined;
+    await descriptor?.close();
+  }
+
+  readonly #onChunk = (error: Error | null, chunk: Buffer | null): void => {
+    if (this.destroyed) return;
+    if (error !== null) {
+      this.#fail(error);
+      return;
+    }
+    if (chunk !== null) {
+      this.bytesRead += chunk.length;
+      if (this.pos !== undefined) this.pos += chunk.length;
+    }
+    this.push(chunk);
+  };
+
+  /** As fs.ReadStream does: with `autoClose: false` an error leaves the stream and its descriptor open. */
+  #fail(error: Error): void {
+    if (this.destroyed) return;
+    if (this.#staysOpen) {
+      void this.#released();
+      this.emit('error', error);
+    } else this.destroy(error);
+  }
+
+  /** Finds out how the file is read. */
+  async #decide(): Promise<void> {
+    const { record } = this.#told;
+    if (this.#refused !== undefined) return record.fallBack(this.#refused);
+    const fd = this.fd as number;
+    const onCopy = (reason: string): void => record.fallBack(reason);
+    const descriptor = await DirectDescriptor.over(fd, { onCopy });
+    this.#descriptor = descriptor;
+    const { fallbackReason, alignment } = descriptor;
+    const chunk = this.#chunk - (this.#chunk % alignment.readOffset);
+    if (fallbackReason !== undefined) return record.fallBack(fallbackReason);
+    if (chunk === 0) return record.fallBack('highWaterMark is less than the alignment');
+    const stats = await fstatAsync(fd);
+    record.goes('direct');
+    // A block device says that it has no bytes.
+    const size = stats.isFile() ? stats.size : Number.POSITIVE_INFINITY;
+    this.#ahead = new ReadAhead(descriptor, this.pos ?? 0, this.end + 1, size, chunk, this.#depth);
+  }
+}
+
+/**
+ * As `fs.createReadStream(path, options)`, past the page cache: several requests are under way at once, and the file's
+ * pages are neither looked for in the cache nor left there. A chunk has memory of its own, which lives as long as anything
+ * refers to it. Where the file cannot be read directly the stream is Node's own; `method` and `fallbackReason` tell.
+ */
+export function createDirectReadStream(
+  path: string | Buffer | URL,
+  options?: DirectReadStreamOptions | BufferEncoding | null,
+): DirectReadStream {
+  return new DirectReadStream(path, options);
+}

@@ -1,0 +1,75 @@
+/** Reads a file, or copies it, when it is told to: one contestant. Its CPU is its own, by its own clock. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { createDirectReadStream, openDirect } from '@zerocopy/direct-io';
+import { copyFile } from '@zerocopy/file-copy';
+import { answerReports, answerTasks, tell } from './reporting.js';
+
+export interface DirectTask {
+  readonly path: string;
+  /** Random reads of 4 KiB, so many at once; 0: the file from its start to its end. */
+  readonly depth: number;
+  readonly reads: number;
+  readonly size: number;
+}
+
+const BLOCK = 4096;
+const MiB = 1024 * 1024;
+const [name = ''] = process.argv.slice(2);
+let method = 'its own';
+
+async function stream({ path }: DirectTask, use: (chunk: Buffer) => void): Promise<void> {
+  const ours = name.startsWith('zerocopy');
+  const options = name.endsWith('4-mib')
+    ? { highWaterMark: 4 * MiB }
+    : name.endsWith('1-mib')
+      ? { highWaterMark: MiB }
+      : {};
+  const source = ours ? createDirectReadStream(path, options) : createReadStream(path, options);
+  for await (const chunk of source) use(chunk as Buffer);
+  if ('method' in source) method = source.method as string;
+}
+
+async function random({ path, depth, reads, size }: DirectTask): Promise<void> {
+  const blocks = Math.floor(size / BLOCK);
+  const anywhere = (): number => Math.floor(Math.random() * blocks) * BLOCK;
+  let left = reads;
+  const ours = name.startsWith('zerocopy') ? await openDirect(path) : undefined;
+  const theirs = ours === undefined ? await open(path) : undefined;
+  if (ours !== undefined) method = ours.method;
+  const reader = async (): Promise<void> => {
+    while (left-- > 0) {
+      if (ours !== undefined) await ours.read(anywhere(), BLOCK);
+      else await theirs?.read(Buffer.allocUnsafeSlow(BLOCK), 0, BLOCK, anywhere());
+    }
+  };
+  await Promise.all(Array.from({ length: depth }, reader));
+  await ours?.close();
+  await theirs?.close();
+}
+
+async function measured(work: () => Promise<unknown>): Promise<Readonly<Record<string, number>>> {
+  const [startedAt, cpu] = [performance.now(), process.cpuUsage()];
+  await work();
+  const { user, system } = process.cpuUsage(cpu);
+  return { seconds: (performance.now() - startedAt) / 1000, cpu: (user + system) / 1e6 };
+}
+
+answerReports(() => ({ method }));
+answerTasks({
+  async hash(task) {
+    const hash = createHash('sha256');
+    await stream(task as DirectTask, (chunk) => void hash.update(chunk));
+    return { start: hash.digest().readUInt32BE(0) };
+  },
+  read: (task) => {
+    const one = task as DirectTask;
+    return measured(() => (one.depth === 0 ? stream(one, () => {}) : random(one)));
+  },
+  copy: (task) => {
+    const { from, to, cache } = task as { from: string; to: string; cache: 'keep' | 'drop' };
+    return measured(() => copyFile(from, to, { cache, reflink: 'never' }));
+  },
+});
+tell({ port: 0 });
