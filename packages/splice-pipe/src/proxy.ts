@@ -4,9 +4,9 @@
  *   connecting ──both connected──► open ──one direction ends──► half-closed ──the other ends──► closed (resolves)
  *       └──────────────────failure, time-out, abort──┴───────────────┴──► failed: both destroyed (rejects)
  *
- * While one side is connecting, Node reads the other into its own buffer, and so learns when that is gone. Then both are
- * taken, until both directions have ended, so that Node does not end one whose peer has only half-closed. A half-close is
- * forwarded when the direction's pipe has been drained, not before (kernel-rules: half-close).
+ * While one side is connecting, Node reads the other into its own buffer, and so learns when that is gone. Then each
+ * direction is Node's until it carries much, and the kernel's until it carries little: see proxy-direction.ts. A half-close
+ * is forwarded when what came before it has been delivered, not before (kernel-rules: half-close).
  */
 import type { Socket } from 'node:net';
 import { libcStatus, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
@@ -29,13 +29,14 @@ import {
   validateFunction,
   validateSignal,
 } from '@zerocopy/transfer';
-import { type DescriptorFacts, factsOf } from './descriptor-kind.js';
+import { type DescriptorFacts, type DescriptorKind, isNonblocking, kindOf } from './descriptor-kind.js';
 import { refusalOfDestination } from './destination.js';
 import { unavailable } from './endpoint.js';
 import { StreamDestination, StreamSource } from './plain-streams.js';
+import { type DirectionOwner, ProxyDirection } from './proxy-direction.js';
 import { proxyHeader } from './proxy-protocol.js';
 import { Relay, type RelayOptions, type RelayOutcome } from './relay.js';
-import { refusalOfSource, SocketSource } from './source.js';
+import { refusalOfSource } from './source.js';
 
 /** Of {@link proxy}: time-outs, what goes first, and who is told. */
 export interface ProxyOptions {
@@ -105,15 +106,17 @@ export async function proxy(a: Socket, b: Socket, given: ProxyOptions = {}): Pro
   return new ProxySession(a, b, options).run();
 }
 
-class ProxySession {
+class ProxySession implements DirectionOwner {
+  readonly onProgress: (() => void) | undefined;
   readonly #a: Socket;
   readonly #b: Socket;
   readonly #options: ProxyOptions;
   readonly #idleTimeout: number;
   readonly #halfCloseTimeout: number;
   readonly #results: [TransferResult | undefined, TransferResult | undefined] = [undefined, undefined];
-  #directions: readonly Relay[] = [];
-  #bytes: [number, number] = [0, 0];
+  readonly #kinds: [DescriptorKind | undefined, DescriptorKind | undefined] = [undefined, undefined];
+  #directions: readonly (ProxyDirection | Relay)[] = [];
+  readonly #bytes: [number, number] = [0, 0];
   #timer: NodeJS.Timeout | undefined;
   #failure: TransferError | undefined;
   #failedSocket: Socket | undefined;
@@ -125,6 +128,8 @@ class ProxySession {
     this.#a = a;
     this.#b = b;
     this.#options = options;
+    const { onProgress } = options;
+    this.onProgress = onProgress && ((): void => onProgress(this.#bytes[0], this.#bytes[1]));
     this.#idleTimeout = timeoutOf(options.idleTimeout, 'idleTimeout', 0);
     const halfClosed = timeoutOf(options.halfCloseTimeout, 'halfCloseTimeout', DEFAULT_HALF_CLOSE_TIMEOUT);
     // The shorter of the two; 0 is none.
@@ -178,57 +183,58 @@ class ProxySession {
   #join(): void {
     const { proxyProtocol, head } = this.#options;
     const [a, b] = [this.#a, this.#b];
-    const facts = [factsOfSocket(a), factsOfSocket(b)] as const;
+    const [ofA, ofB] = [assumedFacts(a), assumedFacts(b)];
     const refused =
       unavailable() ??
-      refusalOfDestination(a, facts[0]) ??
-      refusalOfDestination(b, facts[1]) ??
-      refusalOfSource(a, 0, facts[0]) ??
-      refusalOfSource(b, 0, facts[1]);
+      refusalOfDestination(a, ofA) ??
+      refusalOfDestination(b, ofB) ??
+      refusalOfSource(a, 0, ofA) ??
+      refusalOfSource(b, 0, ofB);
     if (proxyProtocol !== undefined) b.write(proxyHeader(proxyProtocol, a));
-    // Both before either begins: what Node were still to read of one, it would answer for.
-    const sources = refused === undefined ? ([take(a, facts[0]), take(b, facts[1])] as const) : undefined;
-    this.#directions = [
-      this.#direction(0, a, b, head, sources?.[0], refused),
-      this.#direction(1, b, a, undefined, sources?.[1], refused),
-    ];
+    if (refused === undefined) {
+      for (const socket of [a, b]) socket.on('close', this.#onClose);
+      this.#directions = [new ProxyDirection(0, a, b, this, head), new ProxyDirection(1, b, a, this, undefined)];
+    } else this.#directions = [this.#copied(0, a, b, head, refused), this.#copied(1, b, a, undefined, refused)];
     for (const direction of this.#directions) {
       if (this.#failure === undefined) direction.start();
     }
     if (this.#failure !== undefined) this.#fail(this.#failure);
   }
 
-  #direction(
-    index: 0 | 1,
-    from: Socket,
-    to: Socket,
-    head: Buffer | undefined,
-    source: SocketSource | undefined,
-    refused: string | undefined,
-  ): Relay {
-    const { onProgress } = this.#options;
-    const copies = source === undefined;
+  /** By the streams' own reading and writing: a proxy of sockets that the kernel cannot join. */
+  #copied(index: 0 | 1, from: Socket, to: Socket, head: Buffer | undefined, reason: string): Relay {
     // Not spread from several objects: each would have a hidden class, and a table of its properties, of its own.
     return new Relay({
-      source: copies ? () => new StreamSource(from) : () => source,
-      destination: copies ? new StreamDestination(to) : to,
-      socket: copies ? undefined : from,
-      written: copies ? to : undefined,
-      copied: refused,
+      source: () => new StreamSource(from),
+      destination: new StreamDestination(to),
+      written: to,
+      copied: reason,
       head,
       eager: false,
       length: Number.POSITIVE_INFINITY,
       about: ABOUT,
-      onMoved: (bytes) => {
-        this.#bytes[index] += bytes;
-        this.#timer?.refresh();
-      },
-      onProgress: onProgress === undefined ? undefined : () => onProgress(this.#bytes[0], this.#bytes[1]),
-      onEnd: (outcome) => this.#onDirectionEnd(index, from, to, outcome),
+      onMoved: (bytes) => this.onMoved(index, bytes),
+      onProgress: this.onProgress,
+      onEnd: (outcome) => this.onDirectionEnd(index, from, to, outcome),
     });
   }
 
-  #onDirectionEnd(index: 0 | 1, from: Socket, to: Socket, { error, result, failed }: RelayOutcome): void {
+  factsOf(socket: Socket): DescriptorFacts | undefined {
+    const fd = descriptorNow(socket);
+    if (fd < 0) return undefined;
+    const index = socket === this.#a ? 0 : 1;
+    const kind = this.#kinds[index] ?? kindOf(fd);
+    this.#kinds[index] = kind;
+    // What may change is asked at use: whether it is in blocking mode (kernel-rules: nonblock-both).
+    return { kind, nonblocking: isNonblocking(fd), appending: false };
+  }
+
+  onMoved(index: 0 | 1, bytes: number): void {
+    this.#bytes[index] += bytes;
+    this.#timer?.refresh();
+  }
+
+  onDirectionEnd(index: 0 | 1, from: Socket, to: Socket, { error, result, failed }: RelayOutcome): void {
     this.#results[index] = result;
     if (error !== null) {
       // Of those that follow the first failure, it is not a socket of theirs that has failed.
@@ -305,9 +311,10 @@ class ProxySession {
     for (const socket of [this.#a, this.#b]) if (socket.destroyed) this.#onClosed(socket);
   };
 
-  /** A socket is gone while the other was connecting. */
+  /** A socket is gone while the other was connecting, or before both directions have ended. */
   #onClosed(socket: Socket): void {
-    const side: Side = socket === this.#a ? 'source' : 'destination';
+    const isFirstOpen = this.#results[0] === undefined;
+    const side: Side = (socket === this.#a) === isFirstOpen ? 'source' : 'destination';
     this.#failedSocket ??= socket;
     this.#fail(socket.errored === null ? closedEarly(side, 0) : asReset(transferError(socket.errored, 0)));
   }
@@ -323,16 +330,18 @@ const ABOUT: RelayOptions['about'] = { source: 'socket', destination: 'socket' }
 
 const ignore = (): void => {};
 
-/** What the socket is, asked once; undefined where it has no descriptor: then that is the reason, and nothing is asked. */
-function factsOfSocket(socket: Socket): DescriptorFacts | undefined {
-  const fd = libcStatus().available ? socketDescriptor(socket) : -1;
-  return fd < 0 ? undefined : factsOf(fd);
+function descriptorNow(socket: Socket): number {
+  return libcStatus().available ? socketDescriptor(socket) : -1;
 }
 
-const take = (socket: Socket, facts: DescriptorFacts | undefined): SocketSource =>
-  new SocketSource(socket, { resume: always, facts });
-
-const always = (): boolean => true;
+/**
+ * As long as nothing has been taken, a socket passes for a stream: what it is, is asked when there is much to be moved.
+ * Undefined where it has no descriptor: then that is the reason, and nothing is asked.
+ */
+function assumedFacts(socket: Socket): DescriptorFacts | undefined {
+  const fd = descriptorNow(socket);
+  return fd < 0 ? undefined : { kind: 'stream', nonblocking: isNonblocking(fd), appending: false };
+}
 
 const nothing = (): TransferResult => ({ bytes: 0, method: 'splice', syscalls: 0, durationMs: 0 });
 

@@ -31,6 +31,8 @@ export interface RelayEngine extends SlotEngine {
   readonly ended: boolean;
   /** Once closed: bytes that were read from the source, and neither delivered nor to be had again. */
   readonly missing: number;
+  /** Bytes that have been read from the source and not been delivered yet, where it is known. */
+  readonly undelivered?: number;
   /** Lets go of what it holds. @returns what had been read from the source and has not been delivered. */
   close(): Buffer;
 }
@@ -104,6 +106,11 @@ export class Relay {
 
   get bytes(): number {
     return this.#transfer.bytes;
+  }
+
+  /** Whether it waits for its destination: for its slot, or with bytes that the destination has not taken. */
+  get waitsForDestination(): boolean {
+    return this.#transfer.queued || (this.#engine?.undelivered ?? 0) > 0;
   }
 
   /** Ends it at the current byte: as a success if `error` is null. A call off this thread is waited for. */

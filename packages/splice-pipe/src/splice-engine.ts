@@ -118,6 +118,10 @@ export class SpliceEngine implements RelayEngine {
     return this.#ended;
   }
 
+  get undelivered(): number {
+    return this.#head.length + (this.#pipe?.held ?? 0) + this.inStream;
+  }
+
   attempt(count: number): number {
     // A write to a file is a call on another thread: stopped, the transfer waits for it.
     if (this.#head.length > 0) return this.#block('head', this.#destination.mayBlock ? NOT_RESIDENT : WOULD_BLOCK);

@@ -11,6 +11,7 @@ export {
   socketDescriptor,
   socketOfMessage,
 } from '@zerocopy/core-syscalls/descriptors';
+export { BulkGauge } from './bulk-gauge.js';
 export { CacheDrop, type CachePolicy } from './cache-drop.js';
 export { closeUnwaited } from './close-unwaited.js';
 export { addSummary } from './debug-summary.js';

@@ -163,9 +163,9 @@ export class SlotTransfer {
   constructor(options: SlotTransferOptions) {
     this.#options = options;
     this.#destinations = severalOf(options.destination);
-    const { before, source, destination, detail } = options.about ?? {};
+    const { before, source, destination, detail, isPart } = options.about ?? {};
     const length = Number.isFinite(options.length) ? options.length : undefined;
-    this.#scope = new TransferScope({ length, before, source, destination, detail });
+    this.#scope = new TransferScope({ length, before, source, destination, detail, isPart });
   }
 
   /** Asks for the slots. They may come, and all of it be over, before this returns. */

@@ -48,6 +48,8 @@ export interface TransferAbout {
   readonly destination?: EndKind | undefined;
   /** Whatever else the package says of it, for instance the path. */
   readonly detail?: Readonly<Record<string, unknown>> | undefined;
+  /** It is a part of another transfer, which publishes and counts all of it: nothing is published of it, or counted. */
+  readonly isPart?: boolean | undefined;
 }
 
 /** Publishes one transfer, once, and runs its callbacks in the async context of its caller. */
@@ -69,7 +71,7 @@ export class TransferScope {
   start(): void {
     if (this.#state !== 'new') return;
     this.#state = 'open';
-    if (!observed()) return;
+    if (this.#about.isPart || !observed()) return;
     const { length, before = 0, source, destination, detail } = this.#about;
     const trace: TransferTrace = { length: length && before + length, source, destination, detail };
     this.#trace = trace;
@@ -119,6 +121,7 @@ export class TransferScope {
     if (this.#state === 'new') this.start();
     if (this.#state === 'closed') return false;
     this.#state = 'closed';
+    if (this.#about.isPart) return false;
     const trace = this.#trace;
     if (trace === undefined) return true;
     trace.bytes = (this.#about.before ?? 0) + result.bytes;
