@@ -32,6 +32,11 @@ export interface SendFileOptions extends LeaseOptions {
    * those that were there before stay. Default 'keep'.
    */
   cache?: CachePolicy;
+  /**
+   * Whether a file that is given by its path may stay open for the next call, see {@link keepFilesOpen}. Each call makes sure
+   * that it is still what the path leads to, unchanged. Default true.
+   */
+  keepOpen?: boolean;
 }
 
 export interface SendJob {

@@ -13,6 +13,12 @@ export {
 } from './filesystem.js';
 export { nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
 export {
+  addSpareDescriptors,
+  freeSpareDescriptors,
+  type SpareDescriptors,
+  withSpareDescriptors,
+} from './spare-descriptors.js';
+export {
   isEncrypted,
   isOutgoingMessage,
   isSocket,
