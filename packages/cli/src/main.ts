@@ -22,7 +22,7 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 const { stdout, stderr, env } = process;
-process.exitCode = await run(process.argv.slice(2), {
+void run(process.argv.slice(2), {
   get stdin() {
     return process.stdin; // made on its first use
   },
@@ -30,5 +30,7 @@ process.exitCode = await run(process.argv.slice(2), {
   stderr,
   env,
   signal: controller.signal,
+}).then((status) => {
+  process.exitCode = status;
+  if (process.connected) process.disconnect();
 });
-if (process.connected) process.disconnect();
