@@ -422,6 +422,38 @@ kernelSerial('64 bytes to and fro: copied, in order, without a pipe, and with fe
   });
 });
 
+kernelSerial('a pair holds no descriptor but its own two, until much comes, and again when little does', async (t) => {
+  await joined(['tcp', 'tcp'], {}, async ({ client, upstream, a, result }) => {
+    let received = 0;
+    upstream.on('data', (chunk: Buffer) => {
+      received += chunk.length;
+    });
+    const before = openDescriptors();
+    client.write('little');
+    await until(() => received === 6);
+    t.is(openDescriptors(), before);
+    let most = 0;
+    for (let round = 1; round <= 2; round++) {
+      client.write(pattern(8 * MiB));
+      await until(() => {
+        most = Math.max(most, openDescriptors());
+        return received === 6 * round + 8 * MiB * round;
+      });
+      t.true(most > before, 'taken');
+      // A pipe that nobody uses is closed after a while, and the watcher goes when the socket is given back.
+      await until(() => openDescriptors() === before, 'given back');
+      most = 0;
+      client.write('little');
+      await until(() => received === 6 * (round + 1) + 8 * MiB * round);
+    }
+    t.is(a.bytesRead, received);
+    client.end();
+    client.resume();
+    upstream.end();
+    t.like(await result, { forward: { bytes: received, method: 'splice' }, backward: { bytes: 0 } });
+  });
+});
+
 kernelSerial('no pipe is held while idle, also after much has flowed; and none in the end', async (t) => {
   const before = pipePoolStats().inUse;
   await joined(['tcp', 'tcp'], {}, async ({ client, upstream, result }) => {
