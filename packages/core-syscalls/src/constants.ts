@@ -69,6 +69,10 @@ export const constants = {
   AT_FDCWD: -100,
   /** With an empty path: the file is the one that `dirfd` is a descriptor of. */
   AT_EMPTY_PATH: 0x1000,
+  /** If the last name of the path is a symbolic link, it is the link that is meant. */
+  AT_SYMLINK_NOFOLLOW: 0x100,
+  /** Mount nothing that would be mounted by being looked at; since Linux 2.6.38. */
+  AT_NO_AUTOMOUNT: 0x800,
   /** statx: use what the kernel has, never ask a server; since Linux 4.11. */
   AT_STATX_DONT_SYNC: 0x4000,
   /** Open for reading only. */

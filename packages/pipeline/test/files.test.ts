@@ -164,8 +164,13 @@ async function disturbed(act: (source: ReadStream, response: http.ServerResponse
     source.on('close', () => {
       own.push(...['_read', '_destroy', 'push'].filter((name) => Object.hasOwn(source, name)));
       setTimeout(() => {
+        if (response.closed) over = true;
+        else {
+          response.once('close', () => {
+            over = true;
+          });
+        }
         response.destroy();
-        over = true;
       }, 20);
     });
     begin = () => act(source, response);
@@ -185,7 +190,7 @@ async function disturbed(act: (source: ReadStream, response: http.ServerResponse
     const arriving = arrival(response);
     response.resume();
     const received = await arriving;
-    await until(() => over, 'the source is closed');
+    await until(() => over, 'both are closed');
     return { events, received, own };
   } finally {
     server.closeAllConnections();

@@ -6,7 +6,13 @@
 import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { closesAtOnce, type FileFacts, type OpenedFile, openLocalCached } from '@zerocopy/core-syscalls/descriptors';
+import {
+  closesAtOnce,
+  type FileFacts,
+  freeSpareDescriptors,
+  type OpenedFile,
+  openLocalCached,
+} from '@zerocopy/core-syscalls/descriptors';
 import { nextTick, setImmediate } from '@zerocopy/transfer';
 import { feature } from './feature.js';
 
@@ -23,12 +29,18 @@ const hasPermissionModel = (process as { permission?: unknown }).permission !== 
 /**
  * Opens a regular file for reading, at once; undefined: it is to be opened by node:fs, which knows the error as well.
  * Never in a worker: what Node itself has not opened there, it would not close when the worker is terminated.
+ * @param identity is filled in, where it is given: see copyStatxIdentity.
  */
-export function openAtOnce(path: unknown): OpenedFile | undefined {
-  if (typeof path !== 'string' || path.includes('\0') || !isMainThread) return undefined;
-  if (hasPermissionModel || fs.open !== nodeOpen || !feature('openat2Cached').available) return undefined;
-  const file = openLocalCached(path, FLAGS);
+export function openAtOnce(path: unknown, identity?: Buffer): OpenedFile | undefined {
+  if (typeof path !== 'string' || !mayOpenAtOnce(path)) return undefined;
+  const file = openLocalCached(path, FLAGS, undefined, undefined, identity);
   return typeof file === 'number' ? undefined : file;
+}
+
+/** Whether {@link openAtOnce} may be tried: a file that was opened so may not be used where it would not be opened now. */
+export function mayOpenAtOnce(path: string): boolean {
+  if (path.includes('\0') || !isMainThread) return false;
+  return !hasPermissionModel && fs.open === nodeOpen && feature('openat2Cached').available;
 }
 
 /**
@@ -53,8 +65,12 @@ export const cachedFs = {
     callback: (error: NodeJS.ErrnoException | null, fd: number) => void,
   ): void {
     const file = flags === 'r' ? openAtOnce(path) : undefined;
-    if (file === undefined) fs.open(path, flags, mode, callback);
-    else {
+    if (file === undefined) {
+      fs.open(path, flags, mode, (error, fd) => {
+        if (freeSpareDescriptors(error)) fs.open(path, flags, mode, callback);
+        else callback(error, fd);
+      });
+    } else {
       opened.add(file.fd);
       nextTick(callback, null, file.fd);
     }

@@ -65,6 +65,7 @@ export function createFileSend(options: FileSendOptions): SlotTransfer {
   return new SlotTransfer({
     destination: 'socket' in target && small === undefined ? target : undefined,
     written: 'writable' in target ? target.writable : small === undefined ? undefined : (stream as OutgoingMessage),
+    atOnce: true,
     length: plan.length,
     promised: plan.promised ? plan.length : undefined,
     method: reason === undefined ? 'sendfile' : 'copy',

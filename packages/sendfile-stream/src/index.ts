@@ -1,7 +1,9 @@
 /** A file to a socket or an HTTP message, sent by the kernel. */
 
+export { keepFilesOpen } from './kept-files.js';
 export type { LeaseOptions, LeaseProvider, TransferLease } from './lease.js';
 export { type FileSource, OpenFile, type OpenFileOptions } from './open-file.js';
+export type { CacheLimits } from './open-file-cache.js';
 export {
   createSendfileStream,
   SendfileReadStream,

@@ -56,8 +56,9 @@ export function announce(stream: unknown, bytes: number): void {
   const message = stream as OutgoingMessage;
   // A bare HTTP/2 stream has its headers given by respond().
   if (!isMessage(stream) || typeof message.setHeader !== 'function' || message.headersSent) return;
-  const decided = ['content-length', 'transfer-encoding', 'trailer'].some((name) => message.hasHeader(name));
   const status = (message as { statusCode?: unknown }).statusCode;
+  const decided =
+    message.hasHeader('content-length') || message.hasHeader('transfer-encoding') || message.hasHeader('trailer');
   if (!decided && status !== 204 && status !== 304) message.setHeader('Content-Length', bytes);
 }
 
@@ -66,9 +67,11 @@ const kReserved: unique symbol = Symbol.for('zerocopy.reserved.1');
 
 type Reserved = { [kReserved]?: number };
 
-/** Bytes of the message's Content-Length that no transfer of ours has been given yet; Infinity where it has none. */
-export function bytesLeft(stream: unknown): number {
-  const framing = framingOfMessage(stream);
+/**
+ * Bytes of the message's Content-Length that no transfer of ours has been given yet; Infinity where it has none.
+ * @param framing how its body is delimited, where that has been asked.
+ */
+export function bytesLeft(stream: unknown, framing: BodyFraming | undefined = framingOfMessage(stream)): number {
   if (framing?.kind !== 'length') return Number.POSITIVE_INFINITY;
   return Math.max(0, framing.bytes - ((stream as Reserved)[kReserved] ?? 0));
 }
@@ -83,6 +86,7 @@ export function isOvercommitted(stream: unknown, length: number): boolean {
 /** `bytes` of the body are now one transfer's to send; negative: given back, since it has not sent them. */
 export function reserve(stream: unknown, bytes: number): void {
   const message = stream as Reserved;
-  const value = (message[kReserved] ?? 0) + bytes;
-  Object.defineProperty(message, kReserved, { value, configurable: true, writable: true });
+  const before = message[kReserved];
+  if (before !== undefined) message[kReserved] = before + bytes;
+  else Object.defineProperty(message, kReserved, { value: bytes, configurable: true, writable: true });
 }

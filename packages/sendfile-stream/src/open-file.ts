@@ -2,10 +2,12 @@
 import nodeFs from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { libcStatus } from '@zerocopy/core-syscalls';
-import type { FileFacts } from '@zerocopy/core-syscalls/descriptors';
+import { libcStatus, syscalls } from '@zerocopy/core-syscalls';
+import { type FileFacts, freeSpareDescriptors } from '@zerocopy/core-syscalls/descriptors';
 import { isFileHandle, OwnedDescriptor, transferError } from '@zerocopy/transfer';
-import { closeAtOnce, openAtOnce } from './cached-open.js';
+import { closeAtOnce, mayOpenAtOnce, openAtOnce } from './cached-open.js';
+import { openFiles } from './kept-files.js';
+import type { OpenFileCache } from './open-file-cache.js';
 import { inspectSource, type SourceFacts } from './source.js';
 
 const closeOffThread = promisify(nodeFs.close);
@@ -18,6 +20,8 @@ export interface OpenFileOptions {
   readonly close?: ((fd: number) => Promise<void> | void) | undefined;
   /** @internal What was asked of it when it was opened. */
   readonly facts?: FileFacts | undefined;
+  /** @internal As of copyStatxIdentity, then. */
+  readonly identity?: Buffer | undefined;
 }
 
 /**
@@ -37,6 +41,7 @@ export class OpenFile {
   readonly #close: (fd: number) => Promise<void> | void;
   /** Set by {@link openCached}, which knows how to close the file without asking for its facts once more. */
   #opened: FileFacts | undefined;
+  readonly #identity: Buffer | undefined;
   #references = 1;
 
   /**
@@ -44,10 +49,12 @@ export class OpenFile {
    * @param fd open for reading.
    */
   constructor(fd: number, options: OpenFileOptions = {}) {
-    const { path, close = closeOffThread, facts } = options; // not in the signature: `facts` is not in the declarations
+    // Not in the signature: two of them are not in the declarations.
+    const { path, close = closeOffThread, facts, identity } = options;
     this.fd = fd;
     this.path = path;
     this.#close = close;
+    this.#identity = identity;
     this.facts = inspectSource(fd, facts);
     this.size = this.facts.sendable ? this.facts.size : 0;
   }
@@ -57,18 +64,22 @@ export class OpenFile {
     return OpenFile.openCached(path) ?? openByNode(path);
   }
 
-  /** Opens `path` if that can be done at once, without waiting for a disk or a server; undefined if not, or if it fails. */
-  static openCached(path: string | Buffer | URL): OpenFile | undefined {
-    const file = openAtOnce(path);
+  /**
+   * Opens `path` if that can be done at once, without waiting for a disk or a server; undefined if not, or if it fails.
+   * @param identity what {@link isOfStatx} is to compare with: it is filled in.
+   */
+  static openCached(path: string | Buffer | URL, identity?: Buffer): OpenFile | undefined {
+    const file = openAtOnce(path, identity);
     if (file === undefined) return undefined;
     const { fd, facts } = file;
-    const opened = new OpenFile(fd, {
-      path: nameOf(path),
-      close: () => (closeAtOnce(fd) ? undefined : closeOffThread(fd)),
-      facts,
-    });
+    const opened = new OpenFile(fd, { path: nameOf(path), close: closeSoon, facts, identity });
     opened.#opened = facts;
     return opened;
+  }
+
+  /** @internal Whether a buffer that statx(2) has filled tells of this file, unchanged since it was opened. */
+  isOfStatx(buffer: Buffer): boolean {
+    return this.#identity !== undefined && syscalls.hasStatxIdentity(buffer, this.#identity);
   }
 
   /** One more reference. @throws {Error} ERR_INVALID_STATE if the last one has been released already. */
@@ -97,6 +108,8 @@ export class OpenFile {
   }
 }
 
+const closeSoon = (fd: number): Promise<void> | undefined => (closeAtOnce(fd) ? undefined : closeOffThread(fd));
+
 /** What `sendFile` takes for a file. */
 export type FileSource = string | Buffer | URL | FileHandle | number | OpenFile;
 
@@ -106,22 +119,40 @@ export function nameOf(path: string | Uint8Array | URL): string {
 }
 
 async function openByNode(path: string | Buffer | URL): Promise<OpenFile> {
-  const handle = await open(path);
+  const handle = await open(path).catch((error: unknown) => {
+    if (!freeSpareDescriptors(error)) throw error;
+    return open(path);
+  });
   return new OpenFile(handle.fd, { path: nameOf(path), close: () => handle.close() });
 }
 
 /**
  * A reference to the file that `source` names, to be released: opened, or, of a descriptor, a duplicate, since the
  * caller may close theirs, and its number be used again, in the same tick (kernel-rules: fd-reuse).
+ * @param keepOpen whether it may be one that was kept open since an earlier call, and be kept for the next.
  */
-export function openSource(source: FileSource): OpenFile | Promise<OpenFile> {
+export function openSource(source: FileSource, keepOpen: boolean): OpenFile | Promise<OpenFile> {
+  if (typeof source === 'string')
+    return (keepOpen ? openKept(source) : OpenFile.openCached(source)) ?? openByNode(source);
   if (source instanceof OpenFile) {
     source.hold();
     return source;
   }
   if (typeof source === 'number') return duplicateOf(source);
   if (isFileHandle(source)) return duplicateOf(source.fd);
-  return OpenFile.openCached(source) ?? openByNode(source);
+  return openByNode(source);
+}
+
+/** A file that is kept open, or opened at once and kept from now on; undefined if that cannot be done at once. */
+function openKept(path: string): OpenFile | undefined {
+  const cache = openFiles() as OpenFileCache<OpenFile> | undefined;
+  if (cache === undefined) return OpenFile.openCached(path);
+  const kept = mayOpenAtOnce(path) ? cache.get(path) : undefined;
+  if (kept !== undefined) return kept;
+  const identity = cache.wants(path) ? Buffer.allocUnsafeSlow(syscalls.STATX_IDENTITY_SIZE) : undefined;
+  const file = OpenFile.openCached(path, identity);
+  if (file !== undefined && identity !== undefined) cache.keep(path, file);
+  return file;
 }
 
 function duplicateOf(fd: number): OpenFile {

@@ -5,4 +5,6 @@
 
 export { resolveDestination } from './destination.js';
 export { type FileReader, FileRoute, type FileRouteOptions } from './file-route.js';
+export { DEFAULT_LIMITS } from './kept-files.js';
+export { type CacheLimits, type KeptFile, OpenFileCache, validateCacheLimits } from './open-file-cache.js';
 export { readSmall, SMALL_FILE_SIZE, type SmallRead } from './small-file.js';

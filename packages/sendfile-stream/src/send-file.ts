@@ -22,11 +22,12 @@ import {
   validateSignal,
 } from '@zerocopy/transfer';
 import { LeaseHold } from './lease.js';
-import { type FileSource, openSource } from './open-file.js';
+import { type FileSource, type OpenFile, openSource } from './open-file.js';
 import { validateDestination, validateLease } from './options.js';
 import type { SendFileOptions, SendJob } from './send-job.js';
+import { sendSmallFile } from './send-small-file.js';
 import { DescriptorDestination, sendToDescriptor } from './send-to-descriptor.js';
-import { sendToStream } from './send-to-stream.js';
+import { type PreparedSend, prepareSend, sendToStream } from './send-to-stream.js';
 
 /** What `sendFile` sends to. */
 export type SendFileDestination = Socket | OutgoingMessage | FileHandle | number | NodeJS.WritableStream;
@@ -41,6 +42,7 @@ const OPTIONS = [
   'smallFileSize',
   'lease',
   'leaseBreak',
+  'keepOpen',
 ] as const;
 
 /**
@@ -55,29 +57,109 @@ const OPTIONS = [
  * @returns how many bytes went, and how. Rejects with a {@link TransferError}, whose `bytes` had left; with Node's own
  * error if the file cannot be opened; with a TypeError or RangeError for invalid options.
  */
-export async function sendFile(
+export function sendFile(
   destination: SendFileDestination,
   source: FileSource,
-  given: SendFileOptions = {},
+  given?: SendFileOptions,
 ): Promise<TransferResult> {
-  const options = readOptions<SendFileOptions>(given, OPTIONS);
-  validate(options);
-  validateDestination(destination);
-  if (options.signal?.aborted) throw abortError(options.signal, 0);
-  if (typeof destination !== 'number' && !isFileHandle(destination)) {
-    const stream = destination as Writable;
-    return withoutErrorEvent(stream, (check) =>
-      withFile(source, options, (job) => {
-        check(); // it may have failed while the file was opened, and there may be no other sign of it
-        return sendToStream(stream, job, job.openedInThisTurn);
-      }),
-    );
-  }
-  const target = new DescriptorDestination(descriptorOf(destination));
   try {
-    return await withFile(source, options, (job) => sendToDescriptor(target, job));
+    const options = given === undefined ? DEFAULTS : readOptions<SendFileOptions>(given, OPTIONS);
+    if (given !== undefined) validate(options);
+    validateDestination(destination);
+    if (options.signal?.aborted) throw abortError(options.signal, 0);
+    if (typeof destination === 'number' || isFileHandle(destination)) {
+      return sendToNumber(new DescriptorDestination(descriptorOf(destination)), source, options);
+    }
+    const stream = destination as Writable;
+    const opening = openSource(source, mayBeKept(options));
+    if (opening instanceof Promise || options.lease) return sendWhenOpen(stream, source, options, opening);
+    return sendOpened(stream, jobOf(source, options, opening));
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+const DEFAULTS: SendFileOptions = Object.freeze({});
+
+/** A lease is on the open file: on one that is only this transfer's. */
+const mayBeKept = ({ keepOpen = true, lease }: SendFileOptions): boolean => keepOpen && !lease;
+
+function jobOf(source: FileSource, options: SendFileOptions, file: OpenFile, openedInThisTurn = true): SendJob {
+  const fromOwnPosition = typeof source === 'number' || isFileHandle(source);
+  return { file, fromOwnPosition, options, openedInThisTurn: openedInThisTurn && file !== source };
+}
+
+async function sendToNumber(
+  target: DescriptorDestination,
+  source: FileSource,
+  options: SendFileOptions,
+): Promise<TransferResult> {
+  try {
+    const opening = openSource(source, mayBeKept(options));
+    return await withFile(source, options, opening, (job) => sendToDescriptor(target, job));
   } finally {
     target.own?.close();
+  }
+}
+
+/** The way of almost every call: the file is open, and nothing is to be taken or waited for before it is sent. */
+function sendOpened(stream: Writable, job: SendJob): Promise<TransferResult> {
+  const { file } = job;
+  let prepared: PreparedSend | undefined;
+  try {
+    prepared = prepareSend(stream, job);
+    if (prepared?.isPlain) {
+      file.release()?.catch(() => {}); // it was only read
+      return sendSmallFile(stream as unknown as OutgoingMessage, prepared);
+    }
+  } catch (error) {
+    file.release();
+    throw error;
+  }
+  const leave = withoutErrorEvent(stream);
+  let sent: Promise<TransferResult>;
+  try {
+    sent = sendToStream(stream, job, prepared);
+  } catch (error) {
+    sent = Promise.reject(error);
+  }
+  return sent.then(
+    (result) => {
+      leave();
+      const closing = file.release();
+      return closing === undefined ? result : closing.then(() => result);
+    },
+    (error: unknown) => {
+      leave(error);
+      const closing = file.release() ?? Promise.resolve();
+      return closing.then(() => {
+        throw error;
+      });
+    },
+  );
+}
+
+async function sendWhenOpen(
+  stream: Writable,
+  source: FileSource,
+  options: SendFileOptions,
+  opening: OpenFile | Promise<OpenFile>,
+): Promise<TransferResult> {
+  let failure: Error | undefined;
+  const leave = withoutErrorEvent(stream, (error) => {
+    failure ??= error;
+  });
+  try {
+    const result = await withFile(source, options, opening, (job) => {
+      // It may have failed while the file was opened, and there may be no other sign of it.
+      if (failure !== undefined) throw transferError(failure, 0);
+      return sendToStream(stream, job);
+    });
+    leave();
+    return result;
+  } catch (error) {
+    leave(error);
+    throw error;
   }
 }
 
@@ -87,49 +169,35 @@ function validate(options: SendFileOptions): void {
   validateFunction(options.onProgress, 'onProgress');
   validateBoolean(options.endMessage, 'endMessage');
   validateBytes(options.smallFileSize, 'smallFileSize');
+  validateBoolean(options.keepOpen, 'keepOpen');
   validateLease(options.lease ?? false, options.leaseBreak ?? 'finish');
   validateChoice(options.fallback ?? 'auto', 'fallback', ['auto', 'never']);
 }
 
-/** The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline. */
-async function withoutErrorEvent(
-  stream: Writable,
-  use: (check: () => void) => Promise<TransferResult>,
-): Promise<TransferResult> {
-  let failure: Error | undefined;
-  const onError = (error: Error): void => {
-    failure ??= error;
-  };
+/**
+ * The promise tells of a failure; the stream's own event needs no listener for that, as with stream.pipeline.
+ * @returns what ends this, with the error that the transfer has ended with, if it has failed.
+ */
+function withoutErrorEvent(stream: Writable, onError: (error: Error) => void = () => {}): (error?: unknown) => void {
   addSharedListener(stream, 'error', onError);
   const leave = (): void => removeSharedListener(stream, 'error', onError);
-  const check = (): void => {
-    if (failure !== undefined) throw transferError(failure, 0);
-  };
-  try {
-    const result = await use(check);
-    leave();
-    return result;
-  } catch (error) {
+  return (error) => {
     // Its event may be still to come; that of the standard output too, which does not stay destroyed.
     if (error instanceof TransferError && isConnectionCode(error.code)) setImmediate(leave);
-    else if (!stream.destroyed) leave();
-    throw error;
-  }
+    else if (error === undefined || !stream.destroyed) leave();
+  };
 }
 
-/** Opens the file, takes the lease that is wanted, and gives both back however the transfer ends. */
+/** Takes the lease that is wanted, once the file is open, and gives both back however the transfer ends. */
 async function withFile(
   source: FileSource,
   options: SendFileOptions,
+  opening: OpenFile | Promise<OpenFile>,
   transfer: (job: SendJob) => Promise<TransferResult>,
 ): Promise<TransferResult> {
-  const fromOwnPosition = typeof source === 'number' || isFileHandle(source);
-  const opening = openSource(source);
   const file = opening instanceof Promise ? await opening : opening;
   try {
-    // A lease is on the open file: that stays open with it.
-    const openedInThisTurn = !(opening instanceof Promise || opening === source || options.lease);
-    const job = { file, fromOwnPosition, options, openedInThisTurn };
+    const job = jobOf(source, options, file, false);
     return await (options.lease ? underLease(job, transfer) : transfer(job));
   } finally {
     const closing = file.release();
@@ -155,7 +223,7 @@ async function underLease(job: SendJob, transfer: (job: SendJob) => Promise<Tran
     return await transfer({
       file,
       fromOwnPosition: job.fromOwnPosition,
-      options: { ...options, signal: ending.signal },
+      options: withSignal(options, ending.signal),
       openedInThisTurn: false,
     });
   } catch (error) {
@@ -165,5 +233,8 @@ async function underLease(job: SendJob, transfer: (job: SendJob) => Promise<Tran
     await lease.release();
   }
 }
+
+const withSignal = (options: SendFileOptions, signal: AbortSignal): SendFileOptions =>
+  Object.assign({}, options, { signal });
 
 const bytesOf = (error: unknown): number => (error instanceof TransferError ? error.bytes : 0);

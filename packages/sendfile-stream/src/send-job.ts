@@ -27,6 +27,11 @@ export interface SendFileOptions extends LeaseOptions {
   endMessage?: boolean;
   /** As for createSendfileStream, in bytes: default 65536; 0: never. */
   smallFileSize?: number;
+  /**
+   * Whether a file that is given by its path may stay open for the next call, see {@link keepFilesOpen}. Each call makes sure
+   * that it is still what the path leads to, unchanged. Default true.
+   */
+  keepOpen?: boolean;
 }
 
 export interface SendJob {

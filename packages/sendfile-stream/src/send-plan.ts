@@ -2,6 +2,7 @@
  * What is sent, decided once, for `sendFile` and for the stream alike: which bytes, whether they are promised, whether the
  * kernel can send them, and what becomes of the message afterwards.
  */
+import type { BodyFraming } from '@zerocopy/transfer';
 import type { Resolution } from './destination.js';
 import { feature } from './feature.js';
 import { announce, bytesLeft, framingOfMessage } from './message-body.js';
@@ -41,9 +42,8 @@ export interface SendPlan {
 }
 
 /** Nothing of the message has been sent and nothing else is promised: the file is all of its body. */
-function isWholeBody(stream: unknown, length: number): boolean {
-  const framing = framingOfMessage(stream);
-  switch (framing?.kind) {
+function isWholeBody(framing: BodyFraming, length: number): boolean {
+  switch (framing.kind) {
     case 'undecided':
     case 'none':
       return true;
@@ -72,8 +72,8 @@ export function planSend(request: SendRequest): SendPlan {
   // A file that cannot be sized, or is empty: its last byte is a bound and not a promise.
   const available = sized ? Math.min(facts.size, last + 1) - position : last + 1 - (position ?? 0);
   // More than a message has announced would be read as the next one.
-  const length = Math.max(0, Math.min(available, bytesLeft(stream)));
-  const ends = framing !== undefined && (request.ends ?? isWholeBody(stream, sized ? length : Number.NaN));
+  const length = Math.max(0, Math.min(available, bytesLeft(stream, framing)));
+  const ends = framing !== undefined && (request.ends ?? isWholeBody(framing, sized ? length : Number.NaN));
   const empty = sized && length === 0 ? 'there is nothing to send' : undefined;
   return {
     position,
@@ -81,14 +81,13 @@ export function planSend(request: SendRequest): SendPlan {
     promised: sized,
     refused: refused ?? empty,
     ends,
-    small: refused === undefined && sized && length > 0 && length <= smallFileSize && mayBeSmall(request),
+    small: refused === undefined && sized && length > 0 && length <= smallFileSize && mayBeSmall(request, framing),
   };
 }
 
 /** Only an HTTP/1 message has headers to leave with; and one without a body drops what is written. */
-function mayBeSmall({ stream, resolved }: SendRequest): boolean {
+function mayBeSmall({ resolved }: SendRequest, framing: BodyFraming | undefined): boolean {
   if (resolved === undefined || !('socket' in resolved)) return false;
-  const framing = framingOfMessage(stream);
   return framing !== undefined && framing.kind !== 'none';
 }
 

@@ -8,40 +8,67 @@ import {
   addSharedListener,
   closedEarly,
   isAwaitingSocket,
+  isObserved,
+  isOutgoingMessage,
   removeSharedListener,
   type SlotOutcome,
+  TransferError,
   transferError,
   whileUncorked,
 } from '@zerocopy/transfer';
 import { resetWhenClosed } from './connection-reset.js';
-import { resolveDestination } from './destination.js';
+import { resolveDestination, type SocketDestination } from './destination.js';
 import type { SendTarget } from './file-send.js';
 import { isMessage } from './message-body.js';
 import { planOf, runJob, type SendJob, wasAborted } from './send-job.js';
+import type { SendPlan } from './send-plan.js';
 import { sendToDescriptor } from './send-to-descriptor.js';
-import { readSmall } from './small-file.js';
+import { readSmall, SMALL_FILE_SIZE, type SmallRead } from './small-file.js';
 
 // Promises are chained here, not awaited: what waits for a slow receiver is a thousand times in memory, and the frame of an
 // async function costs more there than the transfer itself.
 
-/**
- * Resolves when every byte is out and, where the message ends with the file, its end too. Rejects with a TransferError.
- * @param sameTurn the job's file has been opened, if that was done for this job, in this turn of the event loop.
- */
+/** What is known of a transfer before anything has happened to its stream. */
+export interface PreparedSend {
+  readonly resolved: SocketDestination | { readonly refused: string };
+  readonly plan: SendPlan;
+  /** All of it, where it is small and in memory. */
+  readonly small: SmallRead | undefined;
+  /** {@link small} is the whole body of a message of HTTP/1, and nobody wants to hear of it but by the promise. */
+  readonly isPlain: boolean;
+  /** As of the options, in bytes. */
+  readonly smallFileSize: number;
+}
+
+/** Undefined: it waits for a connection, or goes to a descriptor. */
+export function prepareSend(stream: Writable | OutgoingMessage, job: SendJob): PreparedSend | undefined {
+  const resolved = resolveDestination(stream);
+  if ('pending' in resolved || 'file' in resolved) return undefined;
+  const { file, options } = job;
+  const plan = planOf(job, stream, resolved);
+  const inMemory = file.facts.sendable && file.facts.inMemory;
+  const small = plan.small ? readSmall(file.fd, plan.position as number, plan.length, inMemory) : undefined;
+  // All of it has been read: whoever receives it slowly holds no descriptor.
+  if (small !== undefined && job.openedInThisTurn) file.releaseInSameTurn();
+  const { smallFileSize = SMALL_FILE_SIZE, signal, onProgress } = options;
+  const isSilent = signal === undefined && onProgress === undefined && !isObserved();
+  const isPlain = small !== undefined && plan.ends && isSilent && (stream as OutgoingMessage).writableCorked === 0;
+  return { resolved, plan, small, isPlain, smallFileSize };
+}
+
+/** Resolves when every byte is out and, where the message ends with the file, its end too. Rejects with a TransferError. */
 export function sendToStream(
   stream: Writable | OutgoingMessage,
   job: SendJob,
-  sameTurn = false,
+  prepared: PreparedSend | undefined = prepareSend(stream, job),
 ): Promise<TransferResult> {
-  const resolved = resolveDestination(stream);
-  if ('pending' in resolved) {
-    return connectionOf(resolved.pending, job.options.signal).then(() => sendToStream(stream, job));
+  if (prepared === undefined) {
+    const resolved = resolveDestination(stream);
+    if ('file' in resolved) return sendToDescriptor(resolved.file, job, 'stdio');
+    if (!('pending' in resolved)) return sendToStream(stream, job);
+    return connectionOf(resolved.pending, job.options.signal).then(() => sendToStream(stream, withoutTurn(job)));
   }
-  if ('file' in resolved) return sendToDescriptor(resolved.file, job, 'stdio');
-  const plan = planOf(job, stream, resolved);
-  const small = plan.small ? readSmall(job.file.fd, plan.position as number, plan.length) : undefined;
-  // All of it has been read: whoever receives it slowly holds no descriptor.
-  if (small !== undefined && sameTurn) job.file.releaseInSameTurn();
+  const { resolved, plan, small } = prepared;
   const target: SendTarget =
     plan.refused === undefined && 'socket' in resolved ? resolved : { writable: stream as Writable };
   const sent = runJob(job, { target, plan, small, endsMessage: plan.ends }, (transfer, outcome, begun) => {
@@ -57,6 +84,14 @@ export function sendToStream(
   });
   return plan.ends ? sent.then((result) => endMessage(stream, result)) : sent;
 }
+
+/** In a later turn of the event loop, what was asked of its file may not be so any more. */
+const withoutTurn = ({ file, fromOwnPosition, options }: SendJob): SendJob => ({
+  file,
+  fromOwnPosition,
+  options,
+  openedInThisTurn: false,
+});
 
 /** The first read has failed, as for a directory: that is as good as a file that cannot be opened. */
 const couldNotBeRead = ({ side, result }: SlotOutcome & { readonly kind: 'failed' }): boolean =>
@@ -98,6 +133,8 @@ function endMessage(
 ): TransferResult | Promise<TransferResult> {
   if (message.writableEnded) return result;
   whileUncorked(message, () => message.end());
+  if (message.writableFinished) return result;
+  if (isOutgoingMessage(message)) return whenFinished(message, result);
   return finished(message as Writable, { readable: false }).then(
     () => result,
     (error: unknown) => {
@@ -105,3 +142,27 @@ function endMessage(
     },
   );
 }
+
+function whenFinished(message: OutgoingMessage, result: TransferResult): Promise<TransferResult> {
+  return new Promise((resolve, reject) => {
+    const leave = (): void => {
+      removeSharedListener(message, 'finish', onFinish);
+      removeSharedListener(message, 'close', onClose);
+    };
+    const onFinish = (): void => {
+      leave();
+      resolve(result);
+    };
+    const onClose = (): void => {
+      leave();
+      const { bytes } = result;
+      reject(message.errored ? transferError(message.errored, bytes) : prematureClose(bytes));
+    };
+    addSharedListener(message, 'finish', onFinish);
+    addSharedListener(message, 'close', onClose);
+  });
+}
+
+/** As of stream.finished. */
+const prematureClose = (bytes: number): TransferError =>
+  new TransferError('Premature close', { code: 'ERR_STREAM_PREMATURE_CLOSE', bytes });

@@ -5,7 +5,6 @@
  * than they are. Where it crosses over is measured by `npm run bench -- --scenario small` (see the README).
  */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import { countColdPages } from './cold-pages.js';
 import { feature } from './feature.js';
 import { livesInMemory } from './source.js';
@@ -14,33 +13,54 @@ import { livesInMemory } from './source.js';
 export const SMALL_FILE_SIZE: number = 64 * 1024;
 /** Buffers kept for the next ones: 2 MiB. */
 const POOL_MAX = 32;
-const { EAGAIN, EOPNOTSUPP, RWF_NOWAIT } = constants;
+const { EAGAIN, EINTR, EOPNOTSUPP, RWF_NOWAIT } = constants;
 
 const pool: syscalls.Iovec[] = [];
 
 /** A range of a file that has been read whole. */
-export interface SmallRead {
+export class SmallRead {
   /** As many as were asked for, in memory that is used again. */
   readonly bytes: Buffer;
+  readonly #memory: syscalls.Iovec;
+
+  /** @internal */
+  constructor(memory: syscalls.Iovec, length: number) {
+    const buffer = memory.target as Buffer;
+    this.bytes = length === buffer.length ? buffer : buffer.subarray(0, length);
+    this.#memory = memory;
+  }
+
   /** To be called when `bytes` is not read any more. Not calling it only costs an allocation later. */
-  recycle(): void;
+  recycle(): void {
+    recycle(this.#memory);
+  }
 }
 
-/** The whole of a range, if it is in memory; undefined if it is not, or not whole: nothing has been done then. */
-export function readSmall(fd: number, position: number, length: number): SmallRead | undefined {
+function recycle(memory: syscalls.Iovec): void {
+  if (memory.target.byteLength === SMALL_FILE_SIZE && pool.length < POOL_MAX) pool.push(memory);
+}
+
+/**
+ * The whole of a range, if it is in memory; undefined if it is not, or not whole: nothing has been done then.
+ * @param inMemory whether the file is known to live on a filesystem that is in memory, which refuses RWF_NOWAIT.
+ */
+export function readSmall(fd: number, position: number, length: number, inMemory = false): SmallRead | undefined {
   if (!feature('preadvNowait').available) return undefined;
-  const iovec =
+  const memory =
     length > SMALL_FILE_SIZE
       ? syscalls.createIovec(Buffer.allocUnsafeSlow(length))
-      : syscalls.setIovecLength(pool.pop() ?? syscalls.createIovec(Buffer.allocUnsafeSlow(SMALL_FILE_SIZE)), length);
-  const buffer = iovec.target as Buffer;
-  const recycle = (): void => {
-    if (buffer.length === SMALL_FILE_SIZE && pool.length < POOL_MAX) pool.push(iovec);
-  };
-  let result = uninterrupted(() => syscalls.preadv2(fd, iovec, position, RWF_NOWAIT));
-  if (result === -EOPNOTSUPP && livesInMemory(fd)) result = syscalls.pread(fd, buffer, length, position);
-  if (result === length) return { bytes: buffer.subarray(0, length), recycle };
+      : (pool.pop() ?? syscalls.createIovec(Buffer.allocUnsafeSlow(SMALL_FILE_SIZE)));
+  syscalls.setIovecLength(memory, length);
+  let result = -EOPNOTSUPP;
+  if (!inMemory) {
+    do result = syscalls.preadv2(fd, memory, position, RWF_NOWAIT);
+    while (result === -EINTR);
+  }
+  if (result === -EOPNOTSUPP && (inMemory || livesInMemory(fd))) {
+    result = syscalls.pread(fd, memory.target, length, position);
+  }
+  if (result === length) return new SmallRead(memory, length);
   if (result >= 0 || result === -EAGAIN) countColdPages(fd);
-  recycle();
+  recycle(memory);
   return undefined;
 }

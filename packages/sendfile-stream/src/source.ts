@@ -2,7 +2,13 @@
 import { type FileFacts, factsOf, filesystemOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 
 export type SourceFacts =
-  | { readonly sendable: true /** Bytes. */; readonly size: number }
+  | {
+      readonly sendable: true;
+      /** Bytes. */
+      readonly size: number;
+      /** Whether its bytes are in memory by nature: see {@link livesInMemory}. */
+      readonly inMemory: boolean;
+    }
   | { readonly sendable: false; readonly reason: string };
 
 /** Whether the file's bytes are in memory by nature, so that reading them never waits. */
@@ -29,5 +35,5 @@ export function inspectSource(fd: number, known?: FileFacts): SourceFacts {
   if (blocks === 0 && filesystem.kind === 'pseudo') {
     return { sendable: false, reason: `the size of a file on ${filesystem.name} cannot be trusted` };
   }
-  return { sendable: true, size };
+  return { sendable: true, size, inMemory: filesystem.kind === 'memory' };
 }

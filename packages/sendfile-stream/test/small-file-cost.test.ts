@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
 import { feature, libcStatus } from '@zerocopy/core-syscalls';
 import { closeQuietly, filesystemOf } from '@zerocopy/core-syscalls/descriptors';
-import { OpenFile, sendFile } from '@zerocopy/sendfile-stream';
+import { keepFilesOpen, OpenFile, type SendFileOptions, sendFile } from '@zerocopy/sendfile-stream';
 import { testsWhere } from '@zerocopy/testing/kernel-tests';
 import { fixturesBeside, runProgram } from '@zerocopy/testing/programs';
 import { calls } from './fixtures/counted-calls.js';
@@ -31,25 +31,49 @@ const { test, serial } = testsWhere(
   { available: isOnLocalDisk(), reason: 'the temporary directory is not on a local disk' },
 );
 
-serial(
-  'a small response takes six system calls besides its write, and its descriptor is closed before that',
-  async (t) => {
-    await withHttpServer(
-      (_request, response) => {
-        calls.length = 0;
-        const before = openDescriptors();
-        const sent = sendFile(response, path);
-        t.is(openDescriptors(), before); // whoever receives it slowly holds no file open
-        return sent;
-      },
-      async (port) => {
-        await get(port); // what is asked once, of the kernel and of the mount
-        t.deepEqual((await get(port)).body, content);
-        t.deepEqual(calls, ['openat2', 'statx', 'openat2', 'close', 'preadv2', 'close']);
-      },
-    );
-  },
-);
+async function callsOfEach(options: SendFileOptions | undefined, requests: number): Promise<string[][]> {
+  const all: string[][] = [];
+  let opened = 0;
+  await withHttpServer(
+    (_request, response) => {
+      calls.length = 0;
+      const before = openDescriptors();
+      const sent = sendFile(response, path, options);
+      opened += openDescriptors() - before; // whoever receives it slowly holds no file open
+      all.push([...calls]);
+      return sent;
+    },
+    async (port) => {
+      for (let n = 0; n < requests; n++) {
+        const { body } = await get(port);
+        if (!body.equals(content)) throw new Error('other bytes arrived');
+      }
+    },
+  );
+  all.push([String(opened)]);
+  return all;
+}
+
+const OPENED_AT_ONCE = ['openat2', 'statx', 'openat2', 'close', 'preadv2', 'close'];
+
+serial('a small response that is not asked for again takes six system calls besides its write', async (t) => {
+  const [, second, opened] = await callsOfEach({ keepOpen: false }, 2); // the first asks of kernel and mount once
+  t.deepEqual(second, OPENED_AT_ONCE);
+  t.deepEqual(opened, ['0']);
+});
+
+serial('a small response that is asked for again and again takes two', async (t) => {
+  keepFilesOpen({ files: 10, maxAgeMs: 60_000 });
+  const [first, second, third, fourth, opened] = await callsOfEach(undefined, 4);
+  t.deepEqual(first, OPENED_AT_ONCE);
+  t.deepEqual(second, ['openat2', 'statx', 'openat2', 'close', 'preadv2']);
+  t.deepEqual(third, ['statx', 'preadv2']);
+  t.deepEqual(fourth, ['statx', 'preadv2']);
+  t.deepEqual(opened, ['1']);
+  keepFilesOpen(false);
+  t.deepEqual((await callsOfEach(undefined, 2))[1], OPENED_AT_ONCE);
+  keepFilesOpen({ files: 256, maxAgeMs: 1000 });
+});
 
 serial('a small file that others hold stays open', async (t) => {
   const file = await OpenFile.open(path);

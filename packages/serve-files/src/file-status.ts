@@ -25,7 +25,7 @@ export interface FileStat {
 
 /**
  * The status of a file, with its identity: bytes that are the same as long as it is the same file and nobody has changed
- * it. Device, inode, size, and the times of the last change and modification in nanoseconds (the layout of
+ * it. Device, inode, size, mode, and the times of the last change and modification in nanoseconds (the layout of
  * `copyStatxIdentity`).
  */
 export class FileStatus implements FileStat {
@@ -70,6 +70,7 @@ export class FileStatus implements FileStat {
     writeTime(identity, stats.ctimeNs, 16);
     writeTime(identity, stats.mtimeNs, 32);
     identity.writeBigUInt64LE(BigInt.asUintN(64, stats.dev), 48);
+    identity.writeUInt32LE(Number(stats.mode), 56);
     return new FileStatus(identity, Number(stats.size), Number(stats.mode), Number(stats.blocks));
   }
 

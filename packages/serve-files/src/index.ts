@@ -1,12 +1,12 @@
 /** Static files over HTTP: confined by the kernel, sent by the kernel, in any framework. */
 
+export type { CacheLimits } from '@zerocopy/sendfile-stream';
 export type { Types } from './content-type.js';
 export { type FastifyFilesOptions, fastifyFiles } from './fastify-files.js';
 export { type FetchHandler, fetchFiles } from './fetch-files.js';
 export type { FileStat } from './file-status.js';
 export { honoFiles } from './hono-files.js';
 export { koaFiles } from './koa-files.js';
-export type { CacheLimits } from './open-file-cache.js';
 export type { OpenedFile } from './opened-file.js';
 export type { HeaderFields, SentInfo, ServeFilesOptions } from './options.js';
 export type { FilePart, Plan, PlanHeaders, PlanPart } from './plan.js';

@@ -28,7 +28,8 @@ import {
 } from './root.js';
 import { waitForDisk, waitForServer } from './waiting-lane.js';
 
-const { AT_EMPTY_PATH, AT_FDCWD, AT_STATX_DONT_SYNC, O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY } = constants;
+const { AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_DONT_SYNC, AT_SYMLINK_NOFOLLOW } = constants;
+const { O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY } = constants;
 const { EAGAIN, EINTR, ENOENT, RESOLVE_BENEATH, RESOLVE_CACHED, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } =
   constants;
 const { STATX_BASIC_STATS } = constants;
@@ -136,6 +137,7 @@ export class KernelRoot implements Root {
   readonly path: string;
   readonly #resolve: number;
   readonly #cachedOnly: boolean;
+  readonly #followsAll: boolean;
   /** What was found at a path the last time, and could be read: as long as it is unchanged, all said of it is, too. */
   readonly #known = new Map<string, FileStatus>();
   /** Whether a link leads to the root itself, so that no path to a file is without one. */
@@ -147,12 +149,30 @@ export class KernelRoot implements Root {
   constructor(path: string, symlinks: SymlinkPolicy) {
     this.path = path;
     this.#resolve = RESOLVE[symlinks];
+    this.#followsAll = symlinks === 'follow';
     this.#cachedOnly = feature('openat2Cached').available;
     collected.register(this, this.#held);
   }
 
   open(path: string): Maybe<Found> {
     return this.#openAtOnce(path) ?? run(this.#open(path));
+  }
+
+  statAtOnce(path: string, target: Buffer): boolean {
+    if (!isPermitted(join(this.path, path))) return false;
+    // Straight beneath the root no link but the file itself could lead out of it.
+    const isFlat = !path.includes('/');
+    if (isFlat || this.#followsAll) {
+      const flags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | (this.#followsAll ? 0 : AT_SYMLINK_NOFOLLOW);
+      return syscalls.statx(AT_FDCWD, join(this.path, path), flags, STATX_BASIC_STATS, target) === 0;
+    }
+    const { directory } = this.#held;
+    if (!this.#cachedOnly || directory === undefined || directory.place === 'off-thread') return false;
+    const fd = this.#findAtOnce(directory, path);
+    if (fd === undefined || fd < 0) return false;
+    const isKnown = syscalls.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, target) === 0;
+    syscalls.close(fd);
+    return isKnown;
   }
 
   look(path: string): Maybe<FileStatus | undefined> {

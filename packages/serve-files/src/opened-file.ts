@@ -2,6 +2,7 @@
 import nodeFs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
+import { freeSpareDescriptors } from '@zerocopy/core-syscalls/descriptors';
 import { OpenFile } from '@zerocopy/sendfile-stream';
 import type { FileStatus } from './file-status.js';
 import { type Maybe, then } from './maybe.js';
@@ -84,7 +85,7 @@ export class OpenedFile {
   open(): Maybe<boolean> {
     const reopen = this.#reopen;
     if (reopen === undefined) return true;
-    return then(reopen(this.fd), (fd) => {
+    return then(this.#reopened(reopen), (fd) => {
       if (fd === undefined) return false;
       if (this.#reopen === undefined) {
         syscalls.close(fd); // it was opened twice at once
@@ -95,6 +96,16 @@ export class OpenedFile {
       this.#descriptor = OwnedDescriptor.adopt(fd);
       return true;
     });
+  }
+
+  /** What is kept open elsewhere may be what is too much. */
+  #reopened(reopen: NonNullable<OpenedFileFacts['reopen']>): Maybe<number | undefined> {
+    try {
+      return reopen(this.fd);
+    } catch (error) {
+      if (freeSpareDescriptors(error)) return reopen(this.fd);
+      throw error;
+    }
   }
 
   /**
@@ -115,6 +126,11 @@ export class OpenedFile {
         if (result < 0) reject(new OpenError('EAGAIN')); // too many wait
       });
     });
+  }
+
+  /** Whether a buffer that statx(2) has filled tells of this file, unchanged since it was found. */
+  isOfStatx(buffer: Buffer): boolean {
+    return this.status.isOfStatx(buffer);
   }
 
   /** Keeps it open until one more {@link release}. */

@@ -3,6 +3,7 @@
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
+import { type CacheLimits, DEFAULT_LIMITS, validateCacheLimits } from '@zerocopy/sendfile-stream/route';
 import {
   invalidArgument,
   isURL,
@@ -12,9 +13,9 @@ import {
   validateChoice,
   validateFunction,
 } from '@zerocopy/transfer';
+import type { RootCache } from './cached-root.js';
 import { normalizeTypes, type Types } from './content-type.js';
 import type { FileStat } from './file-status.js';
-import type { CacheLimits } from './open-file-cache.js';
 import { ENCODINGS, type Encoding } from './precompressed.js';
 import { type Rate, RateLimit } from './rate.js';
 import { normalizePath } from './request-target.js';
@@ -103,7 +104,10 @@ export interface ServeFilesOptions {
   readonly rate?: Rate | ((path: string, stat: FileStat) => Rate | undefined);
   /** Bytes of a response that are not held back by `rate`. Default 0. */
   readonly rateAfter?: number;
-  /** Keep up to `files` files open for up to `maxAgeMs`; each request makes sure that they are unchanged. Default false. */
+  /**
+   * Keep up to `files` files open for up to `maxAgeMs`; each request makes sure that they are unchanged. false: none. Default:
+   * 256 files for up to a second, and of those only what is asked for twice within a second.
+   */
   readonly cache?: CacheLimits | false;
   /** Called once for each response that was answered here, when it is over, whichever way. */
   readonly onSent?: (info: SentInfo) => void;
@@ -130,7 +134,7 @@ export interface Settings {
   readonly download: NonNullable<ServeFilesOptions['download']>;
   readonly rate: ServeFilesOptions['rate'];
   readonly rateAfter: number;
-  readonly cache: CacheLimits | undefined;
+  readonly cache: RootCache | undefined;
   readonly onSent: ServeFilesOptions['onSent'];
   /** Whether what is said of a file depends on nothing but the file: no option for it is a function. */
   readonly unchanging: boolean;
@@ -185,7 +189,7 @@ export function settingsOf(given: ServeFilesOptions): Settings {
     download: options.download ?? false,
     rate: options.rate,
     rateAfter: options.rateAfter ?? 0,
-    cache: options.cache === false ? undefined : options.cache,
+    cache: cacheOf(options.cache),
     onSent: options.onSent,
     unchanging: SAYING.every((name) => typeof options[name] !== 'function') && typeof options.etag !== 'object',
   };
@@ -223,23 +227,17 @@ function validate(options: ServeFilesOptions): void {
   }
   if (rate !== undefined && typeof rate !== 'function') RateLimit.validate(rate, 'rate');
   validateBytes(options.rateAfter, 'rateAfter');
-  if (cache !== undefined && cache !== false) validateCache(cache);
+  if (cache !== undefined && cache !== false) {
+    oneOf(cache, 'cache', ['object']);
+    validateCacheLimits(cache, 'cache');
+  }
   validateFunction(options.onSent, 'onSent');
 }
 
-function validateCache(cache: CacheLimits): void {
-  oneOf(cache, 'cache', ['object']);
-  for (const name of ['files', 'maxAgeMs'] as const) {
-    const value: unknown = cache[name];
-    if (typeof value !== 'number') throw wrong(`cache.${name}`, 'a number', value);
-    const most = name === 'files' ? Number.MAX_SAFE_INTEGER : 2 ** 31 - 1; // the longest time of a timer
-    if (!Number.isInteger(value) || value < 1 || value > most) {
-      throw Object.assign(
-        new RangeError(`The option 'cache.${name}' must be an integer from 1 to ${most}. ${received(value)}`),
-        { code: 'ERR_OUT_OF_RANGE' },
-      );
-    }
-  }
+function cacheOf(cache: ServeFilesOptions['cache']): RootCache | undefined {
+  if (cache === false) return undefined;
+  const { files, maxAgeMs } = cache ?? DEFAULT_LIMITS;
+  return { files, maxAgeMs, eager: cache !== undefined };
 }
 
 type Kind = 'boolean' | 'string' | 'function' | 'object' | 'RegExp';

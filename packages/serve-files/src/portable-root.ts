@@ -36,6 +36,11 @@ export class PortableRoot implements Root {
     this.#symlinks = symlinks;
   }
 
+  /** There is no system call by which it could be told. */
+  statAtOnce(): boolean {
+    return false;
+  }
+
   async open(path: string): Promise<Found> {
     try {
       const before = await this.#place(path);

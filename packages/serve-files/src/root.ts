@@ -28,6 +28,11 @@ export interface Root {
   open(path: string): Maybe<Found>;
   /** What a path leads to, without opening it; undefined for 'nothing'. @throws {OpenError} */
   look(path: string): Maybe<FileStatus | undefined>;
+  /**
+   * Fills a buffer of STATX_SIZE bytes with the status of what a path leads to by the root's rules, without waiting for
+   * anything. @returns false if it leads to nothing, or if that cannot be told at once.
+   */
+  statAtOnce(path: string, buffer: Buffer): boolean;
   /** The entries of a directory for whose names `wanted` says so, at most `max`, in no order; undefined if it is none. */
   list(path: string, wanted: (name: string) => boolean, max: number): Promise<readonly Entry[] | undefined>;
 }

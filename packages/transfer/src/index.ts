@@ -34,11 +34,13 @@ export {
   isURL,
   pathText,
   readOptions,
+  TIMER_MAX,
   timeoutOf,
   validateBoolean,
   validateBytes,
   validateChoice,
   validateFunction,
+  validateInteger,
   validatePath,
   validateRange,
   validateSignal,
@@ -96,7 +98,7 @@ export {
   WOULD_BLOCK,
 } from './transfer.js';
 export type { TransferCounts } from './transfer-counters.js';
-export { type TransferAbout, TransferScope, transferCounts } from './transfer-scope.js';
+export { countTransfer, isObserved, type TransferAbout, TransferScope, transferCounts } from './transfer-scope.js';
 export {
   hasPlainQueue,
   requestWriteSlot,

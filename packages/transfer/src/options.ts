@@ -83,6 +83,18 @@ export function validateBytes(value: unknown, name: string): void {
 }
 
 /**
+ * Checks an integer from `least` to `most`, both inclusive.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE if it is not a number.
+ * @throws {RangeError} ERR_OUT_OF_RANGE if it is anything else than such an integer.
+ */
+export function validateInteger(value: unknown, name: string, least: number, most: number): void {
+  if (typeof value !== 'number') throw invalid(option(name), 'a number', value);
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw outOfRange(option(name), `an integer from ${least} to ${most}`, value);
+  }
+}
+
+/**
  * Checks the first and the last byte of a range, both inclusive, as of fs.createReadStream: `end` may be Infinity.
  * @throws {TypeError} ERR_INVALID_ARG_TYPE, as {@link validateBytes}.
  * @throws {RangeError} ERR_OUT_OF_RANGE, as {@link validateBytes}, or if the range ends before it starts.
@@ -96,7 +108,7 @@ export function validateRange(start: unknown, end: unknown): void {
 }
 
 /** The longest delay that Node's timers take, in milliseconds. A timer with a longer one fires after 1 ms. */
-const TIMER_MAX = 2 ** 31 - 1;
+export const TIMER_MAX: number = 2 ** 31 - 1;
 
 /**
  * Reads a time-out. 0 and Infinity mean that there is none, and both are returned as 0.

@@ -25,10 +25,11 @@ import {
   type Side,
   transferError,
 } from './errors.js';
+import { pieceSize, quantumSize } from './quantum.js';
 import { addSharedListener, removeSharedListener } from './stream-listeners.js';
-import { Transfer, type TransferEngine } from './transfer.js';
+import { NOT_RESIDENT, Transfer, type TransferBefore, type TransferEngine } from './transfer.js';
 import { type TransferAbout, TransferScope } from './transfer-scope.js';
-import { requestWriteSlot, type SlotRequest, type WriteSlot } from './write-slot.js';
+import { createWriteSlot, flushQueue, type SlotRequest, type UnqueuedSlot, type WriteSlot } from './write-slot.js';
 
 /** An engine that knows at which end a call of its own has failed, and where its bytes may stop. */
 export interface SlotEngine extends TransferEngine {
@@ -106,6 +107,11 @@ export interface SlotTransferOptions {
    * as a Content-Length, is said here. Subscribers are foreign code, and may have written to it.
    */
   readonly onStarted?: (() => void) | undefined;
+  /**
+   * Whether the engine may move its first bytes before it has a slot, in the turn of {@link SlotTransfer.start}, where nothing
+   * is queued on the destination. What fits then needs no slot. For engines whose attempts use the slot's descriptor only.
+   */
+  readonly atOnce?: boolean;
   /** Other code uses the destination while the slot is requested or held; see SlotHandlers.crowded. */
   readonly onCrowded?: (() => void) | undefined;
   /** Bytes to move, at most; Infinity: to the end of the source. */
@@ -132,6 +138,7 @@ export interface SlotTransferOptions {
 
 // Arrays are made with what they hold, and not pushed to: a grown one has room for seventeen, in every idle connection.
 const NONE: readonly never[] = [];
+const NOTHING_MOVED: TransferBefore = { bytes: 0, syscalls: 0, result: undefined };
 
 function severalOf(destination: SlotTransferOptions['destination']): readonly SlotDestination[] {
   if (destination === undefined) return NONE;
@@ -182,6 +189,7 @@ export class SlotTransfer {
     if (this.#early === undefined) this.#tellStarted();
     if (this.#early !== undefined) return this.#end(this.#early);
     this.#state = 'queued';
+    if (this.#options.atOnce === true && this.#sendAtOnce()) return;
     if (source !== undefined) addSharedListener(source, 'close', this.#onClose);
     if (written !== undefined) addSharedListener(written, 'close', this.#onClose);
     if (signal !== undefined) {
@@ -191,6 +199,56 @@ export class SlotTransfer {
     this.#awaited = this.#destinations.length;
     if (this.#awaited === 0) this.#begin();
     for (let index = 0; index < this.#destinations.length && this.#state === 'queued'; index++) this.#ask(index);
+  }
+
+  /** Moves what can be moved without a slot. @returns whether that has ended the transfer, in whatever way. */
+  #sendAtOnce(): boolean {
+    const { length, engine } = this.#options;
+    const destination = this.#single;
+    if (destination === undefined || !Number.isFinite(length)) return false;
+    try {
+      if (!flushQueue(destination.stream, destination.socket) || this.#hasEnded) return this.#hasEnded;
+      const slot = this.#createSlot(0);
+      this.#unqueued = slot;
+      this.#engine = engine(slot, [slot]);
+    } catch (error) {
+      this.#endEarly(error, this.#unqueued === undefined ? 'destination' : 'source');
+      return true;
+    }
+    const startedAt = performance.now();
+    const { pieceMin, method, reason } = this.#engine;
+    const quantum = Math.min(length, quantumSize(true, pieceMin));
+    let bytes = 0;
+    let calls = 0;
+    let last: number | undefined;
+    while (bytes < quantum && last === undefined) {
+      const result = this.#engine.attempt(Math.min(quantum - bytes, pieceSize(pieceMin)));
+      if (result > NOT_RESIDENT) calls++;
+      if (result > 0) bytes += result;
+      else last = result; // dealt with when the slot has come
+    }
+    this.#before = { bytes, syscalls: calls, result: last };
+    if (bytes > 0) this.#options.onMoved?.(bytes);
+    if (bytes < length) return false;
+    const result: TransferResult = { bytes, method, syscalls: calls, durationMs: performance.now() - startedAt };
+    if (reason !== undefined) result.fallbackReason = reason;
+    const { onProgress, signal } = this.#options;
+    try {
+      if (onProgress !== undefined) this.#scope.run(onProgress, bytes, length);
+      if (signal?.aborted) throw abortError(signal, bytes); // by that callback
+    } catch (error) {
+      this.#endEarly(error, undefined);
+    }
+    this.#end({ kind: 'completed', result });
+    return true;
+  }
+  /** Its engine has been made, and it is still to be asked for. */
+  #unqueued: UnqueuedSlot | undefined;
+  /** What was moved before the slot. */
+  #before = NOTHING_MOVED;
+
+  get #hasEnded(): boolean {
+    return this.#state === 'ended';
   }
 
   #tellStarted(): void {
@@ -218,7 +276,7 @@ export class SlotTransfer {
 
   /** Bytes moved so far. */
   get bytes(): number {
-    return this.#transfer?.bytes ?? 0;
+    return this.#transfer?.bytes ?? this.#before.bytes;
   }
 
   /** The count of bytes at which it may be stopped next, where that is not everywhere: see {@link SlotEngine.boundary}. */
@@ -257,7 +315,7 @@ export class SlotTransfer {
     if (this.#state === 'ended') return;
     this.#lost ??= { side, error };
     if (this.#transfer !== undefined) this.#transfer.lost(this.#lossError(this.bytes));
-    else this.#endEarly(this.#lossError(0), side);
+    else this.#endEarly(this.#lossError(this.bytes), side);
   }
 
   /**
@@ -280,9 +338,15 @@ export class SlotTransfer {
   }
 
   #ask(index: number): void {
+    const slot = this.#unqueued ?? this.#createSlot(index);
+    this.#requests = this.#single === undefined ? [...this.#requests, slot] : [slot];
+    slot.request();
+  }
+
+  #createSlot(index: number): UnqueuedSlot {
     const { stream, socket } = this.#destinations[index] as SlotDestination;
     const { onCrowded } = this.#options;
-    const request = requestWriteSlot(stream, socket, {
+    return createWriteSlot(stream, socket, {
       begin: (slot) => {
         this.#slots = this.#destinations.map((_, at) => (at === index ? slot : this.#slots[at]));
         this.#awaited--;
@@ -293,9 +357,8 @@ export class SlotTransfer {
         else this.lost(null, 'destination');
       },
       lost: (error) => this.#onSlotLost(index, error),
-      ...(onCrowded && { crowded: onCrowded }),
+      crowded: onCrowded,
     });
-    this.#requests = this.#single === undefined ? [...this.#requests, request] : [request];
   }
 
   /** Before it moves, what was to get every byte will not: that is a failure, however many others there are. */
@@ -314,7 +377,7 @@ export class SlotTransfer {
     this.#state = 'preparing';
     try {
       const slots = this.#slots as readonly WriteSlot[]; // all have come
-      this.#engine = engine(slots[0], slots);
+      this.#engine ??= engine(slots[0], slots);
     } catch (error) {
       this.#endEarly(error, 'source');
     }
@@ -326,6 +389,7 @@ export class SlotTransfer {
     this.#transfer = new Transfer({
       engine: this.#engine as SlotEngine,
       length,
+      before: this.#unqueued === undefined ? undefined : this.#before,
       signal,
       onProgress,
       onMoved,
@@ -396,7 +460,7 @@ export class SlotTransfer {
     const outcome: SlotOutcome =
       error === undefined
         ? { kind: 'stopped', result }
-        : { kind: 'failed', side, error: transferError(error, 0), result };
+        : { kind: 'failed', side, error: transferError(error, result.bytes), result };
     if (this.#state !== 'queued') this.#early = outcome;
     if (this.#state !== 'starting' && this.#state !== 'preparing') this.#end(outcome);
   }
@@ -445,7 +509,8 @@ export class SlotTransfer {
 
   #nothing(): TransferResult {
     const { method, fallbackReason } = this.#options;
-    const result: TransferResult = { bytes: 0, method, syscalls: 0, durationMs: 0 };
+    const { bytes, syscalls } = this.#before;
+    const result: TransferResult = { bytes, method, syscalls, durationMs: 0 };
     if (fallbackReason !== undefined) result.fallbackReason = fallbackReason;
     return result;
   }

@@ -12,12 +12,14 @@ interface Handle {
   reading?: boolean;
   readStop?(): number;
   hasRef?(): boolean;
+  readonly writeQueueSize?: number;
 }
 
 interface SocketInternals {
   readonly _handle?: Handle | null;
   readonly _paused?: boolean;
   readonly _readableState?: { readonly ended?: boolean; readonly resumeScheduled?: boolean };
+  readonly _writableState?: { readonly writing?: boolean };
   /** Of node:http; its callbacks are under numbers. */
   readonly parser?: (Record<number, ((...args: never[]) => unknown) | null> & { readonly _consumed?: boolean }) | null;
 }
@@ -25,6 +27,7 @@ interface SocketInternals {
 interface MessageInternals {
   readonly _contentLength?: number | null;
   readonly _header?: string | null;
+  readonly _headerSent?: boolean;
   readonly _hasBody?: boolean;
   readonly chunkedEncoding?: boolean;
   readonly strictContentLength?: boolean;
@@ -94,6 +97,25 @@ export function hasOnRead(socket: Socket): boolean {
 export function isStandardOutput(stream: unknown): boolean {
   // Not by comparison with process.stdout: that would open it where nobody has asked for it.
   return (stream as { _isStdio?: unknown } | null | undefined)?._isStdio === true;
+}
+
+/** Whether all that has been written to the socket is with the kernel: neither Node nor libuv holds any of it. */
+export function isDrained(socket: Socket): boolean {
+  if (socket.destroyed || socket.connecting || socket.writableLength > 0 || socket.writableCorked > 0) return false;
+  const { _handle: handle, _writableState: state } = socket as unknown as SocketInternals;
+  return state?.writing === false && handle?.writeQueueSize === 0;
+}
+
+/**
+ * Writes the head of a message, if that is still to be done, and tells whether all of the message that has been written
+ * is with its socket, and more of its body may follow. Runs foreign code: methods that others replace are called.
+ */
+export function flushHead(message: OutgoingMessage, socket: Socket): boolean {
+  if (message.socket !== socket || message.writableCorked > 0 || message.writableEnded) return false;
+  const internals = message as unknown as MessageInternals;
+  if (internals._hasBody === false) return false;
+  if (internals._headerSent !== true) message.flushHeaders();
+  return internals._hasBody === true && message.socket === socket && message.writableLength === 0;
 }
 
 /** Whether it keeps the event loop alive while it is read: not after unref(). */

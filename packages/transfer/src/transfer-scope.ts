@@ -16,8 +16,12 @@ const channel: TracingChannel<TransferTrace, TransferTrace> = tracingChannel<Tra
   TRANSFER_CHANNEL,
 );
 
-/** Whether there is a subscriber or a bound store. TracingChannel.hasSubscribers came with Node 22. */
-function observed(): boolean {
+/**
+ * Whether there is a subscriber of the channel or a bound store. Where there is none, and no callback of the caller's to be run,
+ * a transfer needs no scope: it is only counted, by {@link countTransfer}.
+ */
+export function isObserved(): boolean {
+  // TracingChannel.hasSubscribers came with Node 22.
   const { start, end, asyncStart, asyncEnd, error } = channel;
   return (
     start.hasSubscribers ||
@@ -34,6 +38,12 @@ summarizeCounts(() => counters.read());
 /** What this copy of the package has moved, in this thread, since it was loaded. */
 export function transferCounts(): TransferCounts {
   return counters.read();
+}
+
+/** Counts a transfer that had no scope. @param failed whether it has failed. */
+export function countTransfer(result: TransferResult, failed: boolean): void {
+  if (failed) counters.failed(result);
+  else counters.ended(result);
 }
 
 /** What is published of a transfer when it starts. */
@@ -69,7 +79,7 @@ export class TransferScope {
   start(): void {
     if (this.#state !== 'new') return;
     this.#state = 'open';
-    if (!observed()) return;
+    if (!isObserved()) return;
     const { length, before = 0, source, destination, detail } = this.#about;
     const trace: TransferTrace = { length: length && before + length, source, destination, detail };
     this.#trace = trace;

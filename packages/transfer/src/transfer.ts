@@ -75,12 +75,24 @@ export interface TransferEngine {
 /** The states of the drawing at the head of this file. */
 export type TransferState = 'ready' | 'starting' | 'attempting' | 'waiting' | 'offloading' | 'yielding' | 'ended';
 
+/** Attempts that were made before a transfer begins. */
+export interface TransferBefore {
+  /** What they have moved. */
+  readonly bytes: number;
+  /** How many they were. */
+  readonly syscalls: number;
+  /** What the last of them has returned, if it has moved nothing: it is not made again. 0 and less. */
+  readonly result: number | undefined;
+}
+
 /** What a transfer is made of. */
 export interface TransferOptions {
   /** Moves the bytes, to begin with. */
   readonly engine: TransferEngine;
   /** Bytes to move, at most; Infinity: to the end of the source. */
   readonly length: number;
+  /** What the engine has moved before. */
+  readonly before?: TransferBefore | undefined;
   /** Ends the transfer with an AbortError. */
   readonly signal?: AbortSignal | undefined;
   /**
@@ -132,6 +144,9 @@ export class Transfer {
     this.#options = options;
     this.#length = options.length;
     this.#engine = options.engine;
+    this.#bytes = options.before?.bytes ?? 0;
+    this.#syscalls = options.before?.syscalls ?? 0;
+    this.#result = options.before?.result;
     this.#total = Number.isFinite(options.length) ? options.length : undefined;
     this.#scope = options.scope ?? new TransferScope({ ...options.about, length: this.#total });
   }
@@ -163,7 +178,9 @@ export class Transfer {
     else if (signal?.aborted === true) this.#end(abortError(signal, 0));
     else {
       signal?.addEventListener('abort', this.#onAbort, { once: true });
-      this.#run();
+      if (this.#bytes > 0 && this.#result === undefined)
+        this.#yield(); // a turn's worth has been moved
+      else this.#run();
     }
   }
 
@@ -248,13 +265,10 @@ export class Transfer {
       const left = this.#length - this.#bytes;
       if (left <= 0) return this.#end(null);
       if (turn >= quantum) {
-        if (!this.#report()) return;
-        this.#state = 'yielding';
-        setImmediate(this.#onNextTurn);
-        return;
+        return this.#yield();
       }
-      const result = this.#engine.attempt(Math.min(left, piece, MAX_RW_COUNT));
-      if (result > NOT_RESIDENT) this.#syscalls++;
+      const result = this.#result ?? this.#attempt(Math.min(left, piece, MAX_RW_COUNT));
+      this.#result = undefined;
       if (result > 0) {
         turn += result;
         this.#moved(result);
@@ -268,6 +282,20 @@ export class Transfer {
         return this.#end(new SyscallError(result, this.#engine.syscall));
       }
     }
+  }
+
+  #attempt(count: number): number {
+    const result = this.#engine.attempt(count);
+    if (result > NOT_RESIDENT) this.#syscalls++;
+    return result;
+  }
+  /** Of an attempt that was made before. */
+  #result: number | undefined;
+
+  #yield(): void {
+    if (!this.#report()) return;
+    this.#state = 'yielding';
+    setImmediate(this.#onNextTurn);
   }
 
   /** Goes on with another engine where the kernel refuses this one. Returns false if there is none. */

@@ -17,6 +17,7 @@ import type { Writable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { replacedMethod } from './node-originals.js';
+import { flushHead, isDrained } from './socket-internals.js';
 import { addSharedListener, removeSharedListener } from './stream-listeners.js';
 import { nextTick } from './timers.js';
 
@@ -51,7 +52,7 @@ export interface SlotHandlers {
    * Other code writes to the socket, ends or corks it, while the slot is requested or held: what it wants comes after the
    * slot. For a slot that may be held for as long as a connection lasts, so that its owner gives it up. Called often.
    */
-  crowded?(): void;
+  readonly crowded?: (() => void) | undefined;
 }
 
 /** A place in the queue, until the slot comes. */
@@ -246,7 +247,7 @@ function cancelled(): NodeJS.ErrnoException {
   return Object.assign(new Error('write ECANCELED'), { code: 'ECANCELED', syscall: 'write' });
 }
 
-class Slot implements WriteSlot, SlotRequest {
+class Slot implements UnqueuedSlot {
   readonly #destination: Writable | OutgoingMessage;
   readonly #socket: Socket;
   readonly #queue: WriteQueue;
@@ -375,10 +376,22 @@ class Slot implements WriteSlot, SlotRequest {
   }
 }
 
-/**
- * Asks for a slot in `destination`'s queue, whose bytes go out on `socket`
- * (the same object, or the socket of an HTTP message).
- */
+/** A slot that has not been asked for yet. Until then its holder may use the descriptor, where the queue is empty. */
+export interface UnqueuedSlot extends WriteSlot, SlotRequest {
+  /** Takes a place in the queue. */
+  request(): void;
+}
+
+/** A slot in `destination`'s queue, whose bytes go out on `socket` (the same object, or that of an HTTP message). */
+export function createWriteSlot(
+  destination: Writable | OutgoingMessage,
+  socket: Socket,
+  handlers: SlotHandlers,
+): UnqueuedSlot {
+  return new Slot(destination, socket, handlers);
+}
+
+/** {@link createWriteSlot}, and asks for it. */
 export function requestWriteSlot(
   destination: Writable | OutgoingMessage,
   socket: Socket,
@@ -387,6 +400,21 @@ export function requestWriteSlot(
   const slot = new Slot(destination, socket, handlers);
   slot.request();
   return slot;
+}
+
+/**
+ * Whether all that has been written to `destination` is with the kernel, so that what is sent on the socket in this turn comes
+ * right after it. The head of a message is written for that: foreign code, which may do anything.
+ */
+export function flushQueue(destination: Writable | OutgoingMessage, socket: Socket): boolean {
+  if (!hasEmptyQueue(socket)) return false;
+  if (destination === (socket as unknown)) return true;
+  return flushHead(destination as OutgoingMessage, socket) && hasEmptyQueue(socket);
+}
+
+function hasEmptyQueue(socket: Socket): boolean {
+  const slots = (socket as InstrumentedSocket)[kQueue]?.slots;
+  return (slots === undefined || slots.size === 0) && isDrained(socket);
 }
 
 /** Whether the slot that is held waits for the kernel to take more: as much as if a write of Node's were waiting there. */

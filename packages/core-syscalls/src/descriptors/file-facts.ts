@@ -1,7 +1,7 @@
 /** What an open file is, asked once and without waiting for anybody: one statx(2), whose answer is handed on. */
 import { fstatSync } from 'node:fs';
 import { constants } from '../constants.js';
-import { readStatx, STATX_SIZE, type Statx, statx } from '../syscalls/statx.js';
+import { copyStatxIdentity, readStatx, STATX_SIZE, type Statx, statx } from '../syscalls/statx.js';
 import { type Filesystem, filesystemOf, filesystemOfMagic } from './filesystem.js';
 
 const { AT_EMPTY_PATH, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, STATX_MNT_ID_UNIQUE } = constants;
@@ -33,15 +33,17 @@ const buffer = Buffer.alloc(STATX_SIZE);
 
 /**
  * Asks the kernel for what it knows of an open file; no server is asked (AT_STATX_DONT_SYNC), where there is statx(2).
+ * @param identity is filled in, where it is given and there is statx(2): see copyStatxIdentity.
  * @throws Node's error, for instance EBADF: `fd` is not open.
  */
-export function factsOf(fd: number): FileFacts {
+export function factsOf(fd: number, identity?: Buffer): FileFacts {
   const mask = STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE;
   if (statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, buffer) < 0) {
     const { mode, size, blocks, nlink, mtimeMs } = fstatSync(fd);
     const filesystem = isPollable({ mode }) ? IN_KERNEL : filesystemOf(fd);
     return { mode, size, blocks, links: nlink, modifiedMs: mtimeMs, filesystem };
   }
+  if (identity !== undefined) copyStatxIdentity(buffer, identity);
   const { mode, size, blocks, nlink, modifiedMs }: Statx = readStatx(buffer);
   const filesystem = isPollable({ mode }) ? IN_KERNEL : filesystemOf(fd, buffer);
   return { mode, size, blocks, links: nlink, modifiedMs, filesystem };

@@ -12,6 +12,7 @@ export {
   mappingPageSize,
 } from './filesystem.js';
 export { nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
+export { addSpareDescriptors, freeSpareDescriptors, type SpareDescriptors } from './spare-descriptors.js';
 export {
   isEncrypted,
   isOutgoingMessage,

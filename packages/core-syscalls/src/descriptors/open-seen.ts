@@ -9,6 +9,7 @@ import { close } from '../syscalls/file.js';
 import { openat2 } from '../syscalls/openat2.js';
 import { type FileFacts, factsOf, isRegularFile } from './file-facts.js';
 import { isLocalFilesystem } from './filesystem.js';
+import { freeSpareDescriptors } from './spare-descriptors.js';
 
 const { AT_FDCWD, EAGAIN, O_CLOEXEC, O_PATH, RESOLVE_CACHED } = constants;
 
@@ -30,6 +31,8 @@ export interface OpenedFile {
  * @param flags of open(2), without O_CREAT and O_TRUNC.
  * @param directory an open directory that `path` starts from; default: the current one.
  * @param resolve RESOLVE_* flags for the look-up, besides RESOLVE_CACHED.
+ * @param identity is filled in, where it is given: STATX_IDENTITY_SIZE bytes, as of copyStatxIdentity, of the file that was
+ * opened, at the moment its facts were asked.
  * @returns the file; or a negative errno, after which it is to be opened on the thread pool: EAGAIN for all that is not
  * known to be such a file, and where there is no /proc.
  */
@@ -38,11 +41,24 @@ export function openLocalCached(
   flags: number,
   directory: number = AT_FDCWD,
   resolve: number = 0,
+  identity?: Buffer,
+): OpenedFile | number {
+  const file = openOnce(path, flags, directory, resolve, identity);
+  if (typeof file !== 'number' || !freeSpareDescriptors(file)) return file;
+  return openOnce(path, flags, directory, resolve, identity);
+}
+
+function openOnce(
+  path: string,
+  flags: number,
+  directory: number,
+  resolve: number,
+  identity: Buffer | undefined,
 ): OpenedFile | number {
   const seen = openat2(directory, path, O_PATH | O_CLOEXEC, 0, resolve | RESOLVE_CACHED);
   if (seen < 0) return seen;
   try {
-    const facts = factsOf(seen);
+    const facts = factsOf(seen, identity);
     if (!isRegularFile(facts) || !isLocalFilesystem(facts.filesystem)) return -EAGAIN;
     const fd = openat2(AT_FDCWD, nameOfDescriptor(seen), flags | O_CLOEXEC, 0, 0);
     return fd < 0 ? fd : { fd, facts };

@@ -98,22 +98,23 @@ export function fileIdentity(buffer: Buffer): string {
 }
 
 /** Bytes of what {@link copyStatxIdentity} copies. */
-export const STATX_IDENTITY_SIZE = 56;
+export const STATX_IDENTITY_SIZE = 60;
 
 /**
  * Copies what stays the same as long as a path leads to the same file and that has not been changed: inode (u64, at 0),
  * size in bytes (u64, at 8), last change and last modification (at 16 and 32, each s64 seconds and u32 nanoseconds, padded
- * to 16 bytes), major and minor number of the device (u32, at 48 and 52).
+ * to 16 bytes), major and minor number of the device (u32, at 48 and 52), type and permissions (u16, at 56, padded).
  * @param target at least {@link STATX_IDENTITY_SIZE} bytes.
  */
 export function copyStatxIdentity(buffer: Buffer, target: Buffer): void {
   buffer.copy(target, 0, 32, 48);
   buffer.copy(target, 16, 96, 128);
   buffer.copy(target, 48, 136, 144);
+  buffer.copy(target, 56, 28, 32);
 }
 
 /** Where a word of an identity is in a struct statx. */
-const placeOf = (at: number): number => (at < 16 ? 32 + at : at < 48 ? 80 + at : 88 + at);
+const placeOf = (at: number): number => (at < 16 ? 32 + at : at < 48 ? 80 + at : at < 56 ? 88 + at : 28);
 
 const sameWords = (buffer: Buffer, identity: Buffer, from: number, to: number): boolean => {
   for (let at = from; at < to; at += 4) {
@@ -129,5 +130,5 @@ export function hasStatxIdentity(buffer: Buffer, identity: Buffer): boolean {
 
 /** Whether device and inode are those of `identity`: the same file, changed since or not. */
 export function isSameStatxFile(buffer: Buffer, identity: Buffer): boolean {
-  return sameWords(buffer, identity, 0, 8) && sameWords(buffer, identity, 48, STATX_IDENTITY_SIZE);
+  return sameWords(buffer, identity, 0, 8) && sameWords(buffer, identity, 48, 56);
 }
