@@ -7,6 +7,7 @@
  */
 import { write } from 'node:fs';
 import { check, constants, libcStatus, SyscallError, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
+import { withSpareDescriptors } from '@zerocopy/core-syscalls/descriptors';
 import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import {
   NOT_RESIDENT,
@@ -366,7 +367,10 @@ export class CopyEngine implements TransferEngine {
 
 function openPipe(): Pipe {
   const ends = new Int32Array(2);
-  check(syscalls.pipe2(ends, O_CLOEXEC | O_NONBLOCK), 'pipe2');
+  check(
+    withSpareDescriptors(() => syscalls.pipe2(ends, O_CLOEXEC | O_NONBLOCK)),
+    'pipe2',
+  );
   const [readEnd, writeEnd] = [OwnedDescriptor.adopt(ends[0] as number), OwnedDescriptor.adopt(ends[1] as number)];
   syscalls.fcntl(writeEnd.fd, F_SETPIPE_SZ, PIPE_SIZE); // best effort: it works with any size (kernel-rules: pipe-quota)
   return { readEnd, writeEnd, held: 0 };

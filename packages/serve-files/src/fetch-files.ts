@@ -24,7 +24,8 @@ export function fetchFiles(root: string | URL, options: ServeFilesOptions = {}):
     const question = questionOfRequest(request);
     const { pathname, search } = new URL(question.target);
     const target = `${pathname}${search}`;
-    const plan = await decide({ ...question, target, originalTarget: target }, site, next !== undefined);
+    const { method, field } = question;
+    const plan = await decide({ method, field, target, originalTarget: target }, site, next !== undefined);
     return plan === undefined ? (next as () => Promise<Response>)() : fetchResponse(plan, site, question, startedAt);
   };
 }

@@ -101,7 +101,7 @@ function* planRepresentation(
   for (const part of parts) if ('file' in part) part.file.hold();
   return new Plan({
     status: body === undefined ? 200 : 206,
-    headers: body === undefined ? whole : { ...whole, ...body.headers },
+    headers: body === undefined ? whole : Object.assign({}, whole, body.headers),
     parts,
     path,
     lasting: body === undefined && description.lasting,
@@ -261,9 +261,10 @@ function* planInvented(file: OpenedFile, question: Question, { settings }: Site)
   addCaching(headers, path, file.status, settings);
   addPresets(headers, settings);
   addOwn(headers, path, file.status, settings, false);
+  headers['content-length'] = String(bytes.length);
   return new Plan({
     status: 200,
-    headers: { ...headers, 'content-length': String(bytes.length) },
+    headers,
     parts: question.method === 'HEAD' || bytes.length === 0 ? [] : [bytes],
     path,
   });

@@ -39,7 +39,8 @@ export function honoFiles(root: string | URL, { prefix = '', ...options }: HonoF
       const asked = questionOfRequest(context.req.raw);
       const url = new URL(asked.target);
       const path = `${url.pathname}${url.search}`;
-      const question = { ...asked, originalTarget: path, target: beneath(path, mount) };
+      const { method, field } = asked;
+      const question = { method, field, originalTarget: path, target: beneath(path, mount) };
       const plan = await decide(question, site, true);
       return plan === undefined ? next() : fetchResponse(plan, site, question, startedAt);
     }

@@ -36,7 +36,8 @@ export async function sendFileResponse(...given: WithRequest | WithoutRequest): 
   const site = knownSite(root, options);
   const asked = questionOf(request);
   const reads = asked.method === 'GET' || asked.method === 'HEAD';
-  const question = reads ? asked : { ...asked, method: 'POST', field: () => undefined };
+  const { target: asIs, originalTarget } = asked;
+  const question = reads ? asked : { method: 'POST', target: asIs, originalTarget, field: () => undefined };
   const target = normalizePath(path);
   const valid = typeof target !== 'number' && !target.directory;
   const plan = valid ? await run(planOneFile(target.path, question, site)) : plainPlan(404, question);

@@ -310,7 +310,7 @@ const isWhole = (stream: Writable & { readonly rstCode?: number }): boolean =>
 function sendHttp2(response: Http2ServerResponse, plan: Plan, tell: Tell | undefined): void {
   const { stream } = response;
   applyFields(response, plan);
-  const fields = { ...response.getHeaders(), ':status': plan.status };
+  const fields = Object.assign({}, response.getHeaders(), { ':status': plan.status });
   const [first] = plan.parts;
   if (first === undefined) stream.respond(fields, { endStream: true });
   else if (isFilePart(first) && plan.parts.length === 1 && plan.pace === undefined && first.file.isLocal) {
@@ -341,5 +341,6 @@ export function sentInfo(
   target: string,
   startedAt: number,
 ): SentInfo {
-  return { path: path ?? target, status, method, duration: performance.now() - startedAt, ...delivery };
+  const { bytes, transfer, error } = delivery;
+  return { path: path ?? target, status, method, duration: performance.now() - startedAt, bytes, transfer, error };
 }

@@ -100,6 +100,9 @@ function duplicate(fd: number): OwnedDescriptor | undefined {
   }
 }
 
+/** As it is once libuv has it. */
+const nonblocking = ({ kind, appending }: DescriptorFacts): DescriptorFacts => ({ kind, nonblocking: true, appending });
+
 const NO_CALLS: DescriptorFacts = { kind: { refused: 'no system calls here' }, nonblocking: false, appending: false };
 
 /** What is published of a descriptor. */
@@ -185,7 +188,7 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
   const { kind } = facts;
   if (own !== undefined && (kind === 'stream' || kind === 'pipe')) {
     const { socket, dispose } = wrap(own, { readable: true, writable: false });
-    const refused = unavailable() ?? refusalOfSource(socket, 0, { ...facts, nonblocking: true });
+    const refused = unavailable() ?? refusalOfSource(socket, 0, nonblocking(facts));
     // Now: what this stream would have read by the time the transfer begins could never be given back.
     const taken = refused === undefined ? new SocketSource(socket, { facts, resume: () => false }) : undefined;
     return {
@@ -267,7 +270,7 @@ function openDestinationDescriptor(fd: number | null): DestinationEnd {
   if (own !== undefined && (kind === 'stream' || kind === 'pipe')) {
     const { socket, dispose } = wrap(own, { readable: false, writable: true });
     return {
-      refused: unavailable() ?? refusalOfDestination(socket, { ...facts, nonblocking: true }),
+      refused: unavailable() ?? refusalOfDestination(socket, nonblocking(facts)),
       kind: endKindOf(facts),
       socket,
       target: socket,

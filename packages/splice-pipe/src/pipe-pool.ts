@@ -6,6 +6,7 @@
  *                 └──dirty──► closed ◄──a second without use──┘
  */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { withSpareDescriptors } from '@zerocopy/core-syscalls/descriptors';
 import { systemLimits } from '@zerocopy/core-syscalls/native';
 import { clearInterval, OwnedDescriptor, pieceSize, setInterval } from '@zerocopy/transfer';
 
@@ -70,7 +71,7 @@ function wantedCapacity(): number {
 }
 
 function make(): Pipe | null {
-  if (open.size >= OPEN_MAX || syscalls.pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0) return null;
+  if (open.size >= OPEN_MAX || withSpareDescriptors(() => syscalls.pipe2(fds, O_CLOEXEC | O_NONBLOCK)) < 0) return null;
   const [readEnd, writeEnd] = Array.from(fds, (fd) => OwnedDescriptor.adopt(fd)) as [OwnedDescriptor, OwnedDescriptor];
   const [readFd, writeFd] = [readEnd.fd, writeEnd.fd];
   let capacity = -1;

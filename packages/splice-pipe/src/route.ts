@@ -40,7 +40,11 @@ export function routeBeneath(
   const refused = unavailable() ?? refusalOfStreams(source, destination);
   if (refused !== undefined) return { refused };
   const record = options.record ?? new MethodRecord(source);
-  return new TakenRoute(source as Socket | IncomingMessage, destination as RouteDestination, { ...options, record });
+  return new TakenRoute(
+    source as Socket | IncomingMessage,
+    destination as RouteDestination,
+    Object.assign({}, options, { record }),
+  );
 }
 
 function refusalOfStreams(source: Readable, destination: NodeJS.WritableStream): string | undefined {

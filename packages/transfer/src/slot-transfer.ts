@@ -25,9 +25,9 @@ import {
   type Side,
   transferError,
 } from './errors.js';
-import { pieceSize, quantumSize } from './quantum.js';
+import { attemptFirst } from './first-attempts.js';
 import { addSharedListener, removeSharedListener } from './stream-listeners.js';
-import { NOT_RESIDENT, Transfer, type TransferBefore, type TransferEngine } from './transfer.js';
+import { Transfer, type TransferBefore, type TransferEngine } from './transfer.js';
 import { type TransferAbout, TransferScope } from './transfer-scope.js';
 import { createWriteSlot, flushQueue, type SlotRequest, type UnqueuedSlot, type WriteSlot } from './write-slot.js';
 
@@ -216,21 +216,12 @@ export class SlotTransfer {
       return true;
     }
     const startedAt = performance.now();
-    const { pieceMin, method, reason } = this.#engine;
-    const quantum = Math.min(length, quantumSize(true, pieceMin));
-    let bytes = 0;
-    let calls = 0;
-    let last: number | undefined;
-    while (bytes < quantum && last === undefined) {
-      const result = this.#engine.attempt(Math.min(quantum - bytes, pieceSize(pieceMin)));
-      if (result > NOT_RESIDENT) calls++;
-      if (result > 0) bytes += result;
-      else last = result; // dealt with when the slot has come
-    }
-    this.#before = { bytes, syscalls: calls, result: last };
+    const { method, reason } = this.#engine;
+    this.#before = attemptFirst(this.#engine, length);
+    const { bytes, syscalls } = this.#before;
     if (bytes > 0) this.#options.onMoved?.(bytes);
     if (bytes < length) return false;
-    const result: TransferResult = { bytes, method, syscalls: calls, durationMs: performance.now() - startedAt };
+    const result: TransferResult = { bytes, method, syscalls, durationMs: performance.now() - startedAt };
     if (reason !== undefined) result.fallbackReason = reason;
     const { onProgress, signal } = this.#options;
     try {

@@ -8,7 +8,7 @@ import { fcntl } from '../syscalls/fcntl.js';
 import { close } from '../syscalls/file.js';
 import { closeQuietly } from './close-quietly.js';
 import { closesAtOnce } from './closes-at-once.js';
-import { freeSpareDescriptors } from './spare-descriptors.js';
+import { withSpareDescriptors } from './spare-descriptors.js';
 import { isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from './stream-descriptor.js';
 
 const isDescriptor = (value: unknown): value is number =>
@@ -96,10 +96,9 @@ export class OwnedDescriptor {
 
   static #duplicate(fd: number): OwnedDescriptor | number {
     const reserved = reserveNumber();
-    const duplicate = (): number =>
-      reserved < 0 ? fcntl(fd, constants.F_DUPFD_CLOEXEC, 0) : dup3(fd, reserved, constants.O_CLOEXEC);
-    let result = duplicate();
-    if (result < 0 && freeSpareDescriptors(result)) result = duplicate();
+    const result = withSpareDescriptors(() =>
+      reserved < 0 ? fcntl(fd, constants.F_DUPFD_CLOEXEC, 0) : dup3(fd, reserved, constants.O_CLOEXEC),
+    );
     if (result >= 0) return new OwnedDescriptor(result, reserved >= 0);
     if (reserved >= 0) closeQuietly(reserved);
     return result;

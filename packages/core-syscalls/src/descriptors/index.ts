@@ -12,7 +12,12 @@ export {
   mappingPageSize,
 } from './filesystem.js';
 export { nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
-export { addSpareDescriptors, freeSpareDescriptors, type SpareDescriptors } from './spare-descriptors.js';
+export {
+  addSpareDescriptors,
+  freeSpareDescriptors,
+  type SpareDescriptors,
+  withSpareDescriptors,
+} from './spare-descriptors.js';
 export {
   isEncrypted,
   isOutgoingMessage,

@@ -20,6 +20,12 @@ export function addSpareDescriptors(holder: SpareDescriptors): void {
   holders.add(new WeakRef(holder));
 }
 
+/** Makes a call that makes a descriptor; once more, if it has failed for want of them and some could be closed. */
+export function withSpareDescriptors(call: () => number): number {
+  const result = call();
+  return result < 0 && freeSpareDescriptors(result) ? call() : result;
+}
+
 /**
  * To be asked after a call that makes a descriptor has failed.
  * @param error its negative errno, or the error of node:fs.

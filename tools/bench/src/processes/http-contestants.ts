@@ -14,7 +14,8 @@ import {
   type TransferTrace,
 } from '@zerocopy/core-syscalls';
 import { createMmapReadStream } from '@zerocopy/mmap-buffer';
-import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
+import { createSendfileStream, type SendFileOptions, sendFile } from '@zerocopy/sendfile-stream';
+import { transferCounts } from '@zerocopy/transfer';
 import type { Role } from '../race/scenario.js';
 
 /** What a contestant says of the work it has done; the calls are set to 0 when they are read. */
@@ -68,7 +69,13 @@ function answering(answer: Answer): (directory: string) => RequestListener {
   };
 }
 
-/** The streams tell of their transfers on a diagnostics channel; this counts them for whichever contestant runs here. */
+/** Tells by which method most bytes went, of whichever contestant runs here. Nobody subscribes, as in most programs. */
+export function countMethods(account: Account): void {
+  const [most] = Object.entries(transferCounts().bytes).sort(([, a], [, b]) => b - a);
+  if (most !== undefined) account.method = most[0];
+}
+
+/** The same for connections, of which each is a transfer of its own; with the system calls. */
 export function followTransfers(account: Account): void {
   diagnosticsChannel.subscribe(`tracing:${TRANSFER_CHANNEL}:asyncEnd`, (message) => {
     const { result } = message as TransferTrace;
@@ -103,6 +110,18 @@ const zerocopy: HttpContestant = {
   serve: serveByStream,
 };
 
+const zerocopyPipeline: HttpContestant = {
+  name: 'zerocopy-pipeline',
+  description: "pipeline(createSendfileStream(path), res), by @zerocopy/pipeline's pipeline",
+  role: 'ours',
+  async serve(directory) {
+    const { pipeline: ownPipeline } = await import('@zerocopy/pipeline');
+    return answering((path, _size, _request, response) => ownPipeline(createSendfileStream(path), response, ignore))(
+      directory,
+    );
+  },
+};
+
 const disabled: HttpContestant = {
   name: 'zerocopy-disabled',
   description: 'pipeline(createSendfileStream(path), res) with ZEROCOPY_DISABLE=all',
@@ -111,7 +130,7 @@ const disabled: HttpContestant = {
   serve: serveByStream,
 };
 
-const sendFileWith = (options?: { smallFileSize: number }): ((directory: string) => RequestListener) =>
+const sendFileWith = (options?: SendFileOptions): ((directory: string) => RequestListener) =>
   answering((path, _size, _request, response) => {
     sendFile(response, path, options).catch(() => response.destroy());
   });
@@ -121,6 +140,14 @@ const zerocopySendFile: HttpContestant = {
   description: 'sendFile(res, path)',
   role: 'ours',
   serve: sendFileWith(),
+};
+
+const zerocopyUncached: HttpContestant = {
+  name: 'zerocopy-uncached',
+  description: 'sendFile(res, path, { keepOpen: false }): no file stays open',
+  role: 'ours',
+  onlyIfNamed: true,
+  serve: sendFileWith({ keepOpen: false }),
 };
 
 /** How sendFile does without its choice between the two ways: for finding where they cross over. */
@@ -283,6 +310,8 @@ export const httpContestants: readonly HttpContestant[] = [
   zerocopy,
   zerocopySendFile,
   zerocopyMmap,
+  zerocopyUncached,
+  zerocopyPipeline,
   zerocopyKernel,
   zerocopyCopy,
   disabled,
