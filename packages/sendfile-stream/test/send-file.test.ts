@@ -17,7 +17,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { check, constants, syscalls, TransferError } from '@zerocopy/core-syscalls';
-import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
+import { createSendfileStream, OpenFile, sendFile } from '@zerocopy/sendfile-stream';
 import { pollingReader } from '@zerocopy/testing/polling-reader';
 import test from 'ava';
 import {
@@ -404,4 +404,40 @@ kernelTest('a descriptor that is not open is an error, and leaves none open', as
     const [error] = (await once(stream, 'error')) as [NodeJS.ErrnoException];
     t.is(error.code, 'EBADF');
   });
+});
+
+kernelTest('what fits into the socket has left when the call returns; what does not follows in its turn', async (t) => {
+  const middle = 200 * KiB;
+  const small = writeFile(join(directory, 'at-once'), content.subarray(0, middle));
+  const file = await OpenFile.open(small);
+  try {
+    await withHttpServer(
+      async (request, response) => {
+        const before = response.socket?.bytesWritten ?? 0;
+        if (request.url === '/queued') {
+          response.writeHead(200, { 'Content-Length': middle + 1 });
+          response.socket?.cork();
+          response.write('<'); // held back: the file has to wait for it
+          const sent = sendFile(response, file, { endMessage: false });
+          t.true((response.socket?.bytesWritten ?? 0) - before < middle);
+          response.socket?.uncork();
+          await sent;
+          response.end();
+          return;
+        }
+        const sent = sendFile(response, file);
+        t.true((response.socket?.bytesWritten ?? 0) - before > middle);
+        t.like(await sent, { bytes: middle, method: 'sendfile' });
+      },
+      async (port) => {
+        for (let n = 0; n < 2; n++) {
+          t.true((await get(port)).body.equals(content.subarray(0, middle)));
+          const { body } = await get(port, { path: '/queued' });
+          t.true(body.equals(Buffer.concat([Buffer.from('<'), content.subarray(0, middle)])));
+        }
+      },
+    );
+  } finally {
+    await file.release();
+  }
 });
