@@ -273,13 +273,14 @@ test.serial('a file that is forgotten is closed, with a warning', async (t) => {
 
 test('a worker thread that is terminated in the midst of requests leaves no descriptor', async (t) => {
   const path = makeFile(directory, pattern(MiB));
-  const before = fs.readdirSync('/proc/self/fd').filter((fd) => linkOf(fd) === path).length;
+  const left = (): number => fs.readdirSync('/proc/self/fd').filter((fd) => linkOf(fd) === path).length;
   for (let n = 0; n < 3; n++) {
     const worker = new Worker(fixture('reading-worker'), { workerData: { path } });
     await new Promise((resolve) => worker.once('message', resolve));
     await worker.terminate();
   }
-  t.is(fs.readdirSync('/proc/self/fd').filter((fd) => linkOf(fd) === path).length, before);
+  await until(() => left() === 0, 'the descriptors closed');
+  t.is(left(), 0);
 });
 
 const linkOf = (fd: string): string | undefined => {
