@@ -61,7 +61,8 @@ export const direct: Scenario<DirectCase> = {
   baseline: 'node',
   contestants,
   reasons: {
-    'node-1-mib': 'With as large requests Node reads ahead by itself; what it leaves is the page cache full of the file.',
+    'node-1-mib':
+      'With as large requests Node reads ahead by itself; what it leaves is the page cache full of the file.',
     node: 'Random reads of ours use three threads of the pool of four, and leave one to others; Node uses all four. How much of the difference that is has not been measured.',
     dd: 'dd reads into one buffer again and again, and shows its bytes to nobody.',
   },
