@@ -164,7 +164,6 @@ export class Tree {
     if (there !== undefined && !isThere) {
       throw new CopyError(`cannot overwrite non-directory ${quoted(destination)} with directory ${quoted(source)}`);
     }
-    const names = await orElse(readdir(source, { encoding: 'buffer' }), `cannot access ${quoted(source)}`);
     const mode = isThere ? undefined : await makeDirectory(destination, stat);
     const made = await statOf(destination, { bigint: true });
     this.#made.add(identity(made));
@@ -172,6 +171,7 @@ export class Tree {
     this.#told(source, destination);
     const staging = new Staging(destination);
     try {
+      const names = await orElse(readdir(source, { encoding: 'buffer' }), `cannot access ${quoted(source)}`);
       for (const name of names) {
         const follows = settings.follow === 'all';
         await this.#entry(join(source, name), join(destination, name), staging, follows, [...above, self]).catch(
