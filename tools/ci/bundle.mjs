@@ -17,6 +17,8 @@ import { commandsOf, entriesOf, readManifest } from './manifest.mjs';
 
 const manifest = readManifest('.');
 const target = 'node20.19';
+/** What a package may say of itself. */
+const version = { PACKAGE_VERSION: JSON.stringify(manifest.version) };
 const entries = [...entriesOf(manifest).values()];
 const commands = commandsOf(manifest);
 const lazy = readdirSync('src')
@@ -99,7 +101,7 @@ async function commonJs() {
     outdir: 'dist',
     sourcemap: 'inline',
     external: lazy.map((path) => `./${path}.js`),
-    define: { require: REQUIRE, 'import.meta.url': 'undefined' },
+    define: { ...version, require: REQUIRE, 'import.meta.url': 'undefined' },
   });
   for (const { path, text } of outputFiles) {
     const { code, map } = await transform(text, {
@@ -135,6 +137,7 @@ async function esModules() {
     ...shared,
     entryPoints: entries.map(source),
     outdir: 'dist/esm',
+    define: version,
     sourcemap: 'linked',
   });
   for (const { path, text } of outputFiles) put(path, text);

@@ -1,5 +1,4 @@
 /** The command `zerocopy`, to be run from a program. */
-import { readFileSync } from 'node:fs';
 import { UsageError } from './command.js';
 import { commands } from './commands.js';
 import { commandHelp, overview } from './help.js';
@@ -57,10 +56,10 @@ export async function run(args: readonly string[], stdio: Stdio = process): Prom
   }
 }
 
+/** Of this package: the build puts it here (tools/ci/bundle.mjs). */
+declare const PACKAGE_VERSION: string;
+
 function printVersion(terminal: Terminal): number {
-  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  terminal.out(version);
+  terminal.out(PACKAGE_VERSION);
   return 0;
 }

@@ -4,7 +4,6 @@
  */
 import cluster, { type Worker } from 'node:cluster';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import type { Call } from '../command.js';
 import type { Terminal } from '../terminal.js';
 import { DRAIN } from './drain-message.js';
@@ -18,7 +17,8 @@ export const isSpokesman = (): boolean => cluster.isPrimary || cluster.worker?.i
 /** Until the signal: workers that die are replaced, unless they have died before they listened. @returns the status. */
 export async function runWorkers(count: number, { command, args }: Call, terminal: Terminal): Promise<number> {
   cluster.schedulingPolicy = cluster.SCHED_NONE;
-  cluster.setupPrimary({ exec: fileURLToPath(new URL('./main.js', import.meta.url)), args: [command, ...args] });
+  // What runs is the program itself: Node's default for `exec`.
+  cluster.setupPrimary({ args: [command, ...args] });
   const { signal } = terminal;
   const listening = new Set<Worker>();
   let failed = false;
