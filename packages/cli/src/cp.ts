@@ -27,7 +27,10 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
       settings,
       tally,
       signal,
-      verbose: (line) => terminal.out(line),
+      verbose: (line) => {
+        progress.stop(); // its line would be in the way
+        terminal.out(line);
+      },
       watch: (path) => ({
         signal,
         onProgress: (bytes, total) => progress.update(baseOf(path).toString(), bytes, total),

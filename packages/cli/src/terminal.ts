@@ -7,9 +7,15 @@ export interface Stdio {
   /** What is read, by `tee` only. */
   readonly stdin: Readable;
   /** For results. */
-  readonly stdout: Writable & { readonly isTTY?: boolean };
+  readonly stdout: Writable & {
+    /** Whether people look at it. */
+    readonly isTTY?: boolean;
+  };
   /** For errors, progress and summaries. */
-  readonly stderr: Writable & { readonly isTTY?: boolean };
+  readonly stderr: Writable & {
+    /** Whether people look at it. */
+    readonly isTTY?: boolean;
+  };
   /** NO_COLOR, LISTEN_FDS and their like. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Stops the command; its reason may be an {@link Interruption}. */
