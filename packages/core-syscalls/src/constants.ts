@@ -319,6 +319,8 @@ export const constants = {
   TCP_CORK: 3,
   /** An upper layer protocol by its name, for instance 'tls'; since Linux 4.13. */
   TCP_ULP: 31,
+  /** Of recv(2): what is read stays to be read. */
+  MSG_PEEK: 0x2,
   /** This call does not wait: EAGAIN, as if the socket were O_NONBLOCK. */
   MSG_DONTWAIT: 0x40,
   /** TCP: throw the bytes away instead of storing them. */

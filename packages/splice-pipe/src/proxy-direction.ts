@@ -9,11 +9,13 @@
  * is paused until it has. So the count is exact, and what is in user space is bounded.
  */
 import type { Socket } from 'node:net';
-import type { TransferResult } from '@zerocopy/core-syscalls';
+import { constants, SyscallError, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
+import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import {
   BulkGauge,
   closedEarly,
   type Side,
+  socketDescriptor,
   type TransferAbout,
   TransferScope,
   transferError,
@@ -24,6 +26,8 @@ import { WATCH_SIZE_MAX } from './read-watcher.js';
 import { Relay, type RelayOutcome } from './relay.js';
 import { refusalOfSource, SocketSource } from './source.js';
 
+const { ECONNRESET, MSG_DONTWAIT, MSG_PEEK } = constants;
+
 /** Full reads in a row after which the source is taken. */
 const FULL_READS = 2;
 
@@ -33,6 +37,19 @@ const ABOUT: TransferAbout = { source: 'socket', destination: 'socket' };
 const PART: TransferAbout = { isPart: true };
 
 const always = (): boolean => true;
+
+const peeked = Buffer.allocUnsafe(1);
+
+/**
+ * Of a reset that comes together with data libuv tells the data, and then an end: it does not read again, and the reset is
+ * still to be had from the socket (kernel-rules: reset-as-end).
+ */
+function resetAtEnd(socket: Socket): Error | undefined {
+  const fd = socketDescriptor(socket);
+  if (fd === undefined) return undefined;
+  const result = uninterrupted(() => syscalls.recv(fd, peeked, 1, MSG_PEEK | MSG_DONTWAIT));
+  return result === -ECONNRESET ? new SyscallError(result, 'recv') : undefined;
+}
 
 /** The one that joins two directions. */
 export interface DirectionOwner {
@@ -96,7 +113,7 @@ export class ProxyDirection {
     this.#head = undefined;
     if (head !== undefined && head.length > 0) this.#write(head);
     this.#observe();
-    if (from.readableEnded) this.#onSourceEnd();
+    if (from.readableEnded) this.#onEnd();
     else if (!this.#paused) from.resume();
   }
 
@@ -115,12 +132,12 @@ export class ProxyDirection {
 
   #observe(): void {
     this.#from.on('data', this.#onData);
-    this.#from.on('end', this.#onSourceEnd);
+    this.#from.on('end', this.#onEnd);
   }
 
   #unobserve(): void {
     this.#from.off('data', this.#onData);
-    this.#from.off('end', this.#onSourceEnd);
+    this.#from.off('end', this.#onEnd);
   }
 
   readonly #onData = (chunk: Buffer | string): void => {
@@ -177,6 +194,13 @@ export class ProxyDirection {
       else this.#end(error, undefined);
     }
   }
+
+  /** Node has told the end of what it reads. */
+  readonly #onEnd = (): void => {
+    const reset = resetAtEnd(this.#from);
+    if (reset === undefined) this.#onSourceEnd();
+    else this.lost(reset, 'source');
+  };
 
   readonly #onSourceEnd = (): void => {
     this.#sourceEnded = true;

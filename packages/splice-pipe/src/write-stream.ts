@@ -65,6 +65,8 @@ export class SpliceWriteStream extends WriteStream {
   #route: TakenRoute | undefined;
   /** The body that is collected in memory: the stream is corked for it until the body is whole. */
   #collected: CollectedBody | undefined;
+  /** Bytes of it that are on their way to the file. */
+  #due = 0;
 
   /** As {@link createSpliceWriteStream}. */
   constructor(path: string | Buffer | URL, options?: SpliceWriteStreamOptions | BufferEncoding | null) {
@@ -125,8 +127,10 @@ export class SpliceWriteStream extends WriteStream {
       void this.#drop?.end();
       return super._destroy(error, callback);
     }
-    this.#drop?.expect(collected?.bytes ?? 0);
+    this.#due = collected?.bytes ?? 0;
+    this.#drop?.expect(this.#due);
     writev(this.fd, chunks, this.pos ?? null, (failure, bytes) => {
+      this.#due = 0;
       if (!failure) this.bytesWritten += bytes;
       this.#drop?.moved(failure ? 0 : bytes);
       void this.#drop?.end();
@@ -137,10 +141,12 @@ export class SpliceWriteStream extends WriteStream {
   /** The collected bytes are on their way to the file: their memory is free when they have arrived. */
   #releasing(callback: WriteCallback): WriteCallback {
     const collected = this.#collected;
-    if (collected === undefined) return callback;
+    if (collected === undefined && this.#due === 0) return callback;
     this.#collected = undefined;
+    if (collected !== undefined) this.#due = collected.bytes;
     return (error) => {
-      collected.release();
+      this.#due = 0;
+      collected?.release();
       callback(error);
     };
   }
@@ -150,6 +156,7 @@ export class SpliceWriteStream extends WriteStream {
     const collected = this.#collected;
     if (collected === undefined) return;
     this.#collected = undefined;
+    this.#due = collected.bytes;
     collected.release(); // it is in the stream's queue, as without us
     this.uncork();
   }
@@ -240,7 +247,7 @@ export class SpliceWriteStream extends WriteStream {
         destination: 'file',
         detail: { destination: this.path },
       },
-      bytes: () => this.bytesWritten - before,
+      bytes: () => this.bytesWritten - before + (this.#collected?.bytes ?? this.#due),
       reason: () => this.#record.fallbackReason,
     });
   }

@@ -246,20 +246,23 @@ kernelTest('the peer of the source resets: an error, and never an end', async (t
   });
 });
 
-kernelTest('a reset together with data is no end, however the bytes are read', async (t) => {
-  for (let n = 0; n < 20; n++) {
-    await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
-      const received = gather(reader);
-      // By splice, and, behind something small, by copying.
-      const result = n % 2 === 0 ? splice(source, destination) : proxy(source, destination);
-      writer.write('small');
-      await until(() => received.bytes().length === 5);
-      writer.write(pattern(n * 5000));
-      writer.resetAndDestroy();
-      t.is((await failure(result)).code, 'ECONNRESET');
-    });
-  }
-});
+kernelTest(
+  'a reset together with data is no end, however the bytes are read (kernel-rules: reset-as-end)',
+  async (t) => {
+    for (let n = 0; n < 20; n++) {
+      await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
+        const received = gather(reader);
+        // By splice, and, behind something small, by copying.
+        const result = n % 2 === 0 ? splice(source, destination) : proxy(source, destination);
+        writer.write('small');
+        await until(() => received.bytes().length === 5);
+        writer.write(pattern(n * 5000));
+        writer.resetAndDestroy();
+        t.is((await failure(result)).code, 'ECONNRESET');
+      });
+    }
+  },
+);
 
 kernelTest('back-pressure: a stalled reader stops the writer, and holds at most one pipe', async (t) => {
   await spliced(['tcp', 'tcp'], async ({ writer, source, destination, reader }) => {
