@@ -1,0 +1,35 @@
+/** The pages, with links between files of the repository turned into links of the site, and tables drawn as charts. */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, posix } from 'node:path';
+import { withCharts } from './charts.mjs';
+import { pages, REPOSITORY, root } from './sources.mjs';
+
+const content = join(import.meta.dirname, 'content');
+
+/** Applies `change` outside of fenced code. */
+const outsideOfCode = (markdown, change) =>
+  markdown
+    .split(/(^```[\s\S]*?^```$)/m)
+    .map((part, index) => (index % 2 === 0 ? change(part) : part))
+    .join('');
+
+function siteLink(from, page, target) {
+  if (/^([a-z]+:|#)/.test(target)) return target;
+  const [path, anchor] = target.split('#', 2);
+  const file = posix.normalize(posix.join(posix.dirname(from), path)).replace(/\/$/, '');
+  const linked = pages.get(file) ?? pages.get(`${file}/README.md`);
+  const hash = anchor === undefined ? '' : `#${anchor}`;
+  if (linked === undefined) return `${REPOSITORY}/blob/main/${file}${hash}`;
+  const relative = posix.relative(posix.dirname(page), linked);
+  return `${relative.startsWith('.') ? relative : `./${relative}`}${hash}`;
+}
+
+/** Headings get the anchors that GitHub gives them, as the links in the repository expect. */
+for (const [source, page] of pages) {
+  const text = outsideOfCode(withCharts(readFileSync(join(root, source), 'utf8')), (part) =>
+    part.replaceAll(/\]\(([^)\s]+)\)/g, (_, target) => `](${siteLink(source, page, target)})`),
+  );
+  const file = join(content, page);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `---\nsource: ${source}\n---\n\n${text}`);
+}
