@@ -29,7 +29,8 @@ for (const [path, document] of documents) {
     const [target, hash] = decodeURI(href).split('#', 2);
     const inSite = target.startsWith(base) ? target.slice(base.length) : posix.join(posix.dirname(path), target);
     const page = target === '' ? path : pageOf(inSite.replace(/^\.\//, '') || 'index.html');
-    const known = page !== undefined && (hash === undefined || hash === '' || identifiers.get(page)?.has(hash) !== false);
+    const known =
+      page !== undefined && (hash === undefined || hash === '' || identifiers.get(page)?.has(hash) !== false);
     if (!known) broken.push(`${path}: ${href}`);
   }
 }

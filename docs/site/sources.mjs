@@ -18,6 +18,8 @@ const topLevel = ['SECURITY.md', 'CONTRIBUTING.md', 'SUPPORT.md', 'CODE_OF_CONDU
 /** From a path of the repository to a path below content/. A package's folder stands for its README. */
 export const pages = new Map([
   ...documents.map((name) => [`docs/${name}`, name]),
-  ...topLevel.filter((name) => existsSync(join(root, name))).map((name) => [name, name.toLowerCase().replaceAll('_', '-')]),
+  ...topLevel
+    .filter((name) => existsSync(join(root, name)))
+    .map((name) => [name, name.toLowerCase().replaceAll('_', '-')]),
   ...packages.map(({ name }) => [`packages/${name}/README.md`, `packages/${name}.md`]),
 ]);

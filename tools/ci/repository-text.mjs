@@ -5,7 +5,10 @@ import { fileURLToPath } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
-const NOT_OURS = new Set(['node_modules', 'dist', 'dist-test', 'coverage', 'test-results', '.git', '.nx', 'fixtures']);
+const NOT_OURS = new Set([
+  ...['node_modules', 'dist', 'dist-test', 'coverage', 'test-results', '.git', '.nx', 'fixtures'],
+  ...['content', '.vitepress'], // of docs/site: written by npm run docs
+]);
 
 /**
  * The files below `folder` (relative to the root, as are the answers, with '/') that end in one of `extensions`.

@@ -32,7 +32,7 @@ export default defineConfig({
       md.renderer.rules.fence = (tokens, index, ...rest) => {
         const { info, content: text } = tokens[index];
         if (info.trim() !== 'mermaid') return fence(tokens, index, ...rest);
-        return `<Mermaid code="${encodeURIComponent(text)}" />`;
+        return `<MermaidDrawing code="${encodeURIComponent(text)}" />`;
       };
     },
   },
@@ -72,7 +72,11 @@ export default defineConfig({
       },
       {
         text: 'Inside',
-        items: [item('How it works', '/design'), item('Kernel rules', '/kernel-rules'), item('Contributing', '/contributing')],
+        items: [
+          item('How it works', '/design'),
+          item('Kernel rules', '/kernel-rules'),
+          item('Contributing', '/contributing'),
+        ],
       },
     ],
   },
