@@ -1,5 +1,5 @@
 /** The API reference of each package, by TypeDoc, from the declarations that are published. */
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Application } from 'typedoc';
 import { packages, REPOSITORY, root } from './sources.mjs';
@@ -43,4 +43,10 @@ for (const { name, manifest } of packages.filter(({ name: folder }) => folder !=
   const project = await app.convert();
   if (project === undefined) throw new Error(`TypeDoc could not read ${manifest.name}`);
   await app.generateOutputs(project);
+}
+
+const api = join(import.meta.dirname, 'content', 'api');
+for (const path of readdirSync(api, { recursive: true }).filter((name) => String(name).endsWith('.md'))) {
+  const file = join(api, String(path));
+  writeFileSync(file, `---\neditLink: false\n---\n\n${readFileSync(file, 'utf8')}`);
 }

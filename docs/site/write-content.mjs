@@ -24,12 +24,11 @@ function siteLink(from, page, target) {
   return `${relative.startsWith('.') ? relative : `./${relative}`}${hash}`;
 }
 
-/** Headings get the anchors that GitHub gives them, as the links in the repository expect. */
 for (const [source, page] of pages) {
   const text = outsideOfCode(withCharts(readFileSync(join(root, source), 'utf8')), (part) =>
     part.replaceAll(/\]\(([^)\s]+)\)/g, (_, target) => `](${siteLink(source, page, target)})`),
   );
   const file = join(content, page);
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, `---\nsource: ${source}\n---\n\n${text}`);
+  writeFileSync(file, `---\nedit: ${REPOSITORY}/edit/main/${source}\n---\n\n${text}`);
 }

@@ -40,7 +40,8 @@ export default defineConfig({
     search: { provider: 'local' },
     outline: [2, 3],
     socialLinks: [{ icon: 'github', link: REPOSITORY }],
-    editLink: { pattern: ({ frontmatter }) => `${REPOSITORY}/edit/main/${frontmatter.source ?? ''}` },
+    // Called in the browser, where nothing of this file is known.
+    editLink: { pattern: ({ frontmatter }) => frontmatter.edit, text: 'Edit this page' },
     nav: [item('Start', '/'), item('Packages', '/packages'), item('Why is it not faster?', '/troubleshooting')],
     sidebar: [
       {
