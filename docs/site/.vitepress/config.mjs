@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { defineConfig } from 'vitepress';
-import { packages, REPOSITORY } from '../sources.mjs';
+import { packages, pages, REPOSITORY, root } from '../sources.mjs';
 
 const content = join(import.meta.dirname, '..', 'content');
 const hasReference = ({ name }) => existsSync(join(content, 'api', name, 'index.md'));
@@ -14,6 +14,55 @@ const slugify = (heading) =>
     .replace(/[^\p{L}\p{N}\s_-]/gu, '')
     .trim()
     .replaceAll(' ', '-');
+
+/** Pages that nobody has sorted yet, by their headings: a new document is on the site without a line here. */
+function others(groups) {
+  const sorted = new Set(groups.flatMap(({ items }) => items.map(({ link }) => link)));
+  const unsorted = [...pages].filter(([source, page]) => source.startsWith('docs/') && !sorted.has(linkOf(page)));
+  return unsorted.map(([source, page]) => {
+    const [, heading] = /^# (.*)$/m.exec(readFileSync(join(root, source), 'utf8')) ?? [];
+    return item(heading ?? page, linkOf(page));
+  });
+}
+const linkOf = (page) => `/${page.replace(/(^|\/)index\.md$/, '$1').replace(/\.md$/, '')}`;
+
+const groups = [
+  {
+    text: 'Guide',
+    items: [
+      item('Start here', '/'),
+      item('Which package for what', '/packages'),
+      item('Migration', '/migration'),
+      item('Benchmarks', '/benchmarks'),
+      item('Questions', '/faq'),
+    ],
+  },
+  {
+    text: 'In production',
+    items: [
+      item('Operations', '/operations'),
+      item('Observability', '/observability'),
+      item('Why is it not faster?', '/troubleshooting'),
+      item('Errors', '/errors'),
+      item('Security', '/security'),
+      item('Support', '/support'),
+    ],
+  },
+  { text: 'Packages', items: packages.map(({ name }) => item(name, `/packages/${name}`)) },
+  {
+    text: 'API reference',
+    collapsed: true,
+    items: packages.filter(hasReference).map(({ name }) => item(name, `/api/${name}/`)),
+  },
+  {
+    text: 'Inside',
+    items: [
+      item('How it works', '/design'),
+      item('Kernel rules', '/kernel-rules'),
+      item('Contributing', '/contributing'),
+    ],
+  },
+];
 
 export default defineConfig({
   title: 'zerocopy',
@@ -43,42 +92,8 @@ export default defineConfig({
     // Called in the browser, where nothing of this file is known.
     editLink: { pattern: ({ frontmatter }) => frontmatter.edit, text: 'Edit this page' },
     nav: [item('Start', '/'), item('Packages', '/packages'), item('Why is it not faster?', '/troubleshooting')],
-    sidebar: [
-      {
-        text: 'Guide',
-        items: [
-          item('Start here', '/'),
-          item('Which package for what', '/packages'),
-          item('Migration', '/migration'),
-          item('Benchmarks', '/benchmarks'),
-          item('Questions', '/faq'),
-        ],
-      },
-      {
-        text: 'In production',
-        items: [
-          item('Operations', '/operations'),
-          item('Observability', '/observability'),
-          item('Why is it not faster?', '/troubleshooting'),
-          item('Errors', '/errors'),
-          item('Security', '/security'),
-          item('Support', '/support'),
-        ],
-      },
-      { text: 'Packages', items: packages.map(({ name }) => item(name, `/packages/${name}`)) },
-      {
-        text: 'API reference',
-        collapsed: true,
-        items: packages.filter(hasReference).map(({ name }) => item(name, `/api/${name}/`)),
-      },
-      {
-        text: 'Inside',
-        items: [
-          item('How it works', '/design'),
-          item('Kernel rules', '/kernel-rules'),
-          item('Contributing', '/contributing'),
-        ],
-      },
-    ],
+    sidebar: groups.map((group) =>
+      group.text === 'In production' ? { ...group, items: [...group.items, ...others(groups)] } : group,
+    ),
   },
 });
