@@ -35,6 +35,7 @@ for (const { name, manifest } of packages.filter(({ name: folder }) => folder !=
     githubPages: false,
     skipErrorChecking: true,
     logLevel: 'Error',
+    useHTMLAnchors: true,
     parametersFormat: 'table',
     interfacePropertiesFormat: 'table',
     propertiesFormat: 'table',

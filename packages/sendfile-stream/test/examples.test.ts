@@ -35,6 +35,7 @@ for (const name of ['http', 'express', 'fastify', 'koa']) {
     child.stderr?.on('data', (text) => {
       complaints += text;
     });
+    const silent = child.stderr && once(child.stderr, 'end');
     const results: TransferResult[] = [];
     let port: number | undefined;
     child.on('message', (message: { port?: number; result?: TransferResult }) => {
@@ -65,7 +66,7 @@ for (const name of ['http', 'express', 'fastify', 'koa']) {
     }
     agent.destroy();
     child.disconnect();
-    await once(child, 'close');
+    await Promise.all([once(child, 'exit'), silent]);
     t.is(complaints, '');
   });
 }
