@@ -24,9 +24,21 @@ function siteLink(from, page, target) {
   return `${relative.startsWith('.') ? relative : `./${relative}`}${hash}`;
 }
 
+/** `(kernel-rules: eintr, sigbus)` with each name a link to its rule. */
+function withCitations(page, markdown) {
+  const rules = posix.relative(posix.dirname(page), 'kernel-rules.md');
+  return markdown.replaceAll(/\(kernel-rules:\s+([a-z\d-]+(?:,\s+[a-z\d-]+)*)\)/g, (_, names) => {
+    const links = names.split(/,\s+/).map((name) => `[${name}](${rules.startsWith('.') ? '' : './'}${rules}#${name})`);
+    return `(kernel rules: ${links.join(', ')})`;
+  });
+}
+
 for (const [source, page] of pages) {
   const text = outsideOfCode(withCharts(readFileSync(join(root, source), 'utf8')), (part) =>
-    part.replaceAll(/\]\(([^)\s]+)\)/g, (_, target) => `](${siteLink(source, page, target)})`),
+    withCitations(
+      page,
+      part.replaceAll(/\]\(([^)\s]+)\)/g, (_, target) => `](${siteLink(source, page, target)})`),
+    ),
   );
   const file = join(content, page);
   mkdirSync(dirname(file), { recursive: true });
