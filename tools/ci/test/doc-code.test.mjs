@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { parseAllDocuments } from 'yaml';
-import { filesOf, root, textOf } from '../repository-text.mjs';
+import { DOCUMENTED_CODE, filesOf, root, textOf } from '../repository-text.mjs';
 
 const documents = filesOf('', ['.md']).filter((path) => !/(^|\/)CHANGELOG\.md$|^\.changeset\//.test(path));
 const LANGUAGES = ['js', 'ts', 'sh', 'diff', 'mermaid', 'yaml', 'json', 'dockerfile', ''];
@@ -49,18 +49,20 @@ test('every block of code is in a language that is checked here or drawn', (t) =
 });
 
 test('JavaScript compiles against the declarations of the packages', (t) => {
-  const folder = mkdtempSync(join(root, 'tools', 'ci', '.documents-'));
+  const place = join(root, 'tools', 'ci', DOCUMENTED_CODE);
+  mkdirSync(place, { recursive: true });
+  const folder = mkdtempSync(`${place}/`);
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const names = new Map();
   const folders = new Map();
   for (const block of inLanguage('js', 'ts').filter((one) => !isRun(one))) {
     // Blocks that name themselves import each other.
     const [, own] = /^\/\/ (\S+)\.mjs\n/.exec(block.code) ?? [];
-    const place = folders.get(block.path) ?? `${folders.size}`;
-    folders.set(block.path, place);
-    const name = `${place}/${own ?? `line-${block.line}`}.mts`;
+    const document = folders.get(block.path) ?? `${folders.size}`;
+    folders.set(block.path, document);
+    const name = `${document}/${own ?? `line-${block.line}`}.mts`;
     names.set(name, block);
-    mkdirSync(join(folder, place), { recursive: true });
+    mkdirSync(join(folder, document), { recursive: true });
     writeFileSync(join(folder, name), `${block.code}\nexport {};\n`);
   }
   writeFileSync(join(folder, 'given.d.mts'), GIVEN);
