@@ -5,7 +5,14 @@ import { fileURLToPath } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
-const NOT_OURS = new Set(['node_modules', 'dist', 'dist-test', 'coverage', 'test-results', '.git', '.nx', 'fixtures']);
+/** Where doc-code.test.mjs writes the code of the documents, beside other tests that read the repository. */
+export const DOCUMENTED_CODE = '.documented-code';
+
+const NOT_OURS = new Set([
+  DOCUMENTED_CODE,
+  ...['node_modules', 'dist', 'dist-test', 'coverage', 'test-results', '.git', '.nx', 'fixtures'],
+  ...['content', '.vitepress'], // of docs/site: written by npm run docs
+]);
 
 /**
  * The files below `folder` (relative to the root, as are the answers, with '/') that end in one of `extensions`.

@@ -1,7 +1,7 @@
 /** The recipes of the README, as they stand in examples/. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,7 +11,6 @@ import { get, kernelTest, MiB, pattern, temporaryDirectory, until, writeFile } f
 
 const directory = temporaryDirectory();
 const content = pattern(3 * MiB);
-const path = writeFile(join(directory, 'file'), content);
 const fromPackage = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
 
 test('the README shows them as they are', (t) => {
@@ -25,11 +24,18 @@ for (const name of ['http', 'express', 'fastify', 'koa']) {
   // koa asks for the global Response, and Node's own asks for WebAssembly: whatever the body is.
   const runnable = name !== 'koa' || 'WebAssembly' in globalThis;
   const title = `${name}: the kernel sends, the length is told, the connection is kept`;
+  const quiet = name === 'http' || name === 'express';
   (runnable ? kernelTest : test.skip)(runnable ? title : `${title} (koa needs WebAssembly)`, async (t) => {
-    const child = fork(fromPackage('test/fixtures/run-example.mjs'), [fromPackage(`examples/${name}.mjs`), path], {
+    const own = writeFile(join(directory, name), content);
+    const child = fork(fromPackage('test/fixtures/run-example.mjs'), [fromPackage(`examples/${name}.mjs`), own], {
       env: { ...process.env, PORT: '0' },
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      stdio: ['ignore', 'inherit', quiet ? 'pipe' : 'inherit', 'ipc'],
     });
+    let complaints = '';
+    child.stderr?.on('data', (text) => {
+      complaints += text;
+    });
+    const silent = child.stderr && once(child.stderr, 'end');
     const results: TransferResult[] = [];
     let port: number | undefined;
     child.on('message', (message: { port?: number; result?: TransferResult }) => {
@@ -54,8 +60,13 @@ for (const name of ['http', 'express', 'fastify', 'koa']) {
     response.on('error', () => {});
     response.destroy();
     t.true((await get(port as number, { agent, host: 'localhost' })).body.equals(content));
+    if (quiet) {
+      renameSync(own, `${own}-away`);
+      t.is((await get(port as number, { agent, host: 'localhost' })).status, 404);
+    }
     agent.destroy();
     child.disconnect();
-    await once(child, 'exit');
+    await Promise.all([once(child, 'exit'), silent]);
+    t.is(complaints, '');
   });
 }

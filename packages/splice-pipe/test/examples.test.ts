@@ -14,12 +14,12 @@ const directory = temporaryDirectory();
 const content = pattern(3 * MiB);
 const fromPackage = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
 
-test('the README shows them as they are, and none is longer than 20 lines', (t) => {
+test('the README shows them as they are, and none is longer than 40 lines', (t) => {
   const readme = readFileSync(fromPackage('README.md'), 'utf8');
   for (const name of readdirSync(fromPackage('examples'))) {
     const source = readFileSync(fromPackage(`examples/${name}`), 'utf8');
     t.true(readme.includes(`\`\`\`js\n${source}\`\`\``), name);
-    t.true(source.split('\n').length <= 20, name);
+    t.true(source.split('\n').length <= 40, name);
   }
 });
 
@@ -134,22 +134,47 @@ kernelTest('connect: a tunnel, and one to nowhere', async (t) => {
   upstream.close();
 });
 
-kernelTest('record: the upstream and the file get every byte', async (t) => {
-  const arrived: Promise<Buffer>[] = [];
-  const upstream = await listen('tcp', directory, (socket) => {
-    arrived.push(collect(socket));
-    socket.end();
+kernelTest('upload: what is too large, chunked or breaks off leaves nothing behind', async (t) => {
+  const uploads = join(directory, 'refused');
+  mkdirSync(uploads);
+  await running('upload', [uploads, '1000'], async (port, results) => {
+    const put = (headers: http.OutgoingHttpHeaders): http.ClientRequest =>
+      http.request({ port, host: 'localhost', method: 'PUT', headers }).on('error', () => {});
+    for (const [headers, status] of [
+      [{ 'Content-Length': 1001 }, 413],
+      [{ 'Transfer-Encoding': 'chunked' }, 411],
+    ] as const) {
+      const request = put(headers);
+      request.flushHeaders();
+      const [response] = (await once(request, 'response')) as [IncomingMessage];
+      t.is(response.statusCode, status);
+      request.destroy();
+    }
+    const broken = put({ 'Content-Length': 1000 });
+    broken.write('x'.repeat(500));
+    await until(() => readdirSync(uploads).length === 1);
+    broken.destroy();
+    await until(() => readdirSync(uploads).length === 0);
+    t.true(results.every(({ bytes }) => bytes < 1000));
   });
+});
+
+kernelTest('record: both directions arrive, and are in their files', async (t) => {
+  const upstream = await echo();
   const file = join(directory, 'recorded');
   await running('record', [file, portOf(upstream)], async (port, results) => {
-    const client = connect({ port, host: '127.0.0.1' });
-    client.resume().end(content);
-    await once(client, 'close');
-    await until(() => results.length === 1);
+    await there(connect({ port, host: '127.0.0.1', allowHalfOpen: true }));
+    await until(() => results.length === 2);
     const { available, reason } = feature('tee');
-    t.like(results[0], { bytes: content.length, method: available ? 'splice' : 'copy', fallbackReason: reason });
-    t.true((await (arrived[0] as Promise<Buffer>)).equals(content));
-    t.true(readFileSync(file).equals(content));
+    for (const result of results) {
+      t.like(result, { bytes: content.length, method: available ? 'splice' : 'copy', fallbackReason: reason });
+    }
+    for (const direction of ['up', 'down']) t.true(readFileSync(`${file}-1.${direction}`).equals(content), direction);
+    const broken = connect(port, '127.0.0.1');
+    broken.write('x');
+    await once(broken, 'data');
+    broken.resetAndDestroy();
+    await there(connect({ port, host: '127.0.0.1', allowHalfOpen: true }));
   });
   upstream.close();
 });

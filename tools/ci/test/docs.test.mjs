@@ -6,6 +6,7 @@ import { packageFolders } from '../installed.mjs';
 import { citations, citationsIn, DOCUMENT, namesIn, withFollowers } from '../kernel-rules.mjs';
 import { differences } from '../manifest.mjs';
 import { buildRows } from '../matrix/builds/rows.mjs';
+import { publishedReasons } from '../reasons.mjs';
 import { anchorOf, filesOf, headingsOf, root, textOf } from '../repository-text.mjs';
 
 const rules = textOf(DOCUMENT);
@@ -112,4 +113,27 @@ test('every path of the repository that a document names is there', (t) => {
     }
   }
   t.deepEqual(missing, []);
+});
+
+const published = publishedReasons();
+
+/** The texts in backquotes of the first cell of each row. */
+function documented() {
+  const rows = textOf('docs/troubleshooting.md').matchAll(/^\| (`.*?`) \| (.*) \|$/gm);
+  return [...rows].flatMap(([, cell]) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text]) => text));
+}
+
+test('docs/troubleshooting.md has a row for every reason that the packages publish, once', (t) => {
+  const rows = documented();
+  t.deepEqual(rows, [...new Set(rows)]);
+  const missing = published.filter(({ text }) => !rows.includes(text));
+  t.deepEqual(missing, []);
+});
+
+test('docs/troubleshooting.md has no reason that no package has any more', (t) => {
+  const texts = published.map(({ text }) => text);
+  t.deepEqual(
+    documented().filter((row) => !texts.includes(row)),
+    [],
+  );
 });
