@@ -42,9 +42,15 @@ function http2Framing(message: Http2Message): BodyFraming {
   return { kind: headersSent ? 'chunked' : 'undecided' };
 }
 
+/** Node knows it of a response only when the head is written. */
+function willHaveNoBody(message: OutgoingMessage): boolean {
+  const { statusCode } = message as { statusCode?: unknown };
+  return !message.headersSent && (statusCode === 204 || statusCode === 304);
+}
+
 /** How the body of `stream` is delimited; undefined where it is no message. */
 export function framingOfMessage(stream: unknown): BodyFraming | undefined {
-  if (isOutgoingMessage(stream)) return bodyFraming(stream);
+  if (isOutgoingMessage(stream)) return willHaveNoBody(stream) ? { kind: 'none' } : bodyFraming(stream);
   return isMessage(stream) ? http2Framing(stream as Http2Message) : undefined;
 }
 

@@ -219,6 +219,27 @@ kernelTest('HEAD, 204 and 304 with no headers sent are answered as by fs.createR
   }
 });
 
+smallTest('no bytes are told of a response without a body, however small its file', async (t) => {
+  for (const [method, status] of [
+    ['HEAD', 200],
+    ['GET', 204],
+    ['GET', 304],
+  ] as const) {
+    let bytes: Promise<number> | undefined;
+    await withHttpServer(
+      (_request, response) => {
+        response.statusCode = status;
+        bytes = sendFile(response, small).then((result) => result.bytes);
+      },
+      async (port) => {
+        const answer = await raw(port, `${method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+        t.true(answer.endsWith('\r\n\r\n'));
+        t.is(await bytes, 0);
+      },
+    );
+  }
+});
+
 kernelTest('Connection: close, and a server that closes, end after the last byte', async (t) => {
   await withHttpServer(
     (request, response) => {

@@ -23,7 +23,7 @@ import { BodyCopy } from './body-copy.js';
 import { COLLECT_MAX } from './collected-body.js';
 import { holdErrors, unavailable } from './endpoint.js';
 import { FLAG_NAMES, flagsOf, ReceivedFile } from './received-file.js';
-import { contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
+import { claimBody, contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
 import { keepUnread, refusalOfSource } from './source.js';
 import { splice } from './splice.js';
 
@@ -110,7 +110,7 @@ export async function receiveFile(
   if (refused !== undefined) throw refused;
   const release = holdErrors([source]);
   try {
-    const reason = copyingReason(source, task.file);
+    const reason = copyingReason(task);
     return reason === undefined ? await byKernel(task) : await byCopy(task, reason);
   } catch (error) {
     if (!source.destroyed) source.resume();
@@ -174,11 +174,13 @@ function gone(source: Readable, bytes: number): TransferError {
 }
 
 /** Why the kernel does not write it, or undefined. */
-function copyingReason(source: Readable, file: ReceivedFile): string | undefined {
+function copyingReason({ source, file, maxBytes }: Task): string | undefined {
   const reason = unavailable();
   if (reason !== undefined) return reason;
   if (file.appends) return 'the file is open for appending';
   if (isRequest(source)) return refusalOfRequest(source, 0, COLLECT_MAX);
+  // The kernel writes the first byte too many before anybody can tell that there is one.
+  if (Number.isFinite(maxBytes) && !file.startsEmpty) return 'the file is not cut off, and the body may be too large';
   if (isSocket(source)) return source.connecting ? 'the source is not connected yet' : refusalOfSource(source);
   return `the source is not a socket but a ${source.constructor?.name || 'stream'}`;
 }
@@ -192,6 +194,7 @@ const kept = (file: ReceivedFile): Promise<void> =>
 async function byKernel(task: Task): Promise<TransferResult> {
   const { source, file, maxBytes, signal, onProgress } = task;
   const flowAgain = keepUnread(source);
+  if (isRequest(source)) claimBody(source);
   try {
     await opened(file);
   } catch (error) {

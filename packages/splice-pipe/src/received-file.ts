@@ -74,6 +74,11 @@ export class ReceivedFile {
     return (this.#options.flags & O_APPEND) !== 0;
   }
 
+  /** Whether it is empty when it is open: nothing lies behind what is written. */
+  get startsEmpty(): boolean {
+    return (this.#options.flags & (O_TRUNC | O_EXCL)) !== 0;
+  }
+
   /** Whether what has been written stays where the body breaks off. */
   get keepsParts(): boolean {
     return !this.#options.atomic;

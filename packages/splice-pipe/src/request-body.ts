@@ -105,6 +105,11 @@ export function refusalOfRequest(request: IncomingMessage, dataListeners = 0, sm
   return isReadByOthers(socket) ? OTHER_READER : undefined;
 }
 
+/** As its own _read would: an early answer must not make Node throw away what we are to have. */
+export function claimBody(request: IncomingMessage): void {
+  (request as IncomingMessage & RequestInternals)._consuming = true;
+}
+
 /** Has Node read the connection for `request`, which may believe that a read is under way. */
 function readOn(request: IncomingMessage): void {
   if (request.destroyed) return; // it has no socket any more that it could ask
@@ -125,8 +130,7 @@ export class HeldRequest {
   constructor(request: IncomingMessage) {
     this.#request = request as IncomingMessage & RequestInternals;
     this.#request._read = () => {};
-    // As its own _read would: an early answer must not make Node throw away what we are to have.
-    this.#request._consuming = true;
+    claimBody(request);
     // Piped, it flows on its own; what has passed must be known.
     if (request.listenerCount('data') > 0) request.on('data', this.#count);
   }

@@ -286,6 +286,28 @@ test('a body that has been read, or is gone', async (t) => {
   t.deepEqual(leftBeside(path), []);
 });
 
+test('a request that is answered before its file is open: the body is received, not thrown away', async (t) => {
+  for (const size of [MiB / 2, 3 * MiB]) {
+    const [path, body] = [fresh(), pattern(size)];
+    let receiving: Promise<TransferResult> | undefined;
+    await serving(
+      (request, response) => {
+        receiving = receiveFile(request, path);
+        response.end('early');
+      },
+      async (port) => {
+        const client = net.connect(port, '127.0.0.1').on('error', () => {});
+        client.write(headOf(size));
+        client.write(body);
+        await until(() => receiving !== undefined, 'the request');
+        t.is((await receiving)?.bytes, size);
+        client.destroy();
+      },
+    );
+    t.true(readFileSync(path).equals(body));
+  }
+});
+
 test('Expect: 100-continue, by Node and by a listener', async (t) => {
   for (const listener of [false, true]) {
     const path = fresh();
@@ -356,6 +378,17 @@ test('HTTP/2: whole, too large, and broken off', async (t) => {
   t.deepEqual(leftBeside(path), []);
   session.destroy();
   server.close();
+});
+
+test('more than a socket may bring, into a file that is not cut off: what lies behind is kept', async (t) => {
+  const path = fresh();
+  writeFileSync(path, pattern(3000));
+  const flags = 'r+';
+  await withPair('tcp', directory, async ({ server, client }) => {
+    client.end(Buffer.alloc(1500));
+    await t.throwsAsync(receiveFile(server, path, { flags, maxBytes: 1000 }), { code: 'ERR_BODY_TOO_LARGE' });
+  });
+  t.true(readFileSync(path).subarray(1000).equals(pattern(3000).subarray(1000)));
 });
 
 test('a socket, with and without more than it may bring', async (t) => {
