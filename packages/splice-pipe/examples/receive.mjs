@@ -12,7 +12,7 @@ const server = http.createServer(async (request, response) => {
     response.writeHead(201).end(name);
   } catch (error) {
     const status = error.code === 'ERR_BODY_TOO_LARGE' ? 413 : 500;
-    response.writeHead(status, { Connection: 'close' }).end();
+    response.writeHead(status).end(); // Node reads the rest of the body, so that the client gets to the answer
   }
 });
 

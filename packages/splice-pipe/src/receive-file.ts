@@ -90,7 +90,7 @@ interface Task {
  *
  * If it fails, a temporary file (`atomic`) is removed, and any other keeps what has come. Unless it was refused before
  * anything was read, what still comes of the body is read and thrown away, so that the request can be answered; answer
- * with `Connection: close` where the client is not to send all of it.
+ * with `Connection: close` where the client is not to send all of it: it may be reset before it has read the answer.
  *
  * @param request nothing may have been read from it.
  * @returns how many bytes are in the file, and how they went. Rejects with a TransferError: ERR_BODY_TOO_LARGE,
