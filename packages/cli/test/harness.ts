@@ -1,4 +1,5 @@
 /** A command run in this process, with streams that are kept. */
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,7 +34,10 @@ export async function zerocopy(args: readonly string[], signal?: AbortSignal): P
 /** A directory that is removed when the tests of the file are over. */
 export function temporary(test: { after: { always(remove: () => void): void } }): string {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-cli-'));
-  test.after.always(() => rmSync(directory, { recursive: true, force: true }));
+  test.after.always(() => {
+    spawnSync('chmod', ['-R', 'u+rwX', directory]); // some were closed to their owner
+    rmSync(directory, { recursive: true, force: true });
+  });
   return directory;
 }
 
