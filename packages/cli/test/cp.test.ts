@@ -255,7 +255,7 @@ works(
     const target = join(directory, 'version');
     const version = readFileSync('/proc/version');
     for (const args of [['--rate', '10M'], ['--range', '0-'], ['--direct']]) {
-      const { status, err } = await zerocopy(['cp', ...args, '/proc/version', target]);
+      const { status, err } = await zerocopy(['cp', '-f', ...args, '/proc/version', target]);
       t.is(status, 0, err);
       t.true(readFileSync(target).equals(version), String(args));
     }
