@@ -23,10 +23,12 @@ class Kept extends Writable {
   }
 }
 
-/** Runs `zerocopy` with these arguments. */
-export async function zerocopy(args: readonly string[], signal?: AbortSignal): Promise<Outcome> {
+/** Runs `zerocopy` with these arguments. @param input of standard input. */
+export async function zerocopy(args: readonly string[], signal?: AbortSignal, input?: Buffer): Promise<Outcome> {
   const [stdout, stderr] = [new Kept(), new Kept()];
-  const stdio = { stdin: new PassThrough(), stdout, stderr, env: {} };
+  const stdin = new PassThrough();
+  if (input !== undefined) stdin.end(input);
+  const stdio = { stdin, stdout, stderr, env: {} };
   const status = await run(args, signal === undefined ? stdio : { ...stdio, signal });
   return { status, out: stdout.text, err: stderr.text };
 }
@@ -47,6 +49,8 @@ export interface Running {
   readonly err: string;
   /** Waits until it has said this on standard error. */
   said(expected: RegExp): Promise<RegExpExecArray>;
+  /** Its exit status, when it has ended by itself. */
+  readonly ended: Promise<number>;
   /** As SIGTERM does. @returns the exit status. */
   stop(): Promise<number>;
 }
@@ -74,6 +78,7 @@ export function start(args: readonly string[]): Running {
         ]);
       }
     },
+    ended,
     stop() {
       controller.abort(new Interruption('SIGTERM'));
       return ended;
