@@ -1,7 +1,7 @@
-/** `zerocopy tee` and `bench`, and the documents that are made from the table of commands. */
+/** `zerocopy tee`, `probe` and `bench`, and the documents that are made from the table of commands. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import net, { type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
@@ -72,6 +72,21 @@ test('tee: a reader of standard output that has had enough is no failure', async
   const [status] = await once(child, 'close');
   t.is(status, 0, err);
   child.stdin.destroy();
+});
+
+test('probe: of a directory it says what a file in it can do, and leaves nothing there', async (t) => {
+  const folder = join(directory, 'folder');
+  mkdirSync(folder);
+  writeFileSync(join(directory, 'beside'), 'not empty');
+  const { status, out } = await zerocopy(['probe', '--json', folder, join(directory, 'beside')]);
+  t.true([0, 3].includes(status));
+  const [inside, beside] = (JSON.parse(out) as { paths: Record<string, unknown>[] }).paths;
+  t.deepEqual({ ...inside, path: '' }, { ...beside, path: '' });
+  t.is(inside?.path, folder);
+  t.deepEqual(readdirSync(folder), []);
+  const none = await zerocopy(['probe', join(directory, 'none')]);
+  t.is(none.status, 1);
+  t.regex(none.err, /ENOENT/);
 });
 
 /** Commands, and the options of each, as the help has them. */

@@ -19,7 +19,7 @@ export const benchSpec: CommandSpec = {
     { name: 'json', text: 'print the figures of all turns as JSON on standard output' },
   ],
   examples: [
-    ['zerocopy bench', 'about 20 seconds'],
+    ['zerocopy bench', 'about 25 seconds'],
     ['zerocopy bench --size 4K --size 256M --rounds 15', 'other sizes, and surer'],
     ['zerocopy bench --json > figures.json', 'for programs'],
   ],
