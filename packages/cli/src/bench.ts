@@ -7,6 +7,7 @@ import { Client, type Turn } from './bench/client.js';
 import { type Contestant, nginxVersion, OWN, ROLE, startNginx, startOwn } from './bench/contestants.js';
 import { serve } from './bench/server.js';
 import { type Call, UsageError } from './command.js';
+import { wrap } from './help.js';
 import { Progress } from './progress.js';
 import type { Terminal } from './terminal.js';
 import { formatBytes, parseCount, parseDuration, parseSize } from './units.js';
@@ -15,8 +16,8 @@ const SIZES = [64 * 1024, 2 ** 20, 16 * 2 ** 20];
 const LARGEST = 2 ** 30;
 const ROUNDS = 5;
 const TURN = 200;
-/** Of each server and size, before it counts: until its code is compiled. */
-const WARM_UP = 600;
+/** Of all servers at once, before anything counts: until their code is compiled. */
+const WARM_UP = 3000;
 
 interface Racer {
   readonly contestant: Contestant;
@@ -56,10 +57,9 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
     const total = sizes.length * rounds * racers.length;
     for (const [size, hash] of hashes) {
       const turns = new Map(racers.map(({ contestant }) => [contestant.name, [] as Turn[]]));
-      for (const { client } of racers) {
-        await client.check(`/${size}`, hash);
-        await client.turn(`/${size}`, Math.min(WARM_UP, turn * 3), signal);
-      }
+      for (const { client } of racers) await client.check(`/${size}`, hash);
+      const warmUp = Math.min(all.length === 0 ? WARM_UP : WARM_UP / 2, turn * rounds * racers.length);
+      await Promise.all(racers.map(({ client }) => client.turn(`/${size}`, warmUp, signal)));
       for (let round = 0; round < rounds; round++) {
         // Another is the first each time: whatever comes and goes on the machine does not always meet the same.
         for (let n = 0; n < racers.length; n++) {
@@ -180,9 +180,9 @@ async function print(all: readonly Figures[], machine: Machine, effort: Effort, 
   }
   const busy = load[0] > cores / 2 ? ', on a machine that had other things to do' : '';
   const { rounds, turn } = effort;
-  terminal.out(
-    `\nMedians of ${rounds} turns of ${turn / 1000} s${busy}: a short race. Figures that are close say nothing.`,
-  );
+  const turns = rounds === 1 ? 'One turn' : `Medians of ${rounds} turns`;
+  const note = `${turns} of ${turn / 1000} s${busy}: a short race. Figures that are close say nothing.`;
+  terminal.out(`\n${wrap(note, terminal.width).join('\n')}`);
 }
 
 const NO_LINES = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'];
