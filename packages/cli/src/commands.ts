@@ -1,5 +1,6 @@
 /** All commands: the one table from which the help, the completions and the man page are made. */
 import type { CommandSpec } from './command.js';
+import { benchSpec } from './specs/bench.js';
 import { cpSpec } from './specs/cp.js';
 import { completionSpec, manSpec } from './specs/documents.js';
 import { probeSpec } from './specs/probe.js';
@@ -13,6 +14,7 @@ export const commands: readonly CommandSpec[] = [
   proxySpec,
   cpSpec,
   teeSpec,
+  benchSpec,
   completionSpec,
   manSpec,
 ];

@@ -14,12 +14,10 @@ export const COMMON: readonly OptionSpec[] = [
   { name: 'version', text: 'print the version and do nothing else' },
 ];
 
-const WIDTH = 100;
-
 /** Two columns, the second wrapped. */
-function columns(rows: readonly (readonly [string, string])[], left: number): string[] {
+function columns(rows: readonly (readonly [string, string])[], left: number, width: number): string[] {
   return rows.flatMap(([label, text]) => {
-    const lines = wrap(text, WIDTH - left - 2);
+    const lines = wrap(text, width - left - 2);
     const first = label.length < left - 1 ? [] : [`  ${label}`];
     const texts = lines.map(
       (line, index) => `  ${(first.length === 0 && index === 0 ? label : '').padEnd(left)}${line}`,
@@ -28,11 +26,12 @@ function columns(rows: readonly (readonly [string, string])[], left: number): st
   });
 }
 
-function wrap(text: string, width: number): string[] {
+/** @param width characters of a line, at most, unless a word is longer. */
+export function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   for (const word of text.split(' ')) {
     const last = lines.at(-1);
-    if (last !== undefined && last.length + word.length < width) lines[lines.length - 1] = `${last} ${word}`;
+    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
     else lines.push(word);
   }
   return lines;
@@ -46,9 +45,9 @@ export function commandHelp(spec: CommandSpec, terminal: Terminal): string {
   return [
     `${heading('usage')}: zerocopy ${spec.name} [options] ${spec.operands}`,
     '',
-    ...spec.description.flatMap((paragraph) => [...wrap(paragraph, WIDTH), '']),
+    ...spec.description.flatMap((paragraph) => [...wrap(paragraph, terminal.width), '']),
     heading('options'),
-    ...columns(options, 26),
+    ...columns(options, 26, terminal.width),
     '',
     heading('examples'),
     ...spec.examples.flatMap(([line, meaning]) => [`  ${terminal.paint('cyan', line)}`, `      ${meaning}`]),
@@ -57,6 +56,7 @@ export function commandHelp(spec: CommandSpec, terminal: Terminal): string {
     ...columns(
       exits.map(([status, meaning]): [string, string] => [String(status), meaning]),
       6,
+      terminal.width,
     ),
   ].join('\n');
 }
@@ -67,8 +67,11 @@ export function overview(commands: readonly CommandSpec[], terminal: Terminal): 
   return [
     `${terminal.paint('bold', 'usage')}: zerocopy COMMAND [options]`,
     '',
-    ...columns(rows, 12),
+    ...columns(rows, 12, terminal.width),
     '',
-    "'zerocopy COMMAND --help' says more, with examples. 'zerocopy --version' prints the version.",
+    ...wrap(
+      "'zerocopy COMMAND --help' says more, with examples. 'zerocopy --version' prints the version.",
+      terminal.width,
+    ),
   ].join('\n');
 }

@@ -2,7 +2,7 @@
 import { UsageError } from './command.js';
 import { commands } from './commands.js';
 import { commandHelp, overview } from './help.js';
-import { parseCall, suggestion } from './parse.js';
+import { parseCall, UnknownName } from './parse.js';
 import { type Stdio, Terminal } from './terminal.js';
 
 export { Interruption, type Stdio } from './terminal.js';
@@ -33,12 +33,9 @@ export async function run(args: readonly string[], stdio: Stdio = process): Prom
     return status;
   };
   if (command === undefined) {
-    const meant = suggestion(
-      name,
-      commands.map((candidate) => candidate.name),
-    );
-    const kind = name.startsWith('-') ? 'option' : 'command';
-    return failed(`unknown ${kind} '${name}'${meant ? `; did you mean '${meant}'?` : ''}`, 2);
+    const names = commands.map((candidate) => candidate.name);
+    const unknown = new UnknownName(name.startsWith('-') ? 'option' : 'command', name, names);
+    return failed(await unknown.advice(), 2);
   }
   const own = rest.slice(0, rest.includes('--') ? rest.indexOf('--') : rest.length);
   if (own.includes('--help') || own.includes('-h')) {
@@ -52,6 +49,7 @@ export async function run(args: readonly string[], stdio: Stdio = process): Prom
     return await start(call, terminal);
   } catch (error) {
     if (terminal.signal.aborted) return terminal.interrupted(1);
+    if (error instanceof UnknownName) return failed(await error.advice(), 2);
     return failed((error as Error).message, error instanceof UsageError ? 2 : 1);
   }
 }

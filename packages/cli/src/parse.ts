@@ -1,10 +1,31 @@
 /** A command line, read by node:util's parseArgs, with errors that say what to write instead. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
-import leven from 'leven';
 import { Call, type CommandSpec, type OptionSpec, UsageError } from './command.js';
 
-/** What `given` was probably meant to be. */
-export function suggestion(given: string, names: readonly string[]): string | undefined {
+/** A name that there is not. */
+export class UnknownName extends UsageError {
+  readonly #given: string;
+  readonly #names: readonly string[];
+  /** What stands before a name that is suggested. */
+  readonly #dashes: string;
+
+  /** @param kind 'option' or 'command'. @param names all that there are. */
+  constructor(kind: string, given: string, names: readonly string[], dashes: string = '') {
+    super(`unknown ${kind} '${given}'`);
+    this.#given = given.replace(/^-+/, '');
+    this.#names = names;
+    this.#dashes = dashes;
+  }
+
+  /** The message, and what was probably meant. */
+  async advice(): Promise<string> {
+    const meant = await suggestion(this.#given, this.#names);
+    return meant === undefined ? this.message : `${this.message}; did you mean '${this.#dashes}${meant}'?`;
+  }
+}
+
+async function suggestion(given: string, names: readonly string[]): Promise<string | undefined> {
+  const { default: leven } = await import('leven'); // which takes as long to load as all that is needed otherwise
   const near = names
     .map((name) => ({ name, distance: name.startsWith(given) ? 0 : leven(given, name) }))
     .filter(({ name, distance }) => distance <= Math.max(1, Math.floor(name.length / 3)))
@@ -31,7 +52,10 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
     if (token.kind === 'positional') operands.push(token.value);
     if (token.kind !== 'option') continue;
     const option = spec.options.find(({ name }) => name === token.name);
-    if (option === undefined) throw unknownOption(spec, token.rawName);
+    if (option === undefined) {
+      const names = spec.options.map(({ name }) => name);
+      throw new UnknownName('option', token.rawName, names, '--');
+    }
     const value = readValue(option, token.rawName, token.value, token.inlineValue);
     const before = values.get(option.name);
     if (before === undefined) values.set(option.name, [value]);
@@ -45,14 +69,6 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
   }
   if (operands.length > most) throw new UsageError(`unexpected '${operands[most]}'`);
   return new Call(spec.name, args, operands, values);
-}
-
-function unknownOption(spec: CommandSpec, rawName: string): UsageError {
-  const meant = suggestion(
-    rawName.replace(/^-+/, ''),
-    spec.options.map(({ name }) => name),
-  );
-  return new UsageError(`unknown option '${rawName}'${meant ? `; did you mean '--${meant}'?` : ''}`);
 }
 
 function readValue(

@@ -9,16 +9,19 @@ const FRAMES_PER_SECOND = 10;
 /** Does nothing where standard error is not a terminal. */
 export class Progress {
   readonly #bar: SingleBar | undefined;
+  readonly #format: (count: number) => string;
   #started = false;
 
-  private constructor(bar: SingleBar | undefined) {
+  private constructor(bar: SingleBar | undefined, format: (count: number) => string) {
     this.#bar = bar;
+    this.#format = format;
   }
 
-  /** @param enabled whether it is wanted at all. */
-  static async on(terminal: Terminal, enabled: boolean): Promise<Progress> {
-    if (!enabled || !terminal.isWatched) return new Progress(undefined);
+  /** @param enabled whether it is wanted at all. @param unit what is counted. */
+  static async on(terminal: Terminal, enabled: boolean, unit: 'bytes' | 'turns' = 'bytes'): Promise<Progress> {
+    if (!enabled || !terminal.isWatched) return new Progress(undefined, String);
     const { SingleBar } = (await import('cli-progress')).default;
+    const format = unit === 'bytes' ? formatBytes : String;
     const bar = new SingleBar({
       format: '{name} {bar} {percentage} % {done} of {size}, {eta_formatted} left',
       barCompleteChar: '#',
@@ -29,13 +32,13 @@ export class Progress {
       fps: FRAMES_PER_SECOND,
       barsize: 24,
     });
-    return new Progress(bar);
+    return new Progress(bar, format);
   }
 
-  /** Bytes so far. Without a total there is nothing to draw. */
+  /** Bytes, or turns, so far. Without a total there is nothing to draw. */
   update(name: string, bytes: number, total: number | undefined): void {
     if (this.#bar === undefined || total === undefined || total <= 0) return;
-    const payload = { name, done: formatBytes(bytes), size: formatBytes(total) };
+    const payload = { name, done: this.#format(bytes), size: this.#format(total) };
     if (!this.#started) this.#bar.start(total, bytes, payload);
     else if (this.#bar.getTotal() !== total) this.#bar.setTotal(total);
     this.#started = true;

@@ -118,7 +118,8 @@ function tell(result: TeeResult, destinations: readonly Destination[], call: Cal
     const told = { bytes, seconds: durationMs / 1000, method, reason: fallbackReason, destinations: branches };
     terminal.note(JSON.stringify(told));
   } else if (!call.has('quiet')) {
-    terminal.note(summary(`zerocopy tee: ${branches.length} destinations`, bytes, durationMs, method, fallbackReason));
+    const what = `${branches.length} ${branches.length === 1 ? 'destination' : 'destinations'}`;
+    terminal.note(summary(`zerocopy tee: ${what}`, bytes, durationMs, method, fallbackReason));
   }
   return status;
 }

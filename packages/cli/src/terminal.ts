@@ -10,6 +10,8 @@ export interface Stdio {
   readonly stdout: Writable & {
     /** Whether people look at it. */
     readonly isTTY?: boolean;
+    /** Characters of a line, where they do. */
+    readonly columns?: number;
   };
   /** For errors, progress and summaries. */
   readonly stderr: Writable & {
@@ -56,6 +58,12 @@ export class Terminal {
     if (this.stdio.stderr.writable) this.stdio.stderr.write(`${text}\n`);
   }
 
+  /** Characters that a line of the result may have. */
+  get width(): number {
+    const { isTTY, columns = 0 } = this.stdio.stdout;
+    return isTTY === true && columns >= NARROWEST ? Math.min(columns, WIDEST) : NARROWEST * 2;
+  }
+
   /** Whether people look at standard error: progress is for them only. */
   get isWatched(): boolean {
     return this.stdio.stderr.isTTY === true;
@@ -77,4 +85,8 @@ export class Terminal {
   }
 }
 
+/** Text that is narrower is not laid out any more. */
+const NARROWEST = 40;
+/** Longer lines are hard to read. */
+const WIDEST = 100;
 const NO_CHECK = { validateStream: false };

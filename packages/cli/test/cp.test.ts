@@ -19,7 +19,8 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { libcStatus, syscalls } from '@zerocopy/core-syscalls';
+import { libcStatus, probePath, syscalls } from '@zerocopy/core-syscalls';
+import { evict, residentBytes } from '@zerocopy/testing/page-cache';
 import test from 'ava';
 import { temporary, zerocopy } from './harness.js';
 
@@ -36,6 +37,7 @@ function oddTree(root: string): void {
   writeFileSync(join(root, 'sub/secret'), 'secret');
   chmodSync(join(root, 'sub/secret'), 0o4600);
   writeFileSync(Buffer.concat([Buffer.from(`${root}/sub/not-utf8-`), Buffer.of(0xff, 0xfe)]), 'odd name');
+  writeFileSync(join(root, 'sub/read-only'), 'read only', { mode: 0o444 });
   const sparse = openSync(join(root, 'sparse'), 'w');
   writeSync(sparse, 'begin', 0);
   writeSync(sparse, 'middle', 3 * 2 ** 20);
@@ -192,3 +194,77 @@ works('a file that is replaced keeps its mode, and its other links their content
   t.is(lstatSync(join(root, 'old')).mode & 0o7777, 0o640);
   t.is(readFileSync(join(root, 'link'), 'utf8'), 'old');
 });
+
+works(
+  'past the page cache, or with nothing left in it: the same bytes, in all ways that they combine with',
+  async (t) => {
+    const source = join(directory, 'cold');
+    const target = join(directory, 'cold-copy');
+    const bytes = Buffer.from(Array.from({ length: 6 * 2 ** 20 + 11 }, (_, index) => index % 251));
+    writeFileSync(source, bytes);
+    const isOnDisk = probePath(source).directIo.available;
+    const copied = async (...args: string[]): Promise<Record<string, unknown>> => {
+      evict(source);
+      const { status, out, err } = await zerocopy(['cp', '--json', ...args, source, target]);
+      t.is(status, 0, err);
+      return JSON.parse(out) as Record<string, unknown>;
+    };
+    for (const [args, expected] of [
+      [[], bytes],
+      [['--range', '5+100001'], bytes.subarray(5, 100_006)],
+      [['--rate', '60M', '--fsync'], bytes],
+      [['--range', '5M-', '--rate', '20M'], bytes.subarray(5 * 2 ** 20)],
+      [['--range', '60M-'], bytes.subarray(0, 0)],
+    ] as const) {
+      const { methods, reason, bytes: told } = await copied('--direct', ...args);
+      const [resident, residentCopy] = [residentBytes(source) ?? 0, residentBytes(target) ?? 0];
+      t.true(readFileSync(target).equals(expected), String(args));
+      t.is(told, expected.length);
+      if (!isOnDisk) t.regex(String(reason), /through the page cache: /);
+      else {
+        t.deepEqual(Object.keys(methods as object), ['direct']);
+        t.is(resident, 0);
+        t.true(residentCopy <= 2 * 4096, 'the end of the file at most');
+      }
+    }
+    const { reason } = await copied('--cache=drop', '--reflink=never');
+    t.is(reason, undefined);
+    if (isOnDisk) t.is((residentBytes(source) ?? 0) + (residentBytes(target) ?? 0), 0);
+    t.true(readFileSync(target).equals(bytes));
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 20);
+    await zerocopy(['cp', '--direct', '--rate', '1M', source, target], controller.signal);
+    t.true(readFileSync(target).equals(bytes), 'as it was');
+    for (const args of [
+      ['--direct', '--cache=drop'],
+      ['--direct', '--reflink'],
+      ['--direct', '--sparse=always'],
+      ['--cache=drop', '--rate=1M'],
+      ['--cache=drop', '--sparse=always'],
+    ]) {
+      const { status, err } = await zerocopy(['cp', ...args, source, target]);
+      t.is(status, 2);
+      t.regex(err, /cannot be used with --/);
+    }
+  },
+);
+
+works(
+  'a file without a size is read to its end; what is no file has no part, no rate and nothing direct',
+  async (t) => {
+    const target = join(directory, 'version');
+    const version = readFileSync('/proc/version');
+    for (const args of [['--rate', '10M'], ['--range', '0-'], ['--direct']]) {
+      const { status, err } = await zerocopy(['cp', '-f', ...args, '/proc/version', target]);
+      t.is(status, 0, err);
+      t.true(readFileSync(target).equals(version), String(args));
+    }
+    const fifo = join(directory, 'a-fifo');
+    syscalls.mknodat(fifo, 0o010600, 0);
+    for (const args of [['--rate', '10M'], ['--range', '0-'], ['--direct']]) {
+      const { status, err } = await zerocopy(['cp', ...args, fifo, target]);
+      t.is(status, 1);
+      t.regex(err, /is not a regular file/);
+    }
+  },
+);

@@ -1,4 +1,5 @@
 /** A command run in this process, with streams that are kept. */
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,10 +23,12 @@ class Kept extends Writable {
   }
 }
 
-/** Runs `zerocopy` with these arguments. */
-export async function zerocopy(args: readonly string[], signal?: AbortSignal): Promise<Outcome> {
+/** Runs `zerocopy` with these arguments. @param input of standard input. */
+export async function zerocopy(args: readonly string[], signal?: AbortSignal, input?: Buffer): Promise<Outcome> {
   const [stdout, stderr] = [new Kept(), new Kept()];
-  const stdio = { stdin: new PassThrough(), stdout, stderr, env: {} };
+  const stdin = new PassThrough();
+  if (input !== undefined) stdin.end(input);
+  const stdio = { stdin, stdout, stderr, env: {} };
   const status = await run(args, signal === undefined ? stdio : { ...stdio, signal });
   return { status, out: stdout.text, err: stderr.text };
 }
@@ -33,7 +36,10 @@ export async function zerocopy(args: readonly string[], signal?: AbortSignal): P
 /** A directory that is removed when the tests of the file are over. */
 export function temporary(test: { after: { always(remove: () => void): void } }): string {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-cli-'));
-  test.after.always(() => rmSync(directory, { recursive: true, force: true }));
+  test.after.always(() => {
+    spawnSync('chmod', ['-R', 'u+rwX', directory]); // some were closed to their owner
+    rmSync(directory, { recursive: true, force: true });
+  });
   return directory;
 }
 
@@ -43,6 +49,8 @@ export interface Running {
   readonly err: string;
   /** Waits until it has said this on standard error. */
   said(expected: RegExp): Promise<RegExpExecArray>;
+  /** Its exit status, when it has ended by itself. */
+  readonly ended: Promise<number>;
   /** As SIGTERM does. @returns the exit status. */
   stop(): Promise<number>;
 }
@@ -70,6 +78,7 @@ export function start(args: readonly string[]): Running {
         ]);
       }
     },
+    ended,
     stop() {
       controller.abort(new Interruption('SIGTERM'));
       return ended;

@@ -1,8 +1,10 @@
 /** `zerocopy serve` and `zerocopy proxy`, in this process: what they answer, and how they stop. */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import http, { type IncomingMessage } from 'node:http';
+import https from 'node:https';
 import net, { type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,6 +12,7 @@ import test from 'ava';
 import { type Running, start, temporary, zerocopy } from './harness.js';
 
 const directory = temporary(test);
+const withOpenssl = spawnSync('openssl', ['version']).status === 0 ? test : test.skip;
 const root = join(directory, 'site');
 mkdirSync(join(root, 'sub'), { recursive: true });
 writeFileSync(join(root, 'index.html'), 'home');
@@ -182,6 +185,61 @@ test('proxy: when it drains, a connection goes on until it ends', async (t) => {
   for await (const chunk of socket) text += chunk;
   t.is(text, `behind:${sha('begin end')}`);
   t.is(await stopped, 0);
+  behind.close();
+});
+
+withOpenssl('serve: TLS, and a rate for each response', async (t) => {
+  const [cert, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
+  const about = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-days', '1'];
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+  spawnSync('openssl', ['req', '-x509', ...kind, ...about, '-keyout', key, '-out', cert]);
+  const args = ['serve', root, '-l', 'tcp://127.0.0.1:0', '--log', 'none', '--limit-rate', '20M'];
+  const running = start([...args, '--tls-cert', cert, '--tls-key', key]);
+  await running.said(/https:/);
+  const port = await portOf(running);
+  const startedAt = performance.now();
+  const request = https.get({
+    port,
+    host: '127.0.0.1',
+    servername: 'localhost',
+    path: '/big',
+    ca: readFileSync(cert),
+    agent: false,
+  });
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  let bytes = 0;
+  for await (const chunk of response) bytes += (chunk as Buffer).length;
+  t.is(bytes, 4 * 2 ** 20);
+  // 4 MiB at 20 MiB a second: a fifth of a second, less what may go at once. Never sooner, however fast the machine is.
+  t.true(performance.now() - startedAt > 100);
+  await t.throwsAsync(get(port, '/'), { code: 'ECONNRESET' }, 'nothing is said without TLS');
+  t.is(await running.stop(), 0);
+});
+
+test('proxy: no more connections than --max-conn, none that idles for longer than --idle; both are counted', async (t) => {
+  const behind = await target('behind');
+  const metrics = join(directory, 'limits.sock');
+  const args = ['proxy', 'tcp://127.0.0.1:0', `127.0.0.1:${behind.port}`, '--admin', `unix:${metrics}`];
+  const running = start([...args, '--max-conn', '1', '--idle', '300ms']);
+  const port = await portOf(running);
+  const first = net.connect({ port, host: '127.0.0.1' });
+  const ended = once(first, 'error') as Promise<[NodeJS.ErrnoException]>;
+  first.write('begin');
+  await behind.header;
+  t.is(await exchange(port, '').catch((error: NodeJS.ErrnoException) => error.code ?? ''), '', 'closed unheard');
+  t.is((await ended)[0].code, 'ECONNRESET');
+  t.is(await exchange(port, 'x'), `behind:${sha('x')}`, 'there is room again');
+  const reply = (path: string, options: http.RequestOptions = {}): Promise<Reply> =>
+    get(0, path, { socketPath: metrics, ...options } as http.RequestOptions);
+  const { body, headers } = await reply('/metrics?all');
+  t.regex(headers['content-type'] ?? '', /^text\/plain; version=0\.0\.4/);
+  const failures = body.split('\n').filter((line) => /^zerocopy_proxy_failures_total\{.*\} 1$/.test(line));
+  t.is(failures.length, 1, body);
+  t.regex(body, /connections_total\{[^}]*\} 2\n/);
+  for (const line of body.trim().split('\n')) t.regex(line, /^(# (HELP|TYPE) \w+ .+|\w+(\{.*\})? \d+)$/);
+  t.is((await reply('/')).status, 404);
+  t.is((await reply('/metrics', { method: 'POST' })).status, 405);
+  t.is(await running.stop(), 0);
   behind.close();
 });
 

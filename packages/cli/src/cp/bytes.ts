@@ -1,10 +1,11 @@
 /** The bytes of one file, into one that is there already and that nobody else sees. */
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { chmod, open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { constants as kernel, syscalls, type TransferResult } from '@zerocopy/core-syscalls';
 import { copyFile } from '@zerocopy/file-copy';
 import { copy } from '@zerocopy/pipeline';
+import { copyDirect } from './direct.js';
 import type { Path } from './paths.js';
 import type { CopySettings } from './settings.js';
 
@@ -16,17 +17,22 @@ export interface Watch {
 
 export type Moved = Pick<TransferResult, 'bytes' | 'method' | 'fallbackReason'>;
 
+/** The mode of a file until it has its own. */
+export const OWNER = 0o600;
+
 const BLOCK = 4096;
 /** Slices of a second in which a limited rate is given its bytes. */
 const SLICES = 20;
 
 /** Copies what `settings` ask for of `source`. */
 export async function copyBytes(source: Path, target: Path, settings: CopySettings, watch: Watch): Promise<Moved> {
-  const { range, rate, reflink, sparse } = settings;
-  const moved =
-    range === undefined && rate === undefined
-      ? await copyFile(source, target, { reflink, ...watch })
+  const { range, rate, reflink, sparse, cache, direct } = settings;
+  const moved = direct
+    ? await copyDirect(source, target, settings, watch)
+    : range === undefined && rate === undefined
+      ? await copyFile(source, target, { reflink, cache, ...watch })
       : await copyPart(source, target, settings, watch);
+  await chmod(target, OWNER); // copyFile has given it the mode of the source, which may forbid what is still to be done
   if (sparse !== 'auto') await (sparse === 'always' ? punchZeros(target, watch.signal) : fillHoles(target));
   return moved;
 }
@@ -40,18 +46,21 @@ async function copyPart(source: Path, target: Path, settings: CopySettings, watc
     const to = await open(target, constants.O_WRONLY | constants.O_TRUNC);
     try {
       const { size } = await from.stat();
-      const total = Math.max(0, Math.min(length, size - start));
+      // Under /proc a file has no size until it is read (kernel-rules: st-size-lies).
+      const total = size === 0 ? length : Math.max(0, Math.min(length, size - start));
+      const known = Number.isFinite(total) ? total : undefined;
       const slice = rate === undefined ? Number.POSITIVE_INFINITY : Math.max(1, Math.ceil(rate / SLICES));
       const startedAt = performance.now();
       let last: Moved = { bytes: 0, method: 'copy' };
       let bytes = 0;
       while (bytes < total) {
         const done = bytes;
+        const part = Math.min(slice, total - bytes);
         last = await copy(from, to, {
           start: start + bytes,
-          length: Math.min(slice, total - bytes),
+          ...(Number.isFinite(part) && { length: part }),
           signal: watch.signal,
-          onProgress: (more) => watch.onProgress(done + more, total),
+          onProgress: (more) => watch.onProgress(done + more, known),
         });
         if (last.bytes === 0) break; // it has become shorter
         bytes += last.bytes;

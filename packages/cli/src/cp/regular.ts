@@ -3,7 +3,7 @@ import { type BigIntStats, constants } from 'node:fs';
 import { access, open, realpath, stat as statOf } from 'node:fs/promises';
 import { copyFile } from '@zerocopy/file-copy';
 import { giveAttributes, type Original } from './attributes.js';
-import { copyBytes, type Watch } from './bytes.js';
+import { copyBytes, OWNER, type Watch } from './bytes.js';
 import { because, CopyError, directoryOf, orElse, type Path, quoted } from './paths.js';
 import type { CopySettings } from './settings.js';
 import { Staging } from './staging.js';
@@ -31,6 +31,7 @@ export async function copyRegular(
 ): Promise<void> {
   const { settings, tally } = run;
   const { path, stat } = original;
+  if (!stat.isFile()) refusePart(path, settings);
   let target = destination;
   let replaced = there;
   if (there?.isSymbolicLink()) {
@@ -66,13 +67,17 @@ export async function copyRegular(
 }
 
 /**
- * Makes the file, so that its mode is what the umask, or the directory's default access list, leaves of `mode`; or that of
- * the file that it replaces.
+ * Makes the file, for its owner only.
+ *
+ * @returns the mode that it is to have in the end: what the umask, or the directory's default access list, leaves of
+ * `mode`; or that of the file that it replaces.
  */
 async function create(path: Path, mode: number, isReplacement: boolean): Promise<number> {
   const file = await open(path, 'wx', mode);
   try {
-    return isReplacement ? mode : Number((await file.stat()).mode & 0o7777);
+    const own = isReplacement ? mode : Number((await file.stat()).mode & 0o7777);
+    await file.chmod(OWNER); // its own may forbid to write
+    return own;
   } finally {
     await file.close();
   }
@@ -89,18 +94,22 @@ async function keepOwner(made: Path, { uid, gid }: BigIntStats): Promise<void> {
   }
 }
 
+/** A part of a file, its pace and O_DIRECT are a matter of regular files. */
+function refusePart(path: Path, { range, rate, direct }: CopySettings): void {
+  if (range === undefined && rate === undefined && !direct) return;
+  throw new CopyError(`${quoted(path)} is not a regular file: --range, --rate and --direct cannot be used`);
+}
+
 /** A FIFO or a device is written to as it stands. */
 async function copyIntoSpecial(
   path: Path,
   target: Path,
   { tally, settings, signal, watch }: Surroundings,
 ): Promise<void> {
-  if (settings.range !== undefined || settings.rate !== undefined) {
-    throw new CopyError(`${quoted(target)} is not a regular file: --range and --rate cannot be used`);
-  }
+  refusePart(target, settings);
   signal.throwIfAborted();
   tally.add(
-    await copyFile(path, target, watch(path)).catch((error: unknown) => {
+    await copyFile(path, target, { cache: settings.cache, ...watch(path) }).catch((error: unknown) => {
       throw because(`error copying ${quoted(path)} to ${quoted(target)}`, error);
     }),
   );

@@ -27,6 +27,10 @@ export interface CopySettings {
   readonly sparse: 'auto' | 'always' | 'never';
   readonly range: Range | undefined;
   readonly rate: number | undefined;
+  /** What becomes of the pages that the copy brings into the page cache. */
+  readonly cache: 'keep' | 'drop';
+  /** Past the page cache (O_DIRECT). */
+  readonly direct: boolean;
   readonly fsync: boolean;
   readonly force: boolean;
   readonly noClobber: boolean;
@@ -54,12 +58,16 @@ export function settingsOf(call: Call): CopySettings {
   const reflink = (call.value('reflink') ?? 'auto') as Reflink;
   const range = call.read('range', parseRange, 'START-END, START- or START+LENGTH');
   const rate = call.read('rate', parseRate, 'bytes per second above 0, such as 10M');
-  if (reflink === 'always') {
-    for (const other of ['range', 'rate'] as const) {
-      if (call.has(other)) throw new UsageError(`--reflink=always cannot be used with --${other}`);
-    }
-    if (sparse !== 'auto') throw new UsageError(`--reflink=always cannot be used with --sparse=${sparse}`);
-  }
+  const cache = (call.value('cache') ?? 'keep') as CopySettings['cache'];
+  const direct = call.has('direct');
+  refuseTogether(call, [
+    [reflink === 'always', '--reflink=always', ['range', 'rate', 'direct']],
+    [reflink === 'always' && sparse !== 'auto', '--reflink=always', ['sparse']],
+    [direct, '--direct', ['cache']],
+    [cache === 'drop', '--cache=drop', ['range', 'rate']],
+    // Which looks for zeros in what has been written, and so reads all of it through the page cache.
+    [sparse === 'always', '--sparse=always', [...(cache === 'drop' ? ['cache'] : []), 'direct']],
+  ]);
   if (range !== undefined && recursive) throw new UsageError('--range cannot be used with --recursive');
   return {
     recursive,
@@ -70,11 +78,24 @@ export function settingsOf(call: Call): CopySettings {
     sparse,
     range,
     rate,
+    cache,
+    direct,
     fsync: call.has('fsync'),
     force: call.has('force'),
     noClobber: call.has('no-clobber'),
     verbose: call.has('verbose'),
   };
+}
+
+/** @throws {UsageError} for an option that was given beside one that leaves it no meaning. */
+function refuseTogether(call: Call, pairs: readonly (readonly [boolean, string, readonly string[]])[]): void {
+  for (const [applies, first, others] of pairs) {
+    const other = applies ? others.find((name) => call.has(name)) : undefined;
+    if (other === undefined) continue;
+    const value = call.value(other);
+    const isChoice = value !== undefined && ['sparse', 'cache'].includes(other);
+    throw new UsageError(`${first} cannot be used with --${other}${isChoice ? `=${value}` : ''}`);
+  }
 }
 
 function followOf(call: Call, recursive: boolean, noDereference: boolean): Follow {
