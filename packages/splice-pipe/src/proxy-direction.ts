@@ -117,6 +117,11 @@ export class ProxyDirection {
     else if (!this.#paused) from.resume();
   }
 
+  /** Whether all that the source brings has been read. It may be closed then, and the last of it still be written. */
+  get sourceEnded(): boolean {
+    return this.#sourceEnded;
+  }
+
   /** Ends it as failed. @param error null: the stream of that side has closed without one. */
   lost(error: Error | null, side: Side): void {
     if (this.#state === 'ended') return;

@@ -311,8 +311,17 @@ class ProxySession implements DirectionOwner {
     for (const socket of [this.#a, this.#b]) if (socket.destroyed) this.#onClosed(socket);
   };
 
+  /** Whether all that was to go into it has gone, and all that it was to bring has come: the last of that is on its way. */
+  #isDone(socket: Socket): boolean {
+    const from = socket === this.#a ? 0 : 1;
+    const direction = this.#directions[from];
+    if (socket.errored !== null || this.#results[1 - from] === undefined) return false;
+    return direction instanceof ProxyDirection && direction.sourceEnded;
+  }
+
   /** A socket is gone while the other was connecting, or before both directions have ended. */
   #onClosed(socket: Socket): void {
+    if (this.#isDone(socket)) return;
     const isFirstOpen = this.#results[0] === undefined;
     const side: Side = (socket === this.#a) === isFirstOpen ? 'source' : 'destination';
     this.#failedSocket ??= socket;

@@ -114,6 +114,31 @@ kernelTest('a half-close is forwarded only after the pipe has drained (kernel-ru
   });
 });
 
+kernelTest(
+  'a socket that has brought its end, and got the other one, may close while its last bytes still wait',
+  async (t) => {
+    await withPair('tcp', directory, async ({ server: a, client }) => {
+      await withPair('tcp', directory, async ({ server: b, client: upstream }) => {
+        const before = pattern(16 * MiB);
+        client.pause();
+        a.write(before); // more than the kernel takes: what follows has to wait
+        client.end();
+        upstream.end('the last');
+        b.pause().read(0);
+        await until(() => b.readableLength === 8);
+        const result = proxy(a, b);
+        await until(() => b.destroyed);
+        t.true(a.writableLength > 0);
+        const received = await collect(client.resume());
+        t.true(received.equals(Buffer.concat([before, Buffer.from('the last')])));
+        const { forward, backward } = await result;
+        t.deepEqual([forward.bytes, backward.bytes], [0, 8]);
+        upstream.destroy();
+      });
+    });
+  },
+);
+
 kernelTest('nothing at all, from either side', async (t) => {
   await joined(['tcp', 'tcp'], {}, async ({ client, upstream, result }) => {
     client.resume().end();
