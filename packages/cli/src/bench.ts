@@ -49,7 +49,7 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
     const hashes = new Map<number, string>();
     for (const size of sizes) hashes.set(size, await writeRandom(join(directory, String(size)), size, signal));
     const enter = (contestant: Contestant): void => {
-      racers.push({ contestant, client: new Client(contestant.port, contestant.pid) });
+      racers.push({ contestant, client: new Client(contestant.port, contestant.pid, signal) });
     };
     for (const name of OWN) enter(await startOwn(name, directory, signal));
     if (nginx !== undefined) enter(await startNginx(directory, signal));

@@ -36,17 +36,26 @@ export class Client {
   #done: (bytes: number) => void = () => {};
   #failed: (error: Error) => void = () => {};
   #length = 0;
+  /** Why there will be no answer any more. */
+  #error: Error | undefined;
 
-  constructor(port: number, pid: number) {
+  /** @param signal breaks off what is asked for. */
+  constructor(port: number, pid: number, signal: AbortSignal) {
     this.#pid = pid;
     const callback = (count: number, buffer: Uint8Array): boolean => {
       this.#read(buffer.subarray(0, count));
       return true;
     };
     const onread = { buffer: Buffer.alloc(BUFFER), callback };
-    this.#socket = net.connect({ port, host: '127.0.0.1', onread, noDelay: true });
-    this.#socket.on('error', (error) => this.#failed(error));
-    this.#socket.on('close', () => this.#failed(new Error('a server of the race has closed the connection')));
+    this.#socket = net.connect({ port, host: '127.0.0.1', onread, noDelay: true, signal });
+    this.#socket.on('error', (error) => this.#fail(error));
+    this.#socket.on('close', () => this.#fail(new Error('a server of the race has closed the connection')));
+  }
+
+  /** For good: what is asked for later fails as well. */
+  #fail(error: Error): void {
+    this.#error ??= error;
+    this.#failed(this.#error);
   }
 
   #read(bytes: Uint8Array): void {
@@ -59,7 +68,7 @@ export class Client {
       const text = head.toString('latin1', 0, end);
       const length = /\r\ncontent-length: *(\d+)/i.exec(text)?.[1];
       if (!text.startsWith('HTTP/1.1 200 ') || length === undefined) {
-        this.#failed(new Error(`a server of the race answers '${text.slice(0, text.indexOf('\r\n'))}'`));
+        this.#fail(new Error(`a server of the race answers '${text.slice(0, text.indexOf('\r\n'))}'`));
         return;
       }
       this.#length = Number(length);
@@ -69,7 +78,7 @@ export class Client {
     this.#hash?.update(body);
     this.#left -= body.length;
     if (this.#left > 0) return;
-    if (this.#left < 0) this.#failed(new Error('a server of the race has sent more than its answer'));
+    if (this.#left < 0) this.#fail(new Error('a server of the race has sent more than its answer'));
     this.#left = undefined;
     this.#head = Buffer.alloc(0);
     this.#done(this.#length);
@@ -79,6 +88,7 @@ export class Client {
     return new Promise((resolve, reject) => {
       this.#done = resolve;
       this.#failed = reject;
+      if (this.#error !== undefined) return reject(this.#error);
       this.#socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     });
   }

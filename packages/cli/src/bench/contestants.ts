@@ -94,7 +94,7 @@ export async function startNginx(directory: string, signal: AbortSignal): Promis
     `daemon off; master_process off; worker_processes 1; pid ${directory}/nginx.pid; error_log ${directory}/nginx.log;
 events { worker_connections 64; }
 http {
-  access_log off; sendfile on; tcp_nopush on; open_file_cache max=100; keepalive_requests 100000000;
+  access_log off; sendfile on; tcp_nopush on; open_file_cache max=100; keepalive_timeout 1d; keepalive_requests 100000000;
   ${temporary.map((name) => `${name}_temp_path ${directory}/nginx-${name};`).join(' ')}
   server { listen 127.0.0.1:${port}; root ${directory}; }
 }

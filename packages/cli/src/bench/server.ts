@@ -59,6 +59,7 @@ export async function serve(role: string): Promise<number> {
     last = method;
   });
   const server = http.createServer(listener).listen(0, '127.0.0.1');
+  server.keepAliveTimeout = 0; // others may take longer than 5 seconds before it is this one's turn again
   await once(server, 'listening');
   const tell = (told: Told): unknown => process.send?.(told);
   process.on('message', () => tell({ method: last }));
