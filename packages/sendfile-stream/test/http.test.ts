@@ -369,7 +369,7 @@ kernelTest('a stalled peer meets the socket timeout; a slow one that makes progr
     await withHttpServer(
       (_request, response) => {
         response.writeHead(200, { 'Content-Length': 16 * MiB });
-        response.socket?.setTimeout(1000, () => {
+        response.socket?.setTimeout(2500, () => {
           timedOut = true;
           response.destroy();
         });

@@ -84,6 +84,8 @@ export class ProxyDirection {
   /** The source has been paused here. */
   #paused = false;
   #sourceEnded = false;
+  /** Much has come: the source is taken when what has been written is acknowledged, and so counted. */
+  #isBulk = false;
   #spliced = false;
   /** Why the kernel does not move the bytes. */
   #refusal: string | undefined;
@@ -151,7 +153,9 @@ export class ProxyDirection {
     const bytes = typeof chunk === 'string' ? Buffer.from(chunk, this.#from.readableEncoding ?? 'utf8') : chunk;
     this.#syscalls++;
     this.#write(bytes);
-    if (this.#gauge.read(bytes.length) && this.#refusal === undefined && this.#isObserved()) this.#take();
+    if (!this.#gauge.read(bytes.length) || this.#refusal !== undefined || !this.#isObserved()) return;
+    if (this.#writing === 0) this.#take();
+    else this.#isBulk = true;
   };
 
   #write(bytes: Buffer): void {
@@ -178,10 +182,14 @@ export class ProxyDirection {
     this.#report();
     if (this.#writing > 0) return;
     if (this.#sourceEnded) this.#onSourceEnd();
-    else if (this.#isObserved() && this.#paused) {
-      this.#paused = false;
-      this.#from.resume();
-    }
+    else if (this.#isObserved() && this.#isBulk) this.#take();
+    else if (this.#isObserved()) this.#goOn();
+  }
+
+  #goOn(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#from.resume();
   }
 
   #moved(bytes: number): void {
@@ -213,11 +221,16 @@ export class ProxyDirection {
   };
 
   #take(): void {
+    this.#isBulk = false;
     const [from, to] = [this.#from, this.#to];
     this.#unobserve();
     this.#refusal =
       refusalOfSource(from, 0, this.#owner.factsOf(from)) ?? refusalOfDestination(to, this.#owner.factsOf(to));
-    if (this.#refusal !== undefined) return this.#observe();
+    if (this.#refusal !== undefined) {
+      this.#observe();
+      if (this.#writing === 0) this.#goOn();
+      return;
+    }
     this.#state = 'taken';
     this.#paused = false;
     this.#isOpened = false;
