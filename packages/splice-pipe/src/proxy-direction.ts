@@ -19,6 +19,7 @@ import {
   type TransferAbout,
   TransferScope,
   transferError,
+  unsentBytes,
 } from '@zerocopy/transfer';
 import type { DescriptorFacts } from './descriptor-kind.js';
 import { refusalOfDestination } from './destination.js';
@@ -292,8 +293,7 @@ export class ProxyDirection {
     this.#gauge.unwatch();
     this.#unobserve();
     // Node calls back a tick after the kernel has taken all of a write.
-    const { writableLength, errored } = this.#to;
-    if (errored === null) this.#bytes += Math.max(0, this.#writing - writableLength);
+    if (this.#to.errored === null) this.#bytes += Math.max(0, this.#writing - unsentBytes(this.#to));
     const isSpliced = this.#spliced || this.#bytes === 0;
     const result: TransferResult = {
       bytes: this.#bytes,

@@ -75,6 +75,7 @@ export {
   pipesOf,
   soleParserListener,
   startReading,
+  unsentBytes,
   withoutBodyListener,
 } from './socket-internals.js';
 export { closeByReset } from './socket-reset.js';

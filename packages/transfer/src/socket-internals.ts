@@ -19,7 +19,7 @@ interface SocketInternals {
   readonly _handle?: Handle | null;
   readonly _paused?: boolean;
   readonly _readableState?: { readonly ended?: boolean; readonly resumeScheduled?: boolean };
-  readonly _writableState?: { readonly writing?: boolean };
+  readonly _writableState?: { readonly writing?: boolean; readonly writelen?: number };
   /** Of node:http; its callbacks are under numbers. */
   readonly parser?: (Record<number, ((...args: never[]) => unknown) | null> & { readonly _consumed?: boolean }) | null;
 }
@@ -209,4 +209,12 @@ export function countsItsBody(message: OutgoingMessage): boolean {
 export function pipesOf(source: Readable): readonly NodeJS.WritableStream[] | undefined {
   const pipes = (source as unknown as { _readableState?: { pipes?: unknown } })._readableState?.pipes;
   return Array.isArray(pipes) ? pipes : undefined;
+}
+
+/** Bytes written to `socket` that the kernel has not taken: of a write that is under way also less than all of it. */
+export function unsentBytes(socket: Socket): number {
+  const { _handle: handle, _writableState: state } = socket as unknown as SocketInternals;
+  const left = handle?.writeQueueSize;
+  if (left === undefined || state?.writing !== true) return socket.writableLength;
+  return socket.writableLength - Math.max(0, (state.writelen ?? left) - left);
 }
