@@ -293,7 +293,7 @@ export class ProxyDirection {
     this.#gauge.unwatch();
     this.#unobserve();
     // Node calls back a tick after the kernel has taken all of a write.
-    if (this.#to.errored === null) this.#bytes += Math.max(0, this.#writing - unsentBytes(this.#to));
+    this.#bytes += Math.max(0, this.#writing - unsentBytes(this.#to));
     const isSpliced = this.#spliced || this.#bytes === 0;
     const result: TransferResult = {
       bytes: this.#bytes,
