@@ -15,7 +15,7 @@ import {
   routeBeneath,
   type TakenRoute,
 } from '@zerocopy/splice-pipe/route';
-import { clearInterval, isSocket, otherReader, pipesOf, replacedMethod, setInterval } from '@zerocopy/transfer';
+import { BulkGauge, isSocket, otherReader, pipesOf, replacedMethod } from '@zerocopy/transfer';
 import { refusalOfWriterFs } from './node-files.js';
 import type { PairRecord } from './pair-record.js';
 
@@ -24,10 +24,6 @@ const SOCKET_METHODS = ['_read', 'read', 'push'] as const;
 const FULL_READ = 32 * 1024;
 /** So many of them in a row are a transfer that is worth being taken. */
 const HOT = 4;
-/** Milliseconds without much: then Node reads again. */
-const IDLE_MS = 200;
-/** Fewer bytes in such a time are little. */
-const IDLE_BYTES = 256 * 1024;
 /** After so many refusals the pair is left alone. */
 const TRIES_MAX = 8;
 
@@ -58,11 +54,9 @@ class ObservedSocket {
   readonly #record: PairRecord;
   readonly #push: Push;
   #state: 'observed' | 'asked' | 'taken' | 'over' = 'observed';
-  #full = 0;
+  readonly #gauge: BulkGauge = new BulkGauge(FULL_READ, HOT);
   #tries = 0;
-  #moved = 0;
   #route: TakenRoute | undefined;
-  #timer: NodeJS.Timeout | undefined;
 
   constructor(source: Socket, destination: Socket | WriteStream, record: PairRecord) {
     this.#source = source;
@@ -77,7 +71,7 @@ class ObservedSocket {
   }
 
   observe(): void {
-    this.#full = 0;
+    this.#gauge.observe();
     Object.defineProperty(this.#source, 'push', { configurable: true, writable: true, value: this.#push });
     this.#destination.on('unpipe', this.#onUnpipe);
   }
@@ -99,13 +93,7 @@ class ObservedSocket {
   #seen(chunk: Buffer | null): void {
     if (this.#state !== 'observed') return;
     if (chunk === null) return this.#end();
-    if (chunk.length < FULL_READ) {
-      this.#full = 0;
-      return;
-    }
-    this.#full++;
-    if (this.#full < HOT) return;
-    this.#full = 0;
+    if (!this.#gauge.read(chunk.length)) return;
     this.#state = 'asked';
     setImmediate(this.#take);
   }
@@ -125,14 +113,13 @@ class ObservedSocket {
 
   #lay(): string | undefined {
     this.#unobserve();
-    this.#moved = 0;
     const refused = refusalOfSource(this.#source, 1);
     const route: TakenRoute | RouteRefusal =
       refused !== undefined
         ? { refused }
         : routeBeneath(this.#source, this.#destination, {
             onMoved: (bytes) => {
-              this.#moved += bytes;
+              this.#gauge.moved(bytes);
               this.#record.moved(bytes);
             },
             onDeclined: () => this.#onDeclined(),
@@ -143,8 +130,7 @@ class ObservedSocket {
     }
     this.#state = 'taken';
     this.#route = route;
-    this.#timer = setInterval(this.#look, IDLE_MS);
-    this.#timer.unref();
+    this.#gauge.watch(this.#look);
     return undefined;
   }
 
@@ -155,18 +141,14 @@ class ObservedSocket {
   }
 
   /** Whether it is still worth it; and whether the route is over, for whatever reason. */
-  readonly #look = (): void => {
+  readonly #look = (isLittle: boolean): void => {
     const route = this.#route as TakenRoute;
-    if (route.underWay) {
-      if (this.#moved < IDLE_BYTES) route.leave();
-      this.#moved = 0;
-      return;
-    }
-    this.#observeAgain();
+    if (!route.underWay) this.#observeAgain();
+    else if (isLittle) route.leave();
   };
 
   #observeAgain(): void {
-    clearInterval(this.#timer);
+    this.#gauge.unwatch();
     this.#route = undefined;
     const source = this.#source;
     const isOver = source.destroyed || source.readableEnded || !pipesOf(source)?.includes(this.#destination);

@@ -56,7 +56,7 @@ async function defaultProvider(): Promise<LeaseProvider> {
   try {
     // By require where there is one: Jest has no import() in its default mode.
     return (require('@zerocopy/lease-guard') as { leaseProvider: LeaseProvider }).leaseProvider;
-  } catch {}
+  } catch {} // an ES module has no require, and what it does not find import may: that tells
   try {
     return ((await import(/* webpackIgnore: true */ /* @vite-ignore */ name)) as { leaseProvider: LeaseProvider })
       .leaseProvider;

@@ -6,17 +6,12 @@
  */
 import { close } from 'node:fs';
 import { constants } from '@zerocopy/core-syscalls';
-import { type OffThreadCall, runOffThread } from '@zerocopy/transfer';
+import { type OffThreadCall, runOffThread, threadPoolSize } from '@zerocopy/transfer';
 
-const DEFAULT_POOL_SIZE = 4; // libuv's, if UV_THREADPOOL_SIZE does not say otherwise
 /** Beyond that a call is refused with EAGAIN: the server is overloaded, or the mount is dead. */
 const WAITING_MAX = 1024;
 
-function laneWidth(): number {
-  const configured = Number.parseInt(process.env.UV_THREADPOOL_SIZE ?? '', 10);
-  const size = configured > 0 ? configured : DEFAULT_POOL_SIZE;
-  return Math.max(1, size - 2);
-}
+const laneWidth = (): number => Math.max(1, threadPoolSize() - 2);
 
 interface Waiting {
   readonly call: OffThreadCall;

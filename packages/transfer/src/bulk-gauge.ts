@@ -25,6 +25,11 @@ export class BulkGauge {
     this.#fullReads = fullReads;
   }
 
+  /** Node reads from now on: a row of full reads starts from nothing. */
+  observe(): void {
+    this.#inARow = 0;
+  }
+
   /** Counts a read of Node's. @returns whether it completes a row of full ones; the next row starts from nothing. */
   read(bytes: number): boolean {
     if (bytes < this.#fullRead) {

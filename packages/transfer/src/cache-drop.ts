@@ -166,10 +166,10 @@ export class CacheDrop {
     setTimeout(again, delay).unref();
   }
 
+  /** Whether a page of a part that was not resident still is: asked in the same way as before it was moved. */
   #isResident({ start, end }: Range): boolean {
-    asked[0] = BigInt(start);
-    asked[1] = BigInt(end - start);
-    return syscalls.cachestat(this.#file.fd, asked, counted) < 0 || counted[0] !== 0n;
+    const missing = missingPages(this.#file.fd, { start, end }).reduce((sum, part) => sum + part.end - part.start, 0);
+    return missing < end - start;
   }
 
   #look(window: number): void {

@@ -28,7 +28,7 @@ export {
 export { type FileSlotHandlers, FileSlotRequest, type FileWriter, type FileWriteSlot } from './file-write-slot.js';
 export { MethodRecord } from './method-record.js';
 export { replacedMethod } from './node-originals.js';
-export { type OffThreadCall, type OffThreadWait, runOffThread } from './off-thread.js';
+export { type OffThreadCall, type OffThreadWait, runOffThread, threadPoolSize } from './off-thread.js';
 export {
   invalidArgument,
   isFileHandle,

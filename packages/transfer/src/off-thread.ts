@@ -15,11 +15,13 @@ const DEFAULT_POOL_SIZE = 4; // libuv's, if UV_THREADPOOL_SIZE does not say othe
  */
 const CALLS_MAX = 64;
 
-function threadLimit(): number {
+/** Threads of libuv's pool. */
+export function threadPoolSize(): number {
   const configured = Number.parseInt(process.env.UV_THREADPOOL_SIZE ?? '', 10);
-  const size = configured > 0 ? configured : DEFAULT_POOL_SIZE;
-  return Math.min(CALLS_MAX, Math.max(1, size - 1));
+  return configured > 0 ? configured : DEFAULT_POOL_SIZE;
 }
+
+const threadLimit = (): number => Math.min(CALLS_MAX, Math.max(1, threadPoolSize() - 1));
 
 /** Makes one asynchronous call, and calls back with its result: a count or a negative errno. */
 export type OffThreadCall = (callback: (result: number) => void) => void;

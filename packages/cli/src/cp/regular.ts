@@ -88,6 +88,7 @@ async function keepOwner(made: Path, { uid, gid }: BigIntStats): Promise<void> {
   const file = await open(made, constants.O_WRONLY | constants.O_NOFOLLOW);
   try {
     const now = await file.stat({ bigint: true });
+    // To an ordinary user it is refused: the file is then that user's, as any that they make.
     if (now.uid !== uid || now.gid !== gid) await file.chown(Number(uid), Number(gid)).catch(() => {});
   } finally {
     await file.close();
