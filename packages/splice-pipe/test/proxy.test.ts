@@ -139,6 +139,27 @@ kernelTest(
   },
 );
 
+kernelTest('much comes, and the kernel may not move it: a source that waits for its destination goes on', async (t) => {
+  await joined(['tcp', 'tcp'], {}, async ({ client, upstream, a, b, result }) => {
+    let held = 0;
+    // A listener that is seen when the source is to be taken, and has every large write wait.
+    a.prependListener('data', (chunk: Buffer) => {
+      if (chunk.length < 64 * KiB) return;
+      held++;
+      b.cork();
+      setImmediate(() => b.uncork());
+    });
+    const content = pattern(8 * MiB);
+    client.end(content);
+    upstream.end();
+    t.true((await collect(upstream)).equals(content));
+    t.true(held > 2);
+    const { forward } = await result;
+    t.like(forward, { bytes: content.length, method: 'copy' });
+    t.regex(forward.fallbackReason ?? '', /'data' or 'readable' listener/);
+  });
+});
+
 kernelTest('nothing at all, from either side', async (t) => {
   await joined(['tcp', 'tcp'], {}, async ({ client, upstream, result }) => {
     client.resume().end();

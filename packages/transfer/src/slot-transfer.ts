@@ -26,6 +26,7 @@ import {
   transferError,
 } from './errors.js';
 import { attemptFirst } from './first-attempts.js';
+import { heldBytes } from './socket-internals.js';
 import { addSharedListener, removeSharedListener } from './stream-listeners.js';
 import { Transfer, type TransferBefore, type TransferEngine } from './transfer.js';
 import { type TransferAbout, TransferScope } from './transfer-scope.js';
@@ -305,8 +306,12 @@ export class SlotTransfer {
   lost(error: Error | null, side: Side): void {
     if (this.#state === 'ended') return;
     this.#lost ??= { side, error };
-    if (this.#transfer !== undefined) this.#transfer.lost(this.#lossError(this.bytes));
-    else this.#endEarly(this.#lossError(this.bytes), side);
+    if (this.#transfer === undefined) return this.#endEarly(this.#lossError(this.bytes), side);
+    // What libuv still holds of a write may be cancelled by a reset; what the kernel has taken of it arrives.
+    const socket = this.#single?.socket;
+    const inStream = this.#engine?.inStream ?? 0;
+    if (socket !== undefined && inStream > 0) this.#transfer.taken(Math.max(0, inStream - heldBytes(socket, inStream)));
+    this.#transfer.lost(this.#lossError(this.bytes));
   }
 
   /**

@@ -211,10 +211,14 @@ export function pipesOf(source: Readable): readonly NodeJS.WritableStream[] | un
   return Array.isArray(pipes) ? pipes : undefined;
 }
 
+/** Bytes that libuv holds of a write of `size` that is under way: what the kernel has not taken. All of it, if it cannot be told. */
+export function heldBytes(socket: Socket, size: number): number {
+  return handleOf(socket)?.writeQueueSize ?? size;
+}
+
 /** Bytes written to `socket` that the kernel has not taken: of a write that is under way also less than all of it. */
 export function unsentBytes(socket: Socket): number {
-  const { _handle: handle, _writableState: state } = socket as unknown as SocketInternals;
-  const left = handle?.writeQueueSize;
-  if (left === undefined || state?.writing !== true) return socket.writableLength;
-  return socket.writableLength - Math.max(0, (state.writelen ?? left) - left);
+  const { writing, writelen = 0 } = (socket as unknown as SocketInternals)._writableState ?? {};
+  if (writing !== true) return socket.writableLength;
+  return socket.writableLength - Math.max(0, writelen - heldBytes(socket, writelen));
 }

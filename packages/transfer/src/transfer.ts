@@ -205,6 +205,11 @@ export class Transfer {
     this.lost(error);
   }
 
+  /** Before {@link lost}: the kernel has taken `bytes` of what the destination's stream has accepted. */
+  taken(bytes: number): void {
+    if (this.#state === 'waiting') this.#moved(bytes);
+  }
+
   /**
    * {@link stop} where the destination is gone: bytes that its stream had accepted and not acknowledged are not
    * counted.
