@@ -10,7 +10,7 @@
  * - `NAME.worker.ts`, imported as './NAME.worker.js?text': a string, with all that it needs except koffi, siblings
  *   included. So it needs no file, and travels with whatever a bundler makes of the module that has it.
  */
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { build, transform } from 'esbuild';
 import { commandsOf, entriesOf, readManifest } from './manifest.mjs';
@@ -91,6 +91,28 @@ const shared = {
 const REQUIRE = '__zerocopy_require__';
 
 /**
+ * esbuild exports by getters, one behind another, since an export may be given another value later; and each use of an
+ * import calls them. No module here exports a variable that changes: what it exports is a plain object, made when the module
+ * has run. The lines stay where the source map has them.
+ */
+function withPlainExports(code, path) {
+  const exports =
+    /^var (\w+) = \{\};\n__export\(\1, (\{\n[\s\S]*?\n\})\);\nmodule\.exports = __toCommonJS\(\1\);\n/m.exec(code);
+  if (exports === null) {
+    if (code.includes('__export(')) throw new Error(`${path}: esbuild writes its exports in another way`);
+    return code;
+  }
+  const [getters, , names] = exports;
+  const lines = '\n'.repeat(getters.split('\n').length - 1);
+  const values = names.replaceAll(': () => ', ': ').replaceAll('\n', '');
+  // Before what esbuild tells those who look for names in the text.
+  const plain = `module.exports = Object.defineProperty(${values}, '__esModule', { value: true });\n`;
+  const at = code.lastIndexOf('\n0 && (module.exports = {') + 1;
+  if (at === 0) throw new Error(`${path}: esbuild does not tell the names of its exports`);
+  return `${code.slice(0, at).replace(getters, () => lines)}${plain}${code.slice(at)}`;
+}
+
+/**
  * CommonJS with chunks, which esbuild makes of ES modules only: so they are made first, and each file is made into
  * CommonJS by itself.
  */
@@ -103,6 +125,11 @@ async function commonJs() {
     external: lazy.map((path) => `./${path}.js`),
     define: { ...version, require: REQUIRE, 'import.meta.url': 'undefined' },
   });
+  for (const file of Object.keys(metafile.inputs)) {
+    if (!file.startsWith('src/')) continue; // what is text
+    if (/^export (let|var) /m.test(readFileSync(file, 'utf8')))
+      throw new Error(`${file}: exports a variable that changes`);
+  }
   for (const { path, text } of outputFiles) {
     const { code, map } = await transform(text, {
       format: 'cjs',
@@ -113,7 +140,7 @@ async function commonJs() {
       sourcefile: basename(path),
       define: { [REQUIRE]: 'require' },
     });
-    put(path, `${code}//# sourceMappingURL=${basename(path)}.map\n`);
+    put(path, `${withPlainExports(code, path)}//# sourceMappingURL=${basename(path)}.map\n`);
     put(`${path}.map`, map);
   }
   return metafile.outputs;
