@@ -21,13 +21,19 @@ import {
 import { join } from 'node:path';
 import { libcStatus, probePath, syscalls } from '@zerocopy/core-syscalls';
 import { evict, residentBytes } from '@zerocopy/testing/page-cache';
-import test from 'ava';
+import test, { type Implementation } from 'ava';
 import { temporary, zerocopy } from './harness.js';
 
 const directory = temporary(test);
 const isRoot = process.getuid?.() === 0;
 const hasGnu = spawnSync('cp', ['--version'], { encoding: 'utf8' }).stdout?.includes('GNU') === true;
-const works = libcStatus().available && hasGnu ? test : test.skip;
+const missing = !libcStatus().available
+  ? ' (needs Linux system calls)'
+  : hasGnu
+    ? ''
+    : ' (needs GNU cp, to compare with)';
+const works = (title: string, run: Implementation<[]>): void =>
+  (missing === '' ? test : test.skip)(`${title}${missing}`, run);
 
 function oddTree(root: string): void {
   mkdirSync(join(root, 'sub/deeper'), { recursive: true });

@@ -12,7 +12,10 @@ import test from 'ava';
 import { type Running, start, temporary, zerocopy } from './harness.js';
 
 const directory = temporary(test);
-const withOpenssl = spawnSync('openssl', ['version']).status === 0 ? test : test.skip;
+const [withOpenssl, noOpenssl] =
+  spawnSync('openssl', ['version']).status === 0
+    ? [test, '']
+    : [test.skip, ' (needs openssl, which makes a certificate)'];
 const root = join(directory, 'site');
 mkdirSync(join(root, 'sub'), { recursive: true });
 writeFileSync(join(root, 'index.html'), 'home');
@@ -188,7 +191,7 @@ test('proxy: when it drains, a connection goes on until it ends', async (t) => {
   behind.close();
 });
 
-withOpenssl('serve: TLS, and a rate for each response', async (t) => {
+withOpenssl(`serve: TLS, and a rate for each response${noOpenssl}`, async (t) => {
   const [cert, key] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
   const about = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-days', '1'];
   const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];

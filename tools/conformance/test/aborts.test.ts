@@ -28,9 +28,11 @@ for (const ending of endings.filter(({ name }) => EVERYDAY.includes(name))) {
   });
 }
 
-const linuxTest = libcStatus().available ? test.serial : test.serial.skip;
+const [linuxTest, noCalls] = libcStatus().available
+  ? [test.serial, '']
+  : [test.serial.skip, ' (needs Linux system calls)'];
 linuxTest(
-  'workers terminated in the midst of their transfers leave no descriptors and no threads behind',
+  `workers terminated in the midst of their transfers leave no descriptors and no threads behind${noCalls}`,
   async (t) => {
     const directory = temporaryDirectory(undefined, 'leaks');
     const program = fileURLToPath(import.meta.resolve('@zerocopy/conformance/aborts/leaks'));
