@@ -132,6 +132,7 @@ onLinux('a slot keeps earlier and later writes in their order (kernel-rules: use
   pair.server.cork();
   pair.server.write(' corked');
   pair.server.uncork();
+  await until(() => received.text().length >= 'earlier '.length);
   await new Promise((resolve) => setTimeout(resolve, 10));
   t.is(received.text(), 'earlier ', 'later writes wait for the end of the turn');
   const bytes = Buffer.from('[kernel]');
