@@ -7,6 +7,7 @@ export { KiB, MiB, pattern } from '@zerocopy/testing/bytes';
 export { fresh, makeFile, temporaryDirectory } from '@zerocopy/testing/files';
 export { openDescriptors } from '@zerocopy/testing/holdings';
 export { runProgram } from '@zerocopy/testing/programs';
+export { until } from '@zerocopy/testing/waiting';
 
 /** For tests of the kernel path. */
 export const { test: kernelTest } = testsWhere('the kernel path', feature('copyFileRange'));

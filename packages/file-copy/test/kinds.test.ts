@@ -28,6 +28,7 @@ import {
   pattern,
   runProgram,
   temporaryDirectory,
+  until,
 } from './harness.js';
 
 const directory = temporaryDirectory();
@@ -63,8 +64,7 @@ test.serial(
     });
     await t.throwsAsync(copyFile(fifo, makeFifo(), { signal: AbortSignal.timeout(100) }), { code: 'ABORT_ERR' });
     t.true(statSync(fifo).isFIFO());
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    t.true(openDescriptors() <= before);
+    await until(() => openDescriptors() <= before, 'the descriptors closed');
   },
 );
 

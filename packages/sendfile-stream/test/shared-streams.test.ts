@@ -144,9 +144,11 @@ kernelTest(
         }
         client.resume();
         await until(() => server.writableLength === 0);
-        await new Promise((resolve) => setTimeout(resolve, 10));
         const fd = descriptorOf(server) as number;
-        t.is(syscalls.getsockopt(fd, constants.IPPROTO_TCP, constants.TCP_CORK), 0, how);
+        await until(
+          () => syscalls.getsockopt(fd, constants.IPPROTO_TCP, constants.TCP_CORK) === 0,
+          `TCP_CORK taken back, ${how}`,
+        );
       });
     }
   },

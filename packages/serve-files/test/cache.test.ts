@@ -15,7 +15,7 @@ import {
 import { join } from 'node:path';
 import { feature } from '@zerocopy/core-syscalls';
 import test, { type TestFn } from 'ava';
-import { ask, delay, tree, until, withFiles } from './harness.js';
+import { ask, tree, until, withFiles } from './harness.js';
 
 const openat2 = feature('openat2');
 const cacheTest = (openat2.available ? test.serial : test.skip) as TestFn;
@@ -86,7 +86,7 @@ cacheTest('at most so many files, those used last', async (t) => {
 
 cacheTest('at most so long, also without another request', async (t) => {
   const root = tree({ a: 'a', b: 'b' });
-  await withFiles(root, { cache: { files: 10, maxAgeMs: 200 } }, async (port) => {
+  await withFiles(root, { cache: { files: 10, maxAgeMs: 2000 } }, async (port) => {
     await ask(port, '/a');
     await ask(port, '/b');
     t.deepEqual(openBeneath(root), ['a', 'b']);
@@ -100,7 +100,7 @@ cacheTest('a removed file is closed by the next request or by its age, and a bod
   const root = tree({ 'big.bin': content });
   await withFiles(root, { cache: { files: 10, maxAgeMs: 300 }, rate: 10_000_000 }, async (port) => {
     const answer = ask(port, '/big.bin');
-    await delay(60);
+    await until(() => openBeneath(root).length > 0, 'the body under way');
     rmSync(join(root, 'big.bin'));
     t.is((await ask(port, '/big.bin')).status, 404);
     t.true((await answer).body.equals(content));

@@ -13,13 +13,13 @@ import { clientOptions, serverOptions } from './fixtures/pre-shared-key.js';
 import {
   ask,
   converse,
-  delay,
   KiB,
   listening,
   MiB,
   openDescriptors,
   parseAnswer,
   pattern,
+  pause,
   tree,
   until,
   withFiles,
@@ -78,7 +78,7 @@ async function interrupted(
   const [first] = (await once(socket, 'data')) as [Buffer];
   onData(first);
   socket.pause();
-  await delay(50);
+  await pause(50);
   meanwhile();
   socket.on('data', onData);
   socket.resume();
@@ -86,7 +86,7 @@ async function interrupted(
   const length = Number(headers['content-length']);
   const whole = first.length - body.length + length;
   await until(() => socket.closed || received >= whole, 'the whole body');
-  await delay(30);
+  await pause(30);
   socket.destroy();
   return { length, body: parseAnswer(Buffer.concat(chunks)).body };
 }

@@ -1,20 +1,16 @@
 /** What the tests share: a directory to serve, servers that clean up, and requests written by hand on a socket. */
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import http, { type RequestListener, type Server } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type ServeFilesOptions, serveFiles } from '@zerocopy/serve-files';
+import { temporaryDirectory } from '@zerocopy/testing/files';
 
-export const KiB = 1024;
-export const MiB = 1024 * KiB;
-
-/** One for all, removed when the process ends: no hook of ava's, which runs none where every test is skipped. */
-const temporary = mkdtempSync(join(tmpdir(), 'zerocopy-serve-'));
-process.once('exit', () => rmSync(temporary, { recursive: true, force: true }));
-
-export const temporaryDirectory = (): string => mkdtempSync(join(temporary, '-'));
+export { KiB, MiB, pattern } from '@zerocopy/testing/bytes';
+export { temporaryDirectory } from '@zerocopy/testing/files';
+export { openDescriptors } from '@zerocopy/testing/holdings';
+export { pause, until } from '@zerocopy/testing/waiting';
 
 /** Writes files, by their paths, into a directory of their own. */
 export function tree(files: Readonly<Record<string, string | Buffer>>): string {
@@ -25,13 +21,6 @@ export function tree(files: Readonly<Record<string, string | Buffer>>): string {
     writeFileSync(file, content);
   }
   return root;
-}
-
-/** Bytes in which every position can be told from its neighbours and from a block away. */
-export function pattern(length: number): Buffer {
-  const buffer = Buffer.alloc(length);
-  for (let at = 0; at < length; at++) buffer[at] = (at * 31 + (at >>> 8) * 17 + (at >>> 16) * 7) & 0xff;
-  return buffer;
 }
 
 export async function listening(server: net.Server): Promise<number> {
@@ -110,15 +99,3 @@ export async function converse(port: number, bytes: Buffer): Promise<Buffer> {
   await once(socket, 'close');
   return Buffer.concat(chunks);
 }
-
-export const openDescriptors = (): number => readdirSync('/proc/self/fd').length;
-
-export async function until(condition: () => boolean, what = 'the condition'): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`${what} did not come true within 10 s`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
-
-export const delay = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

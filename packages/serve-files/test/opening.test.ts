@@ -17,7 +17,7 @@ import { join } from 'node:path';
 import { feature } from '@zerocopy/core-syscalls';
 import { plan, sendFileResponse } from '@zerocopy/serve-files';
 import test, { type TestFn } from 'ava';
-import { ask, delay, KiB, openDescriptors, pattern, tree, until, withFiles, withListener } from './harness.js';
+import { ask, KiB, openDescriptors, pattern, pause, tree, until, withFiles, withListener } from './harness.js';
 
 const linuxTest = (process.platform === 'linux' ? test : test.skip) as TestFn;
 const serial = (process.platform === 'linux' ? test.serial : test.skip) as TestFn;
@@ -30,7 +30,7 @@ linuxTest('a FIFO is 404, delays no other request, and wakes no writer', async (
   // A writer waits in open(2) until somebody opens the FIFO for reading.
   const writer = spawn('sh', ['-c', 'echo written > fifo'], { cwd: root, stdio: 'ignore' });
   await withFiles(root, { listing: true, precompressed: true }, async (port) => {
-    await delay(100);
+    await pause(100);
     const asked: Promise<number>[] = [];
     for (let n = 0; n < 20; n++)
       asked.push(ask(port, n % 2 === 0 ? '/fifo' : '/link-to-fifo').then(({ status }) => status));

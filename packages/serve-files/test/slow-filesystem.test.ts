@@ -9,7 +9,7 @@ import { fetchFiles, type ServeFilesOptions, serveFiles } from '@zerocopy/serve-
 import { contentOf, type SlowOperation, slowName } from '@zerocopy/testing/slow-files';
 import { noSlowMount, stallOf, withSlowMount } from '@zerocopy/testing/slow-mount';
 import test from 'ava';
-import { ask, delay, KiB, listening, pattern, tree, withFiles } from './harness.js';
+import { ask, KiB, listening, pattern, pause, tree, withFiles } from './harness.js';
 
 const reason = noSlowMount();
 const slowTest = (reason === undefined ? test.serial : test.skip) as typeof test.serial;
@@ -24,7 +24,7 @@ const LARGE = 300 * KiB;
 
 async function soon<T>(what: string, promise: Promise<T>): Promise<T> {
   const late = Symbol(what);
-  const first = await Promise.race([promise, delay(PATIENCE).then(() => late)]);
+  const first = await Promise.race([promise, pause(PATIENCE).then(() => late)]);
   if (first === late) throw new Error(`${what} took longer than ${PATIENCE} ms`);
   return first as T;
 }
@@ -52,7 +52,7 @@ for (const [cache, operations] of [
               socket.write(`GET ${n % 3 === 2 ? '/fifo' : dead[n % 2]} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
               return socket.resume();
             });
-            await delay(100);
+            await pause(100);
             for (let turn = 0; turn < 5; turn++) {
               t.is((await soon('a small file', ask(port, '/a.txt'))).body.toString(), 'a');
               t.is((await soon('a large file', ask(port, '/large.bin'))).body.length, LARGE);
@@ -95,7 +95,7 @@ slowTest('reads that are never answered leave node:fs a thread, also by HTTP/2 a
           .then(({ body }) => body?.pipeTo(new WritableStream(), { signal: aborting.signal }))
           .catch(() => {});
       }
-      await delay(100);
+      await pause(100);
       await soon('node:fs', stat(root));
       t.is(await soon('a file by fetch', overFetch()), 'a');
       t.is(await soon('a file by HTTP/2', overHttp2()), 200);

@@ -3,10 +3,12 @@ import { once } from 'node:events';
 import { closeSync, createReadStream, openSync, readdirSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import http from 'node:http';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { PassThrough, Transform } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { check, constants, descriptorOf, libcStatus, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
+import { connectedPair, destroyed, type Pair } from '@zerocopy/testing/sockets';
+import { until } from '@zerocopy/testing/waiting';
 import { hasOnRead, requestWriteSlot, takeSocketForReading, type WriteSlot } from '@zerocopy/transfer';
 import test from 'ava';
 
@@ -14,31 +16,14 @@ const status = libcStatus();
 const onLinux = status.available ? test.serial : test.skip;
 if (!status.available) test.skip(`streams: ${status.reason}`, () => {});
 
-interface Pair {
-  readonly server: Socket;
-  readonly client: Socket;
-  close(): Promise<void>;
+async function socketPair(): Promise<Pair & { close(): Promise<void> }> {
+  const pair = await connectedPair('tcp');
+  return { ...pair, close: () => closed(pair) };
 }
 
-async function socketPair(): Promise<Pair> {
-  const listener: Server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1');
-  await once(listener, 'listening');
-  const { port } = listener.address() as { port: number };
-  const accepted = once(listener, 'connection');
-  const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-  await once(client, 'connect');
-  const [server] = (await accepted) as [Socket];
-  return {
-    server,
-    client,
-    async close() {
-      server.destroy();
-      client.destroy();
-      listener.close();
-      await once(listener, 'close');
-    },
-  };
-}
+const closed = async ({ server, client }: Pair): Promise<void> => {
+  await Promise.all([destroyed(server), destroyed(client)]);
+};
 
 function collect(socket: Socket): { text(): string } {
   let text = '';
@@ -56,10 +41,6 @@ const turnOf = (socket: Socket): Promise<WriteSlot> =>
       lost: (error) => reject(error ?? new Error('lost')),
     });
   });
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
-}
 
 onLinux('descriptorOf finds plain descriptors, and null elsewhere', async (t) => {
   const pair = await socketPair();
@@ -272,8 +253,8 @@ onLinux('taking a socket over: what Node had read comes first, and nothing is re
 onLinux('a taken socket that had ended says so, and still ends once given back', async (t) => {
   const pair = await socketPair();
   pair.client.end('last words');
-  await until(() => pair.server.readableLength === 10);
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  const state = (pair.server as unknown as { _readableState: { ended: boolean; length: number } })._readableState;
+  await until(() => state.length === 10 && state.ended);
   const taken = takeSocketForReading(pair.server);
   t.is(taken?.head.toString(), 'last words');
   t.true(taken?.ended);
