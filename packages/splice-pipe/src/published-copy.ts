@@ -1,4 +1,5 @@
 /** What a stream copies by Node's own reading and writing is a transfer, too: it is published as one, once. */
+import { errorMonitor } from 'node:events';
 import { finished, type Readable, type Writable } from 'node:stream';
 import {
   closedEarly,
@@ -54,22 +55,31 @@ export function publishReading(stream: Readable, copy: Copy): void {
   finished(stream, { writable: false }, (error) => (error ? fail(error) : succeed()));
 }
 
+/** A pipe that is published. */
+export interface PublishedPipe {
+  readonly over: boolean;
+  /** To be called when the destination has been destroyed: with `emitClose: false` no event tells it. Idempotent. */
+  destroyed(error: Error | null): void;
+}
+
 /** Publishes what the pipe from `source` writes to `stream`, from now on until the pipe, or one of the two, is over. */
-export function publishPipe(source: Readable, stream: Writable, copy: Copy): void {
+export function publishPipe(source: Readable, stream: Writable, copy: Copy): PublishedPipe {
   const { succeed, fail } = open(copy);
+  let over = false;
   const stop = (): void => {
+    over = true;
     source.off('close', onSourceClose);
-    stream.off('unpipe', onUnpipe).off('finish', onFinish).off('close', onClose);
+    stream.off('unpipe', onUnpipe).off('finish', onFinish).off(errorMonitor, destroyed);
   };
   const onFinish = (): void => {
+    if (over) return;
     stop();
     succeed();
   };
-  const onClose = (): void => {
+  const destroyed = (error: Error | null): void => {
+    if (over) return;
     stop();
-    fail(
-      source.errored ?? stream.errored ?? closedEarly(source.readableEnded ? 'destination' : 'source', copy.bytes()),
-    );
+    fail(source.errored ?? error ?? closedEarly(source.readableEnded ? 'destination' : 'source', copy.bytes()));
   };
   const onSourceClose = (): void => {
     if (source.readableEnded) return;
@@ -81,5 +91,12 @@ export function publishPipe(source: Readable, stream: Writable, copy: Copy): voi
     if (from === source) setImmediate(() => stream.writableEnded || stream.destroyed || source.destroyed || onFinish());
   };
   source.on('close', onSourceClose);
-  stream.on('unpipe', onUnpipe).on('finish', onFinish).on('close', onClose);
+  // Without autoClose a stream that fails is not destroyed.
+  stream.on('unpipe', onUnpipe).on('finish', onFinish).on(errorMonitor, destroyed);
+  return {
+    get over() {
+      return over;
+    },
+    destroyed,
+  };
 }

@@ -23,7 +23,7 @@ import {
 } from '@zerocopy/transfer';
 import { COLLECT_PIPED_MAX, CollectedBody } from './collected-body.js';
 import { unavailable } from './endpoint.js';
-import { publishPipe } from './published-copy.js';
+import { type PublishedPipe, publishPipe } from './published-copy.js';
 import { contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
 import { refusalOfSource } from './source.js';
 import type { SpliceStreamEvents } from './stream-events.js';
@@ -65,8 +65,14 @@ export class SpliceWriteStream extends WriteStream {
   #route: TakenRoute | undefined;
   /** The body that is collected in memory: the stream is corked for it until the body is whole. */
   #collected: CollectedBody | undefined;
+  /** Whose body it is. */
+  #source: Readable | undefined;
   /** Bytes of it that are on their way to the file. */
   #due = 0;
+  #heldBack: WriteCallback | undefined;
+  /** Pipes whose bytes Node copies. */
+  #copied: PublishedPipe[] = [];
+  readonly #onSourceClose = (): void => this.#writeCollected();
 
   /** As {@link createSpliceWriteStream}. */
   constructor(path: string | Buffer | URL, options?: SpliceWriteStreamOptions | BufferEncoding | null) {
@@ -99,6 +105,7 @@ export class SpliceWriteStream extends WriteStream {
 
   // biome-ignore lint/suspicious/noExplicitAny: as Writable declares it
   override write(chunk: any, ...rest: any[]): boolean {
+    if (this.destroyed) return Reflect.apply(super.write, this, [chunk, ...rest]) as boolean; // a refusal, not "more"
     const collected = this.#collected;
     // A pipe writes Buffers, and nothing else. Who writes anything else, or waits for a callback, must not wait for the body.
     if (collected !== undefined && (rest.length > 0 || !collected.add(chunk))) this.#writeCollected();
@@ -107,20 +114,26 @@ export class SpliceWriteStream extends WriteStream {
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: WriteCallback): void {
+    if (this.#isHeldBack(callback)) return;
     super._write(chunk, encoding, this.#telling(chunk.length, this.#releasing(callback)));
   }
 
   override _writev(chunks: { chunk: Buffer; encoding: BufferEncoding }[], callback: WriteCallback): void {
+    if (this.#isHeldBack(callback)) return;
     const bytes = chunks.reduce((sum, { chunk }) => sum + chunk.length, 0);
     super._writev?.(chunks, this.#telling(bytes, this.#releasing(callback)));
   }
 
   /** What has come of a body that breaks off is in the file, as far as Node had it. */
-  override _destroy(error: Error | null, callback: WriteCallback): void {
+  override _destroy(error: Error | null, done: WriteCallback): void {
     // Node's constructor destroys the stream if `signal` has been aborted already, before the fields exist.
-    if (!(#collected in this)) return super._destroy(error, callback);
-    const collected = this.#collected;
-    this.#collected = undefined;
+    if (!(#collected in this)) return super._destroy(error, done);
+    const callback: WriteCallback = (failure) => {
+      for (const copied of this.#copied) copied.destroyed(failure ?? null);
+      done(failure);
+    };
+    this.#heldBack?.(this.errored);
+    const collected = this.#takeCollected();
     const chunks = collected?.chunks ?? [];
     collected?.release();
     if (chunks.length === 0 || typeof this.fd !== 'number') {
@@ -140,9 +153,8 @@ export class SpliceWriteStream extends WriteStream {
 
   /** The collected bytes are on their way to the file: their memory is free when they have arrived. */
   #releasing(callback: WriteCallback): WriteCallback {
-    const collected = this.#collected;
+    const collected = this.#takeCollected();
     if (collected === undefined && this.#due === 0) return callback;
-    this.#collected = undefined;
     if (collected !== undefined) this.#due = collected.bytes;
     return (error) => {
       this.#due = 0;
@@ -151,11 +163,30 @@ export class SpliceWriteStream extends WriteStream {
     };
   }
 
+  /** Nothing is collected any more. */
+  #takeCollected(): CollectedBody | undefined {
+    const collected = this.#collected;
+    this.#collected = undefined;
+    if (collected !== undefined) this.#source?.off('close', this.#onSourceClose);
+    this.#source = undefined;
+    return collected;
+  }
+
+  /**
+   * Without `autoClose` a stream whose file cannot be opened stays, with what was written to it in its queue for ever. By
+   * uncorking it what we have collected leaves the queue, and must be kept in the same way: until it is destroyed.
+   */
+  #isHeldBack(callback: WriteCallback): boolean {
+    if (this.fd !== null || this.errored === null) return false;
+    this.#takeCollected()?.release();
+    this.#heldBack = callback;
+    return true;
+  }
+
   /** Ends the collecting: what has come is written, and what follows as it comes. */
   #writeCollected(): void {
-    const collected = this.#collected;
+    const collected = this.#takeCollected();
     if (collected === undefined) return;
-    this.#collected = undefined;
     this.#due = collected.bytes;
     collected.release(); // it is in the stream's queue, as without us
     this.uncork();
@@ -228,7 +259,8 @@ export class SpliceWriteStream extends WriteStream {
     if (!(contentLength(source) <= COLLECT_PIPED_MAX) || unavailable() !== undefined) return;
     this.#collected = new CollectedBody();
     this.cork();
-    source.once('close', () => this.#writeCollected()); // before its end a pipe, unlike a pipeline, leaves us open
+    this.#source = source;
+    source.on('close', this.#onSourceClose); // before its end a pipe, unlike a pipeline, leaves us open
   }
 
   #onUnpipe(source: Readable): void {
@@ -241,7 +273,7 @@ export class SpliceWriteStream extends WriteStream {
   #publish(source: Readable): void {
     if (this.destroyed || this.writableEnded) return;
     const before = this.bytesWritten;
-    publishPipe(source, this, {
+    const published = publishPipe(source, this, {
       about: {
         source: isRequest(source) ? 'http' : isSocket(source) ? 'socket' : 'stream',
         destination: 'file',
@@ -250,6 +282,7 @@ export class SpliceWriteStream extends WriteStream {
       bytes: () => this.bytesWritten - before + (this.#collected?.bytes ?? this.#due),
       reason: () => this.#record.fallbackReason,
     });
+    this.#copied = [...this.#copied.filter(({ over }) => !over), published];
   }
 
   #refusal(): string | undefined {
