@@ -79,7 +79,10 @@ async function campaign(): Promise<void> {
         last = program;
         if (++done % 250 === 0) process.stdout.write(`${family.name}: ${done} programs\n`);
       },
-      onRepeated({ first, runs }) {
+      onRepeated({ first, runs, rare }) {
+        if (rare !== undefined) {
+          process.stdout.write(`  rare: ${rare.join('\n    ')}\n    ${JSON.stringify(last)}\n`);
+        }
         if (values.verbose)
           process.stdout.write(`  ${runs} runs of Node: ${first.join('\n    ')}\n    ${JSON.stringify(last)}\n`);
       },
@@ -88,11 +91,12 @@ async function campaign(): Promise<void> {
     if (result.failure !== undefined) report(result.family, result.failure);
   }
   const table = new Table({
-    head: ['family', 'cases', 'Node run again', 'seconds', ''],
+    head: ['family', 'cases', 'Node run again', 'rare', 'seconds', ''],
     style: { head: [], border: [] },
   });
-  for (const { family, cases: ran, repeated, milliseconds, failure } of results) {
-    table.push([family, ran, repeated, (milliseconds / 1000).toFixed(1), failure === undefined ? 'same' : 'DIFFERENT']);
+  for (const { family, cases: ran, repeated, rare, milliseconds, failure } of results) {
+    const verdict = failure === undefined ? 'same' : 'DIFFERENT';
+    table.push([family, ran, repeated, rare, (milliseconds / 1000).toFixed(1), verdict]);
   }
   process.stdout.write(`${table.toString()}\nseed ${seed}\n`);
   if (results.some(({ failure }) => failure !== undefined)) process.exitCode = 1;

@@ -20,6 +20,8 @@ export interface Search {
   readonly cases: number;
   /** Programs for which Node had to be run again, because it can end in several ways. */
   readonly repeated: number;
+  /** Programs whose difference was rare: see {@link Verdict.rare}. */
+  readonly rare: number;
   readonly milliseconds: number;
   readonly failure?: Failure;
 }
@@ -47,10 +49,12 @@ export async function search<Program>(
   const startedAt = performance.now();
   let ran = 0;
   let repeated = 0;
+  let rare = 0;
   const property = fc.asyncProperty(family.programs, async (program) => {
     onProgram?.(program);
     const verdict = await examine(family, program, workspace);
     ran++;
+    if (verdict.rare !== undefined) rare++;
     if (verdict.runs > 1) {
       repeated++;
       onRepeated?.(verdict);
@@ -58,7 +62,7 @@ export async function search<Program>(
     if (verdict.differences.length > 0) throw new Different(verdict);
   });
   const found = await fc.check(property, { numRuns: cases, seed, ...(path === undefined ? {} : { path }) });
-  const summary = { family: family.name, cases: ran, repeated, milliseconds: performance.now() - startedAt };
+  const summary = { family: family.name, cases: ran, repeated, rare, milliseconds: performance.now() - startedAt };
   if (!found.failed) return summary;
   const { errorInstance, counterexample, counterexamplePath } = found;
   const differences =
