@@ -61,6 +61,8 @@ export class SpliceWriteStream extends WriteStream {
   readonly #foreignFs: boolean;
   readonly #cache: CachePolicy;
   readonly #isLent: boolean;
+  /** Whether what was written to the stream would have been on its way to the file. */
+  #hasBegun: boolean;
   #drop: CacheDrop | undefined;
   #route: TakenRoute | undefined;
   /** The body that is collected in memory: the stream is corked for it until the body is whole. */
@@ -88,6 +90,7 @@ export class SpliceWriteStream extends WriteStream {
     const refuses = this.#neverFallBack ? 'the kernel cannot write what is piped into this' : undefined;
     this.#record = new MethodRecord(this, refuses);
     this.#isLent = own?.fd !== undefined && own.fd !== null;
+    this.#hasBegun = this.#isLent;
     this.#foreignFs = own?.fs !== undefined && own.fs !== null;
     this.on('pipe', (source) => this.#onPipe(source as unknown as Readable));
     this.on('unpipe', (source) => this.#onUnpipe(source as unknown as Readable));
@@ -124,7 +127,7 @@ export class SpliceWriteStream extends WriteStream {
     super._writev?.(chunks, this.#telling(bytes, this.#releasing(callback)));
   }
 
-  /** What has come of a body that breaks off is in the file, as far as Node had it. */
+  /** What has come of a body that breaks off is in the file, as far as Node would have written it. */
   override _destroy(error: Error | null, done: WriteCallback): void {
     // Node's constructor destroys the stream if `signal` has been aborted already, before the fields exist.
     if (!(#collected in this)) return super._destroy(error, done);
@@ -136,7 +139,7 @@ export class SpliceWriteStream extends WriteStream {
     const collected = this.#takeCollected();
     const chunks = collected?.chunks ?? [];
     collected?.release();
-    if (chunks.length === 0 || typeof this.fd !== 'number') {
+    if (chunks.length === 0 || typeof this.fd !== 'number' || !this.#hasBegun) {
       void this.#drop?.end();
       return super._destroy(error, callback);
     }
@@ -221,6 +224,10 @@ export class SpliceWriteStream extends WriteStream {
     super._construct((error?: Error | null) => {
       if (!error) this.#beginDrop();
       callback(error);
+      // Node's own writing begins in the turn that this has begun, after the event 'open'.
+      nextTick(() => {
+        this.#hasBegun = true;
+      });
     });
   }
 

@@ -40,13 +40,11 @@ export function allowNoCancelledWrite(expected: WithErrored | undefined, actual:
 /**
  * A corked response that has been given more than it likes to hold may never ask for more (in chunks, Node 22 in nearly all
  * cases, Node 20 after a write of its own), and what is piped into it waits for ever: a small file that goes with its
- * headers does not. Nothing that comes after can be compared.
+ * headers does not, and of a file that was open already the headers may be gone. Nothing that comes after can be compared.
  */
 export function allowCorkedForEver(corked: readonly boolean[], expected: Outcome, actual: Outcome): void {
   const { exchanges } = actual;
-  const stuck = corked.findIndex(
-    (is, number) => is && expected.exchanges[number]?.ended === false && exchanges[number]?.ended === true,
-  );
+  const stuck = corked.findIndex((is, number) => is && expected.exchanges[number]?.ended === false);
   if (stuck < 0) return;
   for (let number = stuck; number < corked.length; number++) expected.exchanges[number] = exchanges[number];
   expected.connections = actual.connections;

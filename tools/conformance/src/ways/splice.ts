@@ -19,7 +19,7 @@ import {
 import { addressOf, arrival, destroyed, type Kind } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
 import { shrinkBuffer } from './kernel-objects.js';
-import { closing, type Near, type Stage } from './stage.js';
+import { closing, type Near, RESET_LOSS, type Stage } from './stage.js';
 import { listenersOf } from './stray-listeners.js';
 import { one, type Told, type Way } from './way.js';
 
@@ -112,7 +112,7 @@ type Talk = 'both at once' | 'the answer after the half-close' | 'in messages';
 
 /** What is left of a failed proxy's connections on the way to a peer. */
 function lossIn(kind: Kind, talk: Talk): string | undefined {
-  if (kind === 'tcp') return 'a reset discards what is on its way; it is how a cut-off is kept from looking whole';
+  if (kind === 'tcp') return RESET_LOSS;
   if (talk !== 'the answer after the half-close') return 'a peer that is writing fails at that, and reads no more';
   return undefined;
 }

@@ -31,6 +31,9 @@ import type { Delivery, Hooks, Setting, Told } from './way.js';
 
 /** Turns of the loop without a byte, after which a sender counts as having come to a halt. */
 const HALTED_TURNS = 10;
+/** {@link Told.mayLose} of a connection that is reset. */
+export const RESET_LOSS = 'a reset discards what is on its way; it is how a cut-off is kept from looking whole';
+
 /** What a TCP socket may buffer where receivers wait until they are told to go on, in bytes. */
 const LITTLE = 128 * 1024;
 /** Bytes of each message. */
@@ -57,6 +60,8 @@ interface Receiver {
   /** Bytes, or chunks, so far. */
   arrived(): number;
   bytes(): Buffer;
+  /** Whether its connection has been reset. */
+  wasReset?(): boolean;
   /** Ends what has come from this side; resolves with all there is when that has arrived, or failed to. */
   finish(): Promise<Buffer>;
 }
@@ -301,6 +306,10 @@ export class Stage {
     const chunks: Buffer[] = [];
     const { promise: ended, resolve } = withResolvers<void>();
     let going = false;
+    let wasReset = false;
+    far.once('error', (error: NodeJS.ErrnoException) => {
+      wasReset = error.code === 'ECONNRESET';
+    });
     const goOn = (): void => {
       if (going) return;
       going = true;
@@ -314,6 +323,7 @@ export class Stage {
       expected,
       goOn,
       arrived: () => (going ? chunks.length : far.readableLength + sent()),
+      wasReset: () => wasReset,
       bytes: () => Buffer.concat(chunks),
       async finish() {
         finish();
@@ -450,8 +460,10 @@ export class Stage {
   async deliveries(told: readonly Told[]): Promise<readonly Delivery[]> {
     const received = await Promise.all(this.#receivers.slice(0, told.length).map((receiver) => receiver.finish()));
     return received.map((bytes, n) => {
-      const expected = this.#expectedAt(this.#receivers[n] as Receiver);
-      return { ...told[n], bytes: told[n]?.bytes ?? bytes.length, received: bytes, expected };
+      const receiver = this.#receivers[n] as Receiver;
+      const expected = this.#expectedAt(receiver);
+      const mayLose = told[n]?.mayLose ?? (receiver.wasReset?.() ? RESET_LOSS : undefined);
+      return { ...told[n], bytes: told[n]?.bytes ?? bytes.length, received: bytes, expected, mayLose };
     });
   }
 
