@@ -214,7 +214,7 @@ function expectedOf({ file, options: { start, end } }: Exchange): Buffer {
 
 function reconcile(program: HttpProgram, node: Outcome, ours: Outcome): void {
   allowCorkedForEver(
-    program.exchanges.map(({ corked }) => corked === true),
+    program.exchanges.map(({ corked, steps = [] }) => corked === true || steps.some(({ what }) => what.do === 'cork')),
     node,
     ours,
   );
