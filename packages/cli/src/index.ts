@@ -5,14 +5,14 @@ import { commandHelp, overview } from './help.js';
 import { parseCall, UnknownName } from './parse.js';
 import { type Stdio, Terminal } from './terminal.js';
 
-export { Interruption, type Stdio } from './terminal.js';
+export { Interruption, SIGNALS, type Stdio } from './terminal.js';
 
 /**
  * Runs a command line.
  *
  * @param args what stands behind `zerocopy`.
  * @param stdio the streams of this process, unless others are given.
- * @returns the exit status: 0; 1: failed; 2: the command line makes no sense; 3 (probe): partly; 130, 143: interrupted.
+ * @returns the exit status: 0; 1: failed; 2: the command line makes no sense; 3 (probe): partly; 129, 130, 143: interrupted.
  */
 export async function run(args: readonly string[], stdio: Stdio = process): Promise<number> {
   const terminal = new Terminal(stdio);

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-/** The program. The first SIGINT or SIGTERM asks the command to stop, the second ends it at once. */
-import { Interruption, run } from './index.js';
+/** The program. The first SIGINT, SIGTERM or SIGHUP asks the command to stop, the second ends it at once. */
+import { Interruption, run, SIGNALS } from './index.js';
 import { DRAIN } from './server/drain-message.js';
 
 const controller = new AbortController();
-for (const name of ['SIGINT', 'SIGTERM'] as const) {
+for (const name of SIGNALS) {
   process.on(name, () => {
     const reason = new Interruption(name);
     if (controller.signal.aborted) process.exit(reason.status);
@@ -31,6 +31,10 @@ void run(process.argv.slice(2), {
   env,
   signal: controller.signal,
 }).then((status) => {
+  // Node has a worker exit with status 0 as soon as it is disconnected: this is said last.
+  process.once('exit', () => {
+    process.exitCode = status;
+  });
   process.exitCode = status;
   if (process.connected) process.disconnect();
 });

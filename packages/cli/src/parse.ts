@@ -48,6 +48,7 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
   });
   const values = new Map<string, (string | true)[]>();
   const operands: string[] = [];
+  const order: string[] = [];
   for (const token of tokens) {
     if (token.kind === 'positional') operands.push(token.value);
     if (token.kind !== 'option') continue;
@@ -57,6 +58,7 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
       throw new UnknownName('option', token.rawName, names, '--');
     }
     const value = readValue(option, token.rawName, token.value, token.inlineValue);
+    order.push(option.name);
     const before = values.get(option.name);
     if (before === undefined) values.set(option.name, [value]);
     else before.push(value);
@@ -68,7 +70,7 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
     );
   }
   if (operands.length > most) throw new UsageError(`unexpected '${operands[most]}'`);
-  return new Call(spec.name, args, operands, values);
+  return new Call(spec.name, args, operands, values, order);
 }
 
 function readValue(

@@ -13,6 +13,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -22,7 +23,7 @@ import { join } from 'node:path';
 import { libcStatus, probePath, syscalls } from '@zerocopy/core-syscalls';
 import { evict, residentBytes } from '@zerocopy/testing/page-cache';
 import test, { type Implementation } from 'ava';
-import { temporary, zerocopy } from './harness.js';
+import { program, temporary, zerocopy } from './harness.js';
 
 const directory = temporary(test);
 const isRoot = process.getuid?.() === 0;
@@ -144,6 +145,55 @@ works('what cannot be copied is told, and the rest is copied: status 1, as GNU c
   t.regex(same.err, /are the same file/);
   t.is((await zerocopy(['cp', '-n', at('good'), at('taken')])).status, 0);
   t.is(readFileSync(at('taken'), 'utf8'), 'a file');
+});
+
+works('odd arguments, and what is left of them: as GNU cp', async (t) => {
+  const [gnu, own] = ['gnu', 'own'].map((name) => join(directory, `arguments-${name}`)) as [string, string];
+  const cases = [
+    ['-r', 'tree', '.'],
+    ['-r', 'tree', 'tree'],
+    ['-r', 'tree/sub', 'tree'],
+    ['-r', 'tree', 'tree', 'to'],
+    ['-R', 'tree', 'tree/', 'to'],
+    ['file', './file', 'to'],
+    ['file', 'tree/file', 'to'],
+    ['-r', 'tree/..', 'outside'],
+    ['-rT', 'tree', 'to'],
+    ['-T', 'file', 'to'],
+    ['file', 'none/file'],
+    ['file', 'new/'],
+    ['file/', 'new'],
+    ['file', 'dangling'],
+    ['dangling', 'new'],
+    ['-P', 'dangling', 'new'],
+    ['-t', 'none', 'file'],
+    ['-r', 'tree', 'file'],
+    ['-rL', 'links', 'new'],
+    ['-aL', 'links', 'new'],
+    ['-La', 'links', 'new'],
+    ['-RHP', 'to-links', 'new'],
+    ['-RPH', 'to-links', 'new'],
+    ['-r', '--', 'tree', '-new'],
+  ];
+  for (const args of cases) {
+    for (const root of [gnu, own]) {
+      mkdirSync(join(root, 'tree/sub'), { recursive: true });
+      mkdirSync(join(root, 'to'));
+      mkdirSync(join(root, 'links'));
+      writeFileSync(join(root, 'file'), 'file');
+      writeFileSync(join(root, 'tree/file'), 'tree/file');
+      writeFileSync(join(root, 'tree/sub/file'), 'tree/sub/file');
+      symlinkSync('gone', join(root, 'dangling'));
+      symlinkSync('../file', join(root, 'links/link'));
+      symlinkSync('links', join(root, 'to-links'));
+    }
+    const theirs = spawnSync('cp', args, { cwd: gnu, encoding: 'utf8' });
+    const ours = spawnSync(process.execPath, [program, 'cp', ...args], { cwd: own, encoding: 'utf8' });
+    t.is(ours.status, theirs.status, `${args.join(' ')}: ${ours.stderr}${theirs.stderr}`);
+    t.deepEqual(seen(own, false), seen(gnu, false), args.join(' '));
+    t.is(/warning: .*once/.test(ours.stderr), /warning: .*once/.test(theirs.stderr), ours.stderr);
+    for (const root of [gnu, own]) rmSync(root, { recursive: true });
+  }
 });
 
 works('a destination is whole or as it was, whenever it is stopped, and nothing is left beside it', async (t) => {

@@ -15,6 +15,8 @@ export interface Surroundings {
   readonly tally: Tally;
   readonly signal: AbortSignal;
   watch(path: Path): Watch;
+  /** What is odd, and no failure. */
+  warn(line: string): void;
   /** A line of --verbose. */
   verbose(line: string): void;
 }

@@ -2,10 +2,22 @@
 import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
 import net, { type Server, type Socket } from 'node:net';
 
-/** Resolves when the signal has been given, or the server has failed: then it rejects. */
-export function untilStopped(server: Server, signal: AbortSignal): Promise<void> {
+/** A connection that cannot be accepted is told so often at most, in milliseconds. */
+const QUIET = 1000;
+
+/**
+ * Resolves when the signal has been given, or the server has failed: then it rejects. A connection that cannot be accepted, as
+ * when there are no descriptors left, is no such failure: it is told.
+ */
+export function untilStopped(server: Server, signal: AbortSignal, tell: (line: string) => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.on('error', reject);
+    let toldAt = Number.NEGATIVE_INFINITY;
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.syscall !== 'accept') return reject(error);
+      if (performance.now() - toldAt < QUIET) return;
+      toldAt = performance.now();
+      tell(`a connection was not accepted: ${error.message}`);
+    });
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
