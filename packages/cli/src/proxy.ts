@@ -15,7 +15,7 @@ import {
   TARGET,
 } from './server/address.js';
 import { adminServer, answerPrimary, askWorkers, type Counters, countersOf, series, sum } from './server/counters.js';
-import { connectionsOf, drain, untilStopped } from './server/drain.js';
+import { connectionsOf, cutOff, drain, untilStopped } from './server/drain.js';
 import { readProxyHeader } from './server/proxy-header.js';
 import { type Balance, type Target, Targets } from './server/targets.js';
 import { isPrimary, isSpokesman, runWorkers } from './server/workers.js';
@@ -132,7 +132,7 @@ class Joining {
     client.on('error', () => {}); // it is told by the promise, or the client has gone away before there was one
     this.#join(client).catch(() => {
       this.refused++;
-      client.resetAndDestroy();
+      cutOff(client);
     });
   };
 

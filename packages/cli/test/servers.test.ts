@@ -184,6 +184,27 @@ test('proxy: who is connected is learnt from a header in front, and told to the 
   }
 });
 
+test('proxy: a target that cannot be reached ends the connection of its client, and nothing else', async (t) => {
+  for (const listen of ['tcp://127.0.0.1:0', `unix:${join(directory, 'front.sock')}`]) {
+    const running = start(['proxy', listen, `unix:${join(directory, 'nobody.sock')}`]);
+    const where = listen.startsWith('unix')
+      ? { path: listen.slice(5) }
+      : { host: '127.0.0.1', port: await portOf(running) };
+    await running.said(/ to unix:/);
+    for (let n = 0; n < 2; n++) {
+      const socket = net.connect({ ...where, allowHalfOpen: true });
+      const codes = new Promise<string>((resolve) => {
+        socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? ''));
+        socket.on('end', () => resolve('end'));
+      });
+      socket.resume().write('something');
+      t.true(['ECONNRESET', ...(listen.startsWith('unix') ? ['end', 'EPIPE'] : [])].includes(await codes));
+      socket.destroy();
+    }
+    t.is(await running.stop(), 0);
+  }
+});
+
 test('proxy: when it drains, a connection goes on until it ends', async (t) => {
   const behind = await target('behind');
   const running = start(['proxy', 'tcp://127.0.0.1:0', `127.0.0.1:${behind.port}`]);

@@ -1,6 +1,7 @@
 /** A server that stops without a failed request. */
 import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
 import net, { type Server, type Socket } from 'node:net';
+import { closeByReset } from '@zerocopy/transfer';
 
 /** A connection that cannot be accepted is told so often at most, in milliseconds. */
 const QUIET = 1000;
@@ -23,6 +24,12 @@ export function untilStopped(server: Server, signal: AbortSignal, tell: (line: s
   });
 }
 
+/** Closes a connection at once. Its peer must not take that for a proper end: it is reset, where it is TCP. */
+export function cutOff(socket: Socket): void {
+  closeByReset(socket);
+  socket.destroy();
+}
+
 /** Stops listening and waits for the connections, at most so many milliseconds. @returns how many were cut off. */
 export async function drain(server: Server, sockets: ReadonlySet<Socket>, milliseconds: number): Promise<number> {
   // Not http.Server's own: that closes connections that are idle now, though a request may be on its way on each.
@@ -32,7 +39,7 @@ export async function drain(server: Server, sockets: ReadonlySet<Socket>, millis
   let cut = 0;
   const timer = setTimeout(() => {
     cut = sockets.size;
-    for (const socket of sockets) socket.destroy();
+    for (const socket of sockets) cutOff(socket);
   }, milliseconds);
   await closed;
   clearTimeout(timer);
