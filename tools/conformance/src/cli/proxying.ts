@@ -181,6 +181,8 @@ export async function proxyMatrix(): Promise<{ readonly tried: number; readonly 
       const where = `${kinds.join(' to ')}, ${workers} ${workers === 1 ? 'process' : 'workers'}`;
       const all = kinds[0] === 'tcp' && kinds[1] === 'tcp' ? { ...plain, 'urgent data': urgent } : plain;
       await attempt(`${where}: warm`, async () => converse(await route.join(), pattern(MiB), pattern(MiB), 'client'));
+      // A worker may take its time to start: each says whether it reaches the target.
+      await until(async () => (await route.counters()).get('target_up') === workers, 'all processes run');
       const before = route.descriptors();
       for (const [name, behaviour] of Object.entries(all)) {
         await attempt(`${where}: ${name}`, () => behaviour(route, kinds));
