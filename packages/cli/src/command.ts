@@ -98,6 +98,9 @@ export class Call {
 /** The command line makes no sense: exit status 2. */
 export class UsageError extends Error {}
 
+/** Exit status of `probe`: something is not there, and the rest is. */
+export const PARTLY = 3;
+
 /** Exit statuses of all commands. */
 export const EXITS: readonly (readonly [number, string])[] = [
   [0, 'done'],

@@ -1,7 +1,7 @@
 /** The command `zerocopy`, to be run from a program. */
 import { UsageError } from './command.js';
 import { commands } from './commands.js';
-import { commandHelp, overview } from './help.js';
+import { COMMON, commandHelp, overview } from './help.js';
 import { parseCall, UnknownName } from './parse.js';
 import { type Stdio, Terminal } from './terminal.js';
 
@@ -33,8 +33,9 @@ export async function run(args: readonly string[], stdio: Stdio = process): Prom
     return status;
   };
   if (command === undefined) {
-    const names = commands.map((candidate) => candidate.name);
-    const unknown = new UnknownName(name.startsWith('-') ? 'option' : 'command', name, names);
+    const names = (name.startsWith('-') ? COMMON : commands).map((candidate) => candidate.name);
+    const [kind, dashes] = name.startsWith('-') ? (['option', '--'] as const) : (['command', ''] as const);
+    const unknown = new UnknownName(kind, name, names, dashes);
     return failed(await unknown.advice(), 2);
   }
   const own = rest.slice(0, rest.includes('--') ? rest.indexOf('--') : rest.length);

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { PARTLY } from './command.js';
 /** The program. The first SIGINT, SIGTERM or SIGHUP asks the command to stop, the second ends it at once. */
 import { Interruption, run, SIGNALS } from './index.js';
 import { DRAIN } from './server/drain-message.js';
@@ -15,13 +16,15 @@ for (const name of SIGNALS) {
 process.on('message', (message) => {
   if (message === DRAIN && !controller.signal.aborted) controller.abort(new Interruption('SIGTERM'));
 });
-// A reader that has gone away (`zerocopy probe | head -1`) is no failure.
-for (const stream of [process.stdout, process.stderr]) {
+const { stdout, stderr, env } = process;
+let isUnwritten = false;
+for (const stream of [stdout, stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code === 'EPIPE' || isUnwritten) return; // a reader that has gone away (`probe | head -1`) is no failure
+    isUnwritten = true;
+    if (stream === stdout) stderr.write(`zerocopy: standard output: ${error.message}\n`);
   });
 }
-const { stdout, stderr, env } = process;
 void run(process.argv.slice(2), {
   get stdin() {
     return process.stdin; // made on its first use
@@ -31,10 +34,11 @@ void run(process.argv.slice(2), {
   env,
   signal: controller.signal,
 }).then((status) => {
-  // Node has a worker exit with status 0 as soon as it is disconnected: this is said last.
-  process.once('exit', () => {
-    process.exitCode = status;
-  });
   process.exitCode = status;
+  process.once('exit', (code) => {
+    const isDone = status === 0 || status === PARTLY;
+    // Node has a worker exit with status 0 as soon as it is disconnected. And an error of a stream comes late.
+    if (code === 0 || code === status) process.exitCode = isUnwritten && isDone ? 1 : status;
+  });
   if (process.connected) process.disconnect();
 });

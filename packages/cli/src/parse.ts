@@ -1,6 +1,7 @@
 /** A command line, read by node:util's parseArgs, with errors that say what to write instead. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { Call, type CommandSpec, type OptionSpec, UsageError } from './command.js';
+import { COMMON } from './help.js';
 
 /** A name that there is not. */
 export class UnknownName extends UsageError {
@@ -54,7 +55,7 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
     if (token.kind !== 'option') continue;
     const option = spec.options.find(({ name }) => name === token.name);
     if (option === undefined) {
-      const names = spec.options.map(({ name }) => name);
+      const names = [...spec.options, ...COMMON].map(({ name }) => name);
       throw new UnknownName('option', token.rawName, names, '--');
     }
     const value = readValue(option, token.rawName, token.value, token.inlineValue);

@@ -310,6 +310,8 @@ test('what makes no sense is refused with status 2, before anything is done', as
     [[], /usage/],
     [['srve'], /did you mean 'serve'/],
     [['serve', '--lisen', 'x'], /did you mean '--listen'/],
+    [['serve', '--vresion'], /did you mean '--version'/],
+    [['--verison'], /did you mean '--version'/],
     [['serve', '--listen=nowhere'], /expected tcp:/],
     [['serve', '--spa=yes'], /takes no value/],
     [['serve', '--auth', 'me:secret'], /sha256/],

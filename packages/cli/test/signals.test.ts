@@ -1,7 +1,7 @@
 /** What signals and the end of others do to `zerocopy`, each in a process of its own. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import http, { type IncomingMessage } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -17,8 +17,8 @@ interface Started {
   readonly closed: Promise<[status: number | null, signal: string | null]>;
 }
 
-function started(args: readonly string[], node: readonly string[] = []): Started {
-  const child = spawn(process.execPath, [...node, program, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+function started(args: readonly string[], node: readonly string[] = [], out: number | 'ignore' = 'ignore'): Started {
+  const child = spawn(process.execPath, [...node, program, ...args], { stdio: ['ignore', out, 'pipe'] });
   let text = '';
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
     text += chunk;
@@ -61,6 +61,30 @@ for (const [signals, statuses] of [
     t.is(readFileSync(join(to, 'big'), 'utf8'), 'old');
   });
 }
+
+test('a standard output that cannot be written to is told, and is a failure, but of a server that only logs', async (t) => {
+  const full = openSync('/dev/full', 'w');
+  for (const args of [['cp', '--help'], ['probe']]) {
+    const { status, stderr } = spawnSync(process.execPath, [program, ...args], {
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    });
+    t.is(status, 1);
+    t.regex(stderr, /^zerocopy: standard output: ENOSPC.*\n$/);
+  }
+  const running = started(['serve', directory, '-l', 'tcp://127.0.0.1:0'], [], full);
+  const port = await portOf(running);
+  for (let n = 0; n < 2; n++) {
+    const request = http.get({ host: '127.0.0.1', port, path: '/none', agent: false });
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    t.is(response.statusCode, 404);
+    response.resume();
+  }
+  await until(() => running.err().includes('ENOSPC'));
+  running.child.kill('SIGTERM');
+  t.is((await running.closed)[0], 1);
+  closeSync(full);
+});
 
 test('serve: a connection that cannot be accepted does not end it', async (t) => {
   const preload = join(directory, 'emfile.cjs');
