@@ -4,6 +4,9 @@ import { PARTLY } from './command.js';
 import { Interruption, run, SIGNALS } from './index.js';
 import { DRAIN } from './server/drain-message.js';
 
+/** Milliseconds for which a command that was stopped waits for those who read what it has written. */
+const READERS_TIME = 1000;
+
 const controller = new AbortController();
 for (const name of SIGNALS) {
   process.on(name, () => {
@@ -41,4 +44,6 @@ void run(process.argv.slice(2), {
     if (code === 0 || code === status) process.exitCode = isUnwritten && isDone ? 1 : status;
   });
   if (process.connected) process.disconnect();
+  // Whoever has stopped it need not wait for a reader of standard output that does not read.
+  if (controller.signal.aborted) setTimeout(() => process.exit(), READERS_TIME).unref();
 });

@@ -17,7 +17,11 @@ interface Started {
   readonly closed: Promise<[status: number | null, signal: string | null]>;
 }
 
-function started(args: readonly string[], node: readonly string[] = [], out: number | 'ignore' = 'ignore'): Started {
+function started(
+  args: readonly string[],
+  node: readonly string[] = [],
+  out: number | 'ignore' | 'pipe' = 'ignore',
+): Started {
   const child = spawn(process.execPath, [...node, program, ...args], { stdio: ['ignore', out, 'pipe'] });
   let text = '';
   child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
@@ -84,6 +88,24 @@ test('a standard output that cannot be written to is told, and is a failure, but
   running.child.kill('SIGTERM');
   t.is((await running.closed)[0], 1);
   closeSync(full);
+});
+
+test('serve: a log that nobody reads costs neither memory without end nor an answer, and is not waited for', async (t) => {
+  const running = started(['serve', directory, '-l', 'tcp://127.0.0.1:0'], [], 'pipe');
+  const port = await portOf(running);
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  for (let n = 0; n < 250; n++) {
+    const request = http.get({ host: '127.0.0.1', port, path: `/${'x'.repeat(200)}/?${'y'.repeat(8000)}`, agent });
+    const [response] = (await once(request, 'response')) as [IncomingMessage];
+    t.is(response.statusCode, 404);
+    await once(response.resume(), 'end');
+  }
+  agent.destroy();
+  t.regex(running.err(), /lines of the log are dropped/);
+  const exited = once(running.child, 'exit');
+  running.child.kill('SIGTERM');
+  t.deepEqual(await exited, [0, null]);
+  running.child.stdout?.destroy();
 });
 
 test('serve: a connection that cannot be accepted does not end it', async (t) => {
