@@ -2,7 +2,7 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { access, open, realpath, stat as statOf } from 'node:fs/promises';
 import { copyFile } from '@zerocopy/file-copy';
-import { giveAttributes, type Original } from './attributes.js';
+import { giveAttributes, keepAttributes, type Original } from './attributes.js';
 import { copyBytes, OWNER, type Watch } from './bytes.js';
 import { because, CopyError, directoryOf, orElse, type Path, quoted } from './paths.js';
 import type { CopySettings } from './settings.js';
@@ -56,7 +56,10 @@ export async function copyRegular(
     const moved = await copyBytes(path, made, settings, run.watch(path)).catch((error: unknown) => {
       throw because(`error copying ${quoted(path)} to ${quoted(destination)}`, error);
     });
-    if (replaced !== undefined && !settings.preserve.has('ownership')) await keepOwner(made, replaced);
+    if (replaced !== undefined) {
+      if (!settings.preserve.has('ownership')) await keepOwner(made, replaced);
+      keepAttributes(target, made, settings.preserve.has('mode'));
+    }
     await giveAttributes(original, made, settings, mode);
     if (settings.fsync) await sync(made);
     run.signal.throwIfAborted();

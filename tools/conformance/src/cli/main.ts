@@ -1,10 +1,11 @@
 /**
- * `npm run conformance -- cli [--only ROW …] [--minutes N] [--connections N] [--kills N] [--starts N]`: the command as people
+ * `npm run conformance -- cli [--only ROW …] [--minutes N] [--connections N] [--cases N] [--seed N] [--kills N] [--starts N]`: the command as people
  * run it. Rows: start, matrix (what splice-pipe's proxy has to do, through the command), serve and proxy (restarted under load
- * behind a socket that is not theirs), kills, disk and unreadable (cp where it can go wrong).
+ * behind a socket that is not theirs), gnu (cp beside GNU cp), kills, disk and unreadable (cp where it can go wrong).
  */
 import { parseArgs } from 'node:util';
 import { fullDisk, kills, unreadable } from './copying.js';
+import { besideGnu } from './gnu.js';
 import { proxyMatrix } from './proxying.js';
 import { type Outcome, restartProxy, restartServe } from './restart.js';
 import { starting } from './starting.js';
@@ -14,6 +15,8 @@ const { values } = parseArgs({
     only: { type: 'string', multiple: true },
     minutes: { type: 'string', default: '0.3' },
     connections: { type: 'string', default: '1000' },
+    cases: { type: 'string', default: '150' },
+    seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
     kills: { type: 'string', default: '40' },
     starts: { type: 'string', default: '9' },
   },
@@ -52,6 +55,13 @@ const rows: Readonly<Record<string, () => Promise<void>>> = {
   },
   serve: () => underLoad('serve', restartServe),
   proxy: () => underLoad('proxy', restartProxy),
+  async gnu() {
+    const seed = Number(values.seed);
+    tell(
+      `cp: ${values.cases} random trees and options beside GNU cp, from seed ${seed}`,
+      besideGnu(Number(values.cases), seed),
+    );
+  },
   async kills() {
     tell(`cp: ${values.kills} times stopped by a signal`, await kills(Number(values.kills)));
   },
