@@ -47,7 +47,16 @@ export async function copyRegular(
       throw new CopyError(`${quoted(path)} and ${quoted(destination)} are the same file`);
     }
     if (!replaced.isFile()) return copyIntoSpecial(path, target, run);
-    if (!settings.force) await orElse(access(target, constants.W_OK), `cannot create regular file ${quoted(target)}`);
+    const writable = access(target, constants.W_OK);
+    if (!settings.force) await orElse(writable, `cannot create regular file ${quoted(target)}`);
+    // Then it is not as if it had been written into: nothing of it is kept.
+    else if (
+      !(await writable.then(
+        () => true,
+        () => false,
+      ))
+    )
+      replaced = undefined;
   }
   const own = target === destination ? staging : new Staging(directoryOf(target));
   try {

@@ -83,7 +83,7 @@ export class Tree {
       const original = { path: source, stat };
       if (stat.isFile() || (stat.isFIFO() && !settings.recursive)) {
         await copyRegular(original, destination, there, staging, this.#run);
-      } else await this.#special(source, stat, destination, there, staging);
+      } else await this.#special(source, stat, destination, there, staging, follows);
       if (this.#keepsLinks(stat)) this.#links.set(identity(stat), destination);
     }
     if (isNamed) this.#named.set(text, await nameOf(source, stat));
@@ -120,18 +120,22 @@ export class Tree {
     return true;
   }
 
-  /** A symbolic link, a FIFO, a socket, a device: made anew. */
+  /** A symbolic link, a FIFO, a socket, a device: made anew, in the place of what is there only where no links are followed. */
   async #special(
     source: Path,
     stat: BigIntStats,
     destination: Path,
     there: BigIntStats | undefined,
     staging: Staging,
+    follows: boolean,
   ): Promise<void> {
     const { settings, tally } = this.#run;
     if (!settings.recursive && !stat.isSymbolicLink()) throw new CopyError(`${quoted(source)} is not a regular file`);
     if (there !== undefined && identity(there) === identity(stat)) {
       throw new CopyError(`${quoted(source)} and ${quoted(destination)} are the same file`);
+    }
+    if (there !== undefined && follows) {
+      throw new CopyError(`cannot create special file ${quoted(destination)}: file already exists`);
     }
     const made = await staging.name();
     if (stat.isSymbolicLink()) {
