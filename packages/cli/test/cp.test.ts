@@ -151,13 +151,11 @@ works('odd arguments, and what is left of them: as GNU cp', async (t) => {
   const [gnu, own] = ['gnu', 'own'].map((name) => join(directory, `arguments-${name}`)) as [string, string];
   const cases = [
     ['-r', 'tree', '.'],
-    ['-r', 'tree', 'tree'],
     ['-r', 'tree/sub', 'tree'],
     ['-r', 'tree', 'tree', 'to'],
     ['-R', 'tree', 'tree/', 'to'],
     ['file', './file', 'to'],
     ['file', 'tree/file', 'to'],
-    ['-r', 'tree/..', 'outside'],
     ['-rT', 'tree', 'to'],
     ['-T', 'file', 'to'],
     ['file', 'none/file'],
