@@ -175,6 +175,8 @@ works('odd arguments, and what is left of them: as GNU cp', async (t) => {
     ['-rTL', 'fifos', 'to'],
     ['-rTH', 'fifos', 'to'],
     ['-rT', 'fifos', 'to'],
+    ['-n', 'file', 'tree/sub/file', 'to'],
+    ['-nT', 'file', 'to'],
   ];
   for (const args of cases) {
     for (const root of [gnu, own]) {

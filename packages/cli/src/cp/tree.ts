@@ -68,12 +68,12 @@ export class Tree {
     const text = destination.toString('latin1');
     const there = await lstatOrNone(destination);
     if (stat.isDirectory()) return this.#directory(source, stat, destination, there, above);
-    if (there?.isDirectory()) {
-      throw new CopyError(`cannot overwrite directory ${quoted(destination)} with non-directory ${quoted(source)}`);
-    }
     if (there !== undefined && settings.noClobber) {
       tally.skipped++;
       return;
+    }
+    if (there?.isDirectory()) {
+      throw new CopyError(`cannot overwrite directory ${quoted(destination)} with non-directory ${quoted(source)}`);
     }
     if (isNamed && this.#named.has(text)) {
       if (this.#named.get(text) === (await nameOf(source, stat))) return this.#warn(`source file ${quoted(source)}`);

@@ -65,6 +65,8 @@ interface Setting {
   readonly links: boolean;
   /** Directories that may not be written to: ours makes each file in them, GNU cp writes into those that are there. */
   readonly closed: boolean;
+  /** Set-user-id. Of a file that is there GNU cp 9.1 keeps it even where the mode of the source is to be kept, which has none. */
+  readonly setId: boolean;
   readonly text: string;
 }
 
@@ -89,7 +91,7 @@ function grow(dice: Dice, directory: string, setting: Setting, depth: number): v
     if (stat.isFile()) {
       files.push(path);
       if (dice.isOneIn(2)) syscalls.lsetxattr(path, 'user.colour', Buffer.from(name));
-      chmodSync(path, dice.one(MODES));
+      chmodSync(path, dice.one(setting.setId ? MODES : MODES.filter((mode) => mode <= 0o777)));
     } else if (stat.isDirectory())
       chmodSync(path, dice.one(setting.closed ? [0o755, 0o700, 0o555, 0o755, 0o000] : [0o755, 0o700]));
     lutimesSync(path, setting.time, setting.time);
@@ -185,10 +187,10 @@ function compareOnce(root: string, seed: number): Findings {
     grow(
       again,
       join(directory, 'source'),
-      { time: THEN, fifos: isRecursive, links: isThere === 0, closed: true, text: 'new' },
+      { time: THEN, fifos: isRecursive, links: isThere === 0, closed: true, setId: true, text: 'new' },
       2,
     );
-    const there = { time: BEFORE, fifos: false, links: false, closed: false, text: 'old' };
+    const there = { time: BEFORE, fifos: false, links: false, closed: false, setId: false, text: 'old' };
     if (isThere > 0) grow(again, join(directory, 'to'), there, 1);
     if (isThere === 2 && shape === 0) grow(again, join(directory, 'to/source'), there, 1);
     if (user !== undefined) belongsTo(directory, user);
