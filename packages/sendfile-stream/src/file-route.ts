@@ -17,7 +17,7 @@ import {
 } from '@zerocopy/transfer';
 import { resetWhenClosed } from './connection-reset.js';
 import { type FileDestination, resolveDestination, type SocketDestination } from './destination.js';
-import { createFileSend, type SendTarget, smallReason } from './file-send.js';
+import { createFileSend, reasonOf, type SendTarget } from './file-send.js';
 import { planSend, type SendPlan } from './send-plan.js';
 import { readSmall, type SmallRead } from './small-file.js';
 import { inspectSource } from './source.js';
@@ -156,8 +156,8 @@ export class FileRoute extends PipeRoute<FileReader> {
     if (out === null) return 'the destination cannot be duplicated';
     const target: SendTarget = 'file' in resolved ? { out: out as OwnedDescriptor, kind: 'stdio' } : resolved;
     this.#sent = true;
-    if (small === undefined) this.record.goes('sendfile');
-    else this.record.goes('copy', smallReason(smallFileSize));
+    const reason = reasonOf(plan, small, smallFileSize);
+    this.record.goes(reason === undefined ? 'sendfile' : 'copy', reason);
     this.#start(fd, plan, target, small, () => {
       own?.close();
       out?.close();
