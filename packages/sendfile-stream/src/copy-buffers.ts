@@ -10,7 +10,7 @@ const KiB = 1024;
 /** Bytes of a buffer that is lent. Measured over TLS: 128 and 512 KiB cost more. */
 const LENT_SIZE = 256 * KiB;
 /** Lent at most, together: 16 MiB. */
-const LENT_MAX = 64;
+export const LENT_MAX: number = 64;
 /** Kept while nobody wants them: 2 MiB. */
 const KEPT_MAX = 8;
 /** Bytes of a transfer's own buffer. */
@@ -19,6 +19,10 @@ const OWN_SIZE = 64 * KiB;
 const PREFIX_ROOM = 32;
 
 let lent = 0;
+
+/** How many buffers are lent now. */
+export const lentBuffers = (): number => lent;
+
 const kept: CopyBuffer[] = [];
 
 /** A piece of memory, and room for a few bytes that are to leave before its content. */

@@ -3,6 +3,7 @@
  * semantic versioning.
  */
 
+export { LENT_MAX, lentBuffers } from './copy-buffers.js';
 export { resolveDestination } from './destination.js';
 export { type FileReader, FileRoute, type FileRouteOptions } from './file-route.js';
 export { DEFAULT_LIMITS } from './kept-files.js';

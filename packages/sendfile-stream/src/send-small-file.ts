@@ -53,6 +53,7 @@ export function sendSmallFile(message: OutgoingMessage, prepared: PreparedSend):
     message.on('close', onClose);
     message.on('error', ignore);
     try {
+      small?.goesTo(message);
       message.end(small?.bytes);
     } catch (error) {
       return fail(error); // of methods that others have replaced

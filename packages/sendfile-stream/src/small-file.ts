@@ -4,7 +4,9 @@
  * A sendfile of its own costs a system call more, and TCP_CORK two, to spare a copy that for so few bytes is cheaper
  * than they are. Where it crosses over is measured by `npm run bench -- --scenario small` (see the README).
  */
+import type { OutgoingMessage } from 'node:http';
 import { syscalls } from '@zerocopy/core-syscalls';
+import { replacedMethod } from '@zerocopy/transfer';
 import { canReadWarm, readWarm } from './warm-read.js';
 
 /** Up to this many bytes, inclusive, a file is copied into the write of its headers. */
@@ -14,11 +16,16 @@ const POOL_MAX = 32;
 
 const pool: syscalls.Iovec[] = [];
 
+/** What is given the bytes of a message. */
+const BODY_METHODS = ['write', 'end'] as const;
+
 /** A range of a file that has been read whole. */
 export class SmallRead {
   /** As many as were asked for, in memory that is used again. */
   readonly bytes: Buffer;
   readonly #memory: syscalls.Iovec;
+  /** Other code has seen the bytes, and may keep them for as long as it likes. */
+  #isSeen = false;
 
   /** @internal */
   constructor(memory: syscalls.Iovec, length: number) {
@@ -27,9 +34,14 @@ export class SmallRead {
     this.#memory = memory;
   }
 
-  /** To be called when `bytes` is not read any more. Not calling it only costs an allocation later. */
+  /** To be called before `message` is given the bytes: other code may have put itself in front of its methods. */
+  goesTo(message: OutgoingMessage): void {
+    this.#isSeen ||= replacedMethod(message, BODY_METHODS) !== undefined;
+  }
+
+  /** To be called when the message does not read `bytes` any more. Not calling it only costs an allocation later. */
   recycle(): void {
-    recycle(this.#memory);
+    if (!this.#isSeen) recycle(this.#memory);
   }
 }
 
