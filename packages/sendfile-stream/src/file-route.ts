@@ -1,7 +1,7 @@
 /**
  * The route of a file beneath a pipe (see PipeRoute): sent by the kernel into a socket, an HTTP message or a redirected
- * standard output; or, if it is small and warm, in one write with the headers of the message. It can be attached to any
- * fs.ReadStream; what only our own drop-in does is an option.
+ * standard output; copied in its stead where the connection is encrypted; or, if it is small and warm, in one write with the
+ * headers of the message. It can be attached to any fs.ReadStream; what only our own drop-in does is an option.
  */
 import type { OutgoingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
@@ -148,7 +148,7 @@ export class FileRoute extends PipeRoute<FileReader> {
       this.end();
       return undefined;
     }
-    if (plan.refused !== undefined) return plan.refused;
+    if (plan.refused !== undefined && !plan.queued) return plan.refused;
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
     const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
     if (small === undefined && mayStayCorked(destination, plan.length)) return 'the destination is corked';
