@@ -3,14 +3,7 @@
  * encrypted, or sendfile(2) has been refused. A warm piece is read on this thread (preadv2 with RWF_NOWAIT), a cold one on the
  * thread pool; it is written by the socket's own write, and the next one is read when the callback of that has come.
  */
-import {
-  NOT_RESIDENT,
-  type Resume,
-  readRetrying,
-  SOURCE_ENDED,
-  WOULD_BLOCK,
-  type WriteSlot,
-} from '@zerocopy/transfer';
+import { NOT_RESIDENT, type Resume, readRetrying, SOURCE_ENDED, WOULD_BLOCK, type WriteSlot } from '@zerocopy/transfer';
 import type { CarryingEngine } from './chunked-engine.js';
 import { type CopyBuffer, CopyBuffers } from './copy-buffers.js';
 import { livesInMemory } from './source.js';

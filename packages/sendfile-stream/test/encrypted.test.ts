@@ -10,7 +10,6 @@ import net, { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { constants, descriptorOf, syscalls, TRANSFER_CHANNEL, type TransferTrace } from '@zerocopy/core-syscalls';
-import { KernelPathUnavailableError, type TransferError } from '@zerocopy/transfer';
 import { type SendFileOptions, sendFile } from '@zerocopy/sendfile-stream';
 import { LENT_MAX, lentBuffers } from '@zerocopy/sendfile-stream/route';
 import { isLongRun } from '@zerocopy/testing/kernel-tests';
@@ -26,6 +25,7 @@ import {
   withEncryptedPair,
   withHttpsServer,
 } from '@zerocopy/testing/tls';
+import { KernelPathUnavailableError, type TransferError } from '@zerocopy/transfer';
 import test from 'ava';
 import { KiB, MiB, pattern, smallTest, temporaryDirectory, until, writeFile } from './harness.js';
 
@@ -71,29 +71,32 @@ for (const version of TLS_VERSIONS) {
     agent.destroy();
   });
 
-  smallTest.serial(`${version}: a bare socket: earlier and later writes, and other files, keep their order`, async (t) => {
-    await withEncryptedPair(version, async (server, client) => {
-      const received = collectToEnd(client);
-      server.write('first ');
-      server.cork();
-      server.write('second ');
-      server.uncork();
-      const sendings = [
-        sendFile(server, big),
-        sendFile(server, big, { start: 10, end: 300_000 }),
-        sendFile(server, sized.get(1) as string),
-      ];
-      server.write(' last');
-      const results = await Promise.all(sendings);
-      server.end();
-      t.deepEqual(
-        results.map(({ bytes }) => bytes),
-        [BIG, 299_991, 1],
-      );
-      const expected = ['first second ', content, content.subarray(10, 300_001), content.subarray(0, 1), ' last'];
-      t.true((await received).equals(Buffer.concat(expected.map((part) => Buffer.from(part)))));
-    });
-  });
+  smallTest.serial(
+    `${version}: a bare socket: earlier and later writes, and other files, keep their order`,
+    async (t) => {
+      await withEncryptedPair(version, async (server, client) => {
+        const received = collectToEnd(client);
+        server.write('first ');
+        server.cork();
+        server.write('second ');
+        server.uncork();
+        const sendings = [
+          sendFile(server, big),
+          sendFile(server, big, { start: 10, end: 300_000 }),
+          sendFile(server, sized.get(1) as string),
+        ];
+        server.write(' last');
+        const results = await Promise.all(sendings);
+        server.end();
+        t.deepEqual(
+          results.map(({ bytes }) => bytes),
+          [BIG, 299_991, 1],
+        );
+        const expected = ['first second ', content, content.subarray(10, 300_001), content.subarray(0, 1), ' last'];
+        t.true((await received).equals(Buffer.concat(expected.map((part) => Buffer.from(part)))));
+      });
+    },
+  );
 }
 
 smallTest.serial('a response: what is written before and after the file, with a length and in chunks', async (t) => {
@@ -142,7 +145,10 @@ smallTest.serial('pipelined requests, HEAD, 304 and Expect: the answers of Node'
         return found;
       };
       await until(() => received.bytes().length >= 2 * BIG && whole().length === 2, 'both bodies are there');
-      const heads = received.bytes().toString('latin1').match(/HTTP\/1\.1 \d+/g);
+      const heads = received
+        .bytes()
+        .toString('latin1')
+        .match(/HTTP\/1\.1 \d+/g);
       t.deepEqual(heads, ['HTTP/1.1 200', 'HTTP/1.1 200', 'HTTP/1.1 304', 'HTTP/1.1 200']);
       client.destroy();
       const expecting = await getEncrypted('TLSv1.3', port, { path: '/200', headers: { Expect: '100-continue' } });
@@ -159,7 +165,13 @@ smallTest.serial('an upload by a client, whose connection is still to be made', 
     },
     async (port) => {
       const answer = await new Promise<string>((resolve, reject) => {
-        const options = { host: '127.0.0.1', port, method: 'PUT', agent: false, ...clientOptionsOf('TLSv1.3') } as const;
+        const options = {
+          host: '127.0.0.1',
+          port,
+          method: 'PUT',
+          agent: false,
+          ...clientOptionsOf('TLSv1.3'),
+        } as const;
         const request = https.request(options, (response) => {
           collectToEnd(response).then((body) => resolve(String(body)), reject);
         });
