@@ -6,7 +6,6 @@ import type { BodyFraming } from '@zerocopy/transfer';
 import type { Resolution, SocketDestination } from './destination.js';
 import { feature } from './feature.js';
 import { announce, bytesLeft, framingOfMessage } from './message-body.js';
-import { SMALL_FILE_SIZE } from './small-file.js';
 import type { SourceFacts } from './source.js';
 import { canReadWarm } from './warm-read.js';
 
@@ -81,8 +80,7 @@ export function planSend(request: SendRequest): SendPlan {
   const ends = framing !== undefined && (request.ends ?? isWholeBody(framing, sized ? length : Number.NaN));
   const empty = sized && length === 0 ? 'there is nothing to send' : undefined;
   const queued = isCopied(resolved) && sized && length > 0 && canReadWarm();
-  // What has to be copied anyway goes with the headers whenever it is small.
-  const smallMax = queued ? SMALL_FILE_SIZE : refused === undefined ? smallFileSize : 0;
+  const mayLeaveSmall = refused === undefined || queued;
   return {
     position,
     length,
@@ -90,7 +88,7 @@ export function planSend(request: SendRequest): SendPlan {
     refused: refused ?? empty,
     queued,
     ends,
-    small: sized && length > 0 && length <= smallMax && mayBeSmall(request, framing),
+    small: mayLeaveSmall && sized && length > 0 && length <= smallFileSize && mayBeSmall(request, framing),
   };
 }
 
