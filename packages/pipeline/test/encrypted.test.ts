@@ -24,7 +24,7 @@ const directory = temporaryDirectory();
 const BIG = 3 * MiB + 12_345;
 const content = pattern(BIG);
 const big = makeFile(directory, content);
-const few = makeFile(directory, content.subarray(0, 64 * KiB - 1));
+const few = makeFile(directory, content.subarray(0, 128 * KiB - 1));
 const ignore = (): void => {};
 
 async function installed(use: () => Promise<void>): Promise<ReturnType<typeof since> & { readonly copied: number }> {
@@ -106,7 +106,7 @@ kernelTest('few bytes, a replaced write, and what comes from elsewhere are left 
         createReadStream(big).pipe(response);
       },
       async (port) => {
-        t.is((await getEncrypted('TLSv1.3', port, { path: '/few' })).body.length, 64 * KiB - 1);
+        t.is((await getEncrypted('TLSv1.3', port, { path: '/few' })).body.length, 128 * KiB - 1);
         t.true((await getEncrypted('TLSv1.3', port, { path: '/patched' })).body.equals(content));
         const put = { path: '/', method: 'PUT', headers: { 'Content-Length': BIG } };
         t.true((await getEncrypted('TLSv1.3', port, put, content)).body.equals(content));
@@ -115,7 +115,7 @@ kernelTest('few bytes, a replaced write, and what comes from elsewhere are left 
   );
   t.deepEqual(kinds, {});
   t.deepEqual(Object.keys(declined).sort(), [
-    'fewer than 65536 bytes are left to Node',
+    'fewer than 131072 bytes are left to Node',
     'the source is encrypted (TLS)',
     'write() of the HTTP message has been replaced (compression middleware?)',
   ]);
