@@ -1,7 +1,8 @@
 /** A file of other code beneath a pipe: sent by the kernel, if the descriptor means to it what it means to node:fs. */
 import fs from 'node:fs';
-import { type FileReader, FileRoute, resolveDestination } from '@zerocopy/sendfile-stream/route';
+import { type FileReader, FileRoute, type FileRouteOptions, resolveDestination } from '@zerocopy/sendfile-stream/route';
 import {
+  bytesAhead,
   FREE_READER_METHODS,
   isKernelDescriptor,
   NOT_KERNELS,
@@ -14,10 +15,17 @@ import type { PairRecord } from './pair-record.js';
 const COPIED_MIN_BYTES = 128 * 1024;
 
 class ForeignFileRoute extends FileRoute {
+  readonly #minBytes: number;
   #isChecked = false;
+
+  constructor(source: FileReader, destination: NodeJS.WritableStream, options: FileRouteOptions) {
+    super(source, destination, options);
+    this.#minBytes = options.minBytes ?? 1;
+  }
 
   protected override begin(): string | undefined {
     if (!this.#isChecked) {
+      if (bytesAhead(this.source) < this.#minBytes) return `fewer than ${this.#minBytes} bytes are left to Node`;
       const refused = refusalOfReader(this.source, READER_METHODS);
       if (refused !== undefined) return refused;
       if (!isKernelDescriptor(this.source.fd as number)) return NOT_KERNELS;
