@@ -6,7 +6,6 @@
 import { NOT_RESIDENT, type Resume, readRetrying, SOURCE_ENDED, WOULD_BLOCK, type WriteSlot } from '@zerocopy/transfer';
 import type { CarryingEngine } from './chunked-engine.js';
 import { type CopyBuffer, CopyBuffers } from './copy-buffers.js';
-import { livesInMemory } from './source.js';
 import { readWarm } from './warm-read.js';
 
 /** A piece that is warm only in part is written if that is so many bytes; else it is waited for. */
@@ -19,7 +18,6 @@ export class SlotCopyEngine implements CarryingEngine {
   readonly #slot: WriteSlot;
   readonly #fd: number;
   #position: number;
-  #inMemory: boolean | undefined;
   readonly #buffers = new CopyBuffers();
   /** Bytes that have been read, and not written yet. */
   #read = 0;
@@ -39,8 +37,7 @@ export class SlotCopyEngine implements CarryingEngine {
     if (this.#read > 0) return WOULD_BLOCK;
     const { iovec, size } = this.#buffers.take();
     const wanted = Math.min(count, size);
-    this.#inMemory ??= livesInMemory(this.#fd);
-    const result = readWarm(this.#fd, iovec, wanted, this.#position, this.#inMemory);
+    const result = readWarm(this.#fd, iovec, wanted, this.#position);
     if (result === 0) return 0;
     if (result !== wanted && result < SHORT_MIN) return NOT_RESIDENT;
     this.#read = result;
