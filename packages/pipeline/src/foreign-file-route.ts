@@ -1,6 +1,7 @@
 /** A file of other code beneath a pipe: sent by the kernel, if the descriptor means to it what it means to node:fs. */
 import fs from 'node:fs';
 import { type FileReader, FileRoute, type FileRouteOptions, resolveDestination } from '@zerocopy/sendfile-stream/route';
+import { bodyFraming, isOutgoingMessage } from '@zerocopy/transfer';
 import {
   bytesAhead,
   FREE_READER_METHODS,
@@ -14,6 +15,14 @@ import type { PairRecord } from './pair-record.js';
 /** Bytes from which on copying beneath the pipe costs less than Node's own: measured over TLS. */
 const COPIED_MIN_BYTES = 128 * 1024;
 
+const fewBytes = (least: number): string => `fewer than ${least} bytes are left to Node`;
+
+/** What a message may still get at most, by its Content-Length; Infinity where that is not known. */
+function announcedBytes(destination: NodeJS.WritableStream): number {
+  const framing = isOutgoingMessage(destination) ? bodyFraming(destination) : undefined;
+  return framing?.kind === 'length' ? framing.bytes : Number.POSITIVE_INFINITY;
+}
+
 class ForeignFileRoute extends FileRoute {
   readonly #minBytes: number;
   #isChecked = false;
@@ -25,7 +34,7 @@ class ForeignFileRoute extends FileRoute {
 
   protected override begin(): string | undefined {
     if (!this.#isChecked) {
-      if (bytesAhead(this.source) < this.#minBytes) return `fewer than ${this.#minBytes} bytes are left to Node`;
+      if (bytesAhead(this.source) < this.#minBytes) return fewBytes(this.#minBytes);
       const refused = refusalOfReader(this.source, READER_METHODS);
       if (refused !== undefined) return refused;
       if (!isKernelDescriptor(this.source.fd as number)) return NOT_KERNELS;
@@ -45,6 +54,9 @@ export function routeFile(
   const resolved = resolveDestination(destination);
   if ('refused' in resolved) return resolved.refused;
   const isCopied = 'socket' in resolved && resolved.copied !== undefined;
+  const least = isCopied ? Math.max(minBytes, COPIED_MIN_BYTES) : minBytes;
+  // Known before the file is open: then nothing is put on the stream at all.
+  if (announcedBytes(destination) < least) return fewBytes(least);
   if (!(source instanceof fs.ReadStream)) return 'the source only looks like an fs.ReadStream';
   const refused = refusalOfReader(source, FREE_READER_METHODS);
   if (refused !== undefined) return refused;
@@ -55,7 +67,7 @@ export function routeFile(
     ends: false,
     lent: true,
     smallFileSize: 0,
-    minBytes: isCopied ? Math.max(minBytes, COPIED_MIN_BYTES) : minBytes,
+    minBytes: least,
     followsGrowth: true,
     onProgress(bytes) {
       record.moved(bytes > seen ? bytes - seen : bytes);

@@ -99,6 +99,13 @@ kernelTest('few bytes, a replaced write, and what comes from elsewhere are left 
       (request, response) => {
         if (request.method === 'PUT') return void request.pipe(response);
         if (request.url === '/few') return void createReadStream(few).pipe(response);
+        if (request.url === '/announced') {
+          response.setHeader('Content-Length', 128 * KiB - 1);
+          const source = createReadStream(few);
+          source.pipe(response);
+          t.false(Object.hasOwn(source, '_read'), 'nothing is put on the stream');
+          return;
+        }
         const { write } = response;
         response.write = function (this: ServerResponse, ...args: unknown[]) {
           return Reflect.apply(write, this, args);
@@ -106,7 +113,9 @@ kernelTest('few bytes, a replaced write, and what comes from elsewhere are left 
         createReadStream(big).pipe(response);
       },
       async (port) => {
-        t.is((await getEncrypted('TLSv1.3', port, { path: '/few' })).body.length, 128 * KiB - 1);
+        for (const path of ['/few', '/announced']) {
+          t.is((await getEncrypted('TLSv1.3', port, { path })).body.length, 128 * KiB - 1);
+        }
         t.true((await getEncrypted('TLSv1.3', port, { path: '/patched' })).body.equals(content));
         const put = { path: '/', method: 'PUT', headers: { 'Content-Length': BIG } };
         t.true((await getEncrypted('TLSv1.3', port, put, content)).body.equals(content));
