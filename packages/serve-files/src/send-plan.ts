@@ -120,14 +120,25 @@ export function sendPlan(response: NodeResponse, plan: Plan, tell: Tell | undefi
     }
     if (isHttp2(response)) return sendHttp2(response, plan, tell);
     const message = response as ServerResponse;
+    writeHead(message, plan);
+    deliver(message, plan, tell);
+  } catch (error) {
+    plan.release();
+    throw error;
+  }
+}
+
+/** What cannot be sent leaves the message as it was: Node's has taken the reason phrase by then, for whatever status follows. */
+function writeHead(message: ServerResponse, plan: Plan): void {
+  const { statusMessage } = message;
+  try {
     if (message.getHeaderNames().length === 0) message.writeHead(plan.status, wireFields(plan));
     else {
       applyFields(message, plan);
       message.writeHead(plan.status);
     }
-    deliver(message, plan, tell);
   } catch (error) {
-    plan.release();
+    message.statusMessage = statusMessage;
     throw error;
   }
 }

@@ -3,7 +3,7 @@
 import { pathToFileURL } from 'node:url';
 import { fastifyFiles, fetchFiles, honoFiles, koaFiles, plan, RateLimit, serveFiles } from '@zerocopy/serve-files';
 import test from 'ava';
-import { ask, tree, withFiles } from './harness.js';
+import { ask, converse, tree, withFiles } from './harness.js';
 
 test('each option by its type', (t) => {
   const invalid: readonly (readonly [option: string, ...values: unknown[]])[] = [
@@ -105,5 +105,7 @@ test('what functions throw is a 500 that names no path, and the next request is 
   }
   await withFiles(root, { headers: { 'X-Bad': 'a\r\nb' } }, async (port) => {
     t.is((await ask(port, '/a.txt')).status, 500);
+    const request = 'GET /a.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+    t.regex(String(await converse(port, Buffer.from(request))), /^HTTP\/1\.1 500 Internal Server Error\r\n/);
   });
 });
