@@ -18,6 +18,8 @@ export interface Abi {
     readonly pwritev2: number;
     readonly copyFileRange: number;
     readonly ioUringSetup: number;
+    readonly ioUringEnter: number;
+    readonly ioUringRegister: number;
     readonly openat2: number;
     readonly cachestat: number;
     readonly statmount: number;
@@ -39,6 +41,8 @@ const x64: Abi = {
     pwritev2: 328,
     copyFileRange: 326,
     ioUringSetup: 425,
+    ioUringEnter: 426,
+    ioUringRegister: 427,
     openat2: 437,
     cachestat: 451,
     statmount: 457,
@@ -60,6 +64,8 @@ const arm64: Abi = {
     pwritev2: 287,
     copyFileRange: 285,
     ioUringSetup: 425,
+    ioUringEnter: 426,
+    ioUringRegister: 427,
     openat2: 437,
     cachestat: 451,
     statmount: 457,

@@ -28,6 +28,8 @@ export const constants = {
   EACCES: 13,
   /** An address is not mapped, or not in that way. */
   EFAULT: 14,
+  /** Something is in use, or has no room at present. */
+  EBUSY: 16,
   /** The two files are on different filesystems. */
   EXDEV: 18,
   /** The device or the filesystem does not support the operation. */

@@ -16,6 +16,7 @@ import { type Alignment, foundAlignment, toldAlignment, UNALIGNED } from './alig
 import { ChunkList } from './chunk-list.js';
 import { accessOf, refusalOf } from './refusal.js';
 import { type Done, ThreadRequests } from './requests.js';
+import { RingReads, ringRefusal } from './ring-requests.js';
 
 const { O_DIRECT, O_DSYNC, O_WRONLY } = constants;
 /** Bytes of one request: a thread is not kept for longer than some milliseconds. */
@@ -27,6 +28,8 @@ export interface DirectOptions {
   readonly dsync?: boolean;
   /** Why it is not even to be tried, in words. */
   readonly refused?: string | undefined;
+  /** Direct reads go by io_uring where they may: their callbacks are called in any asynchronous context. */
+  readonly ring?: boolean;
   /** Called if direct I/O turns out to be refused later: `method` is 'copy' from then on. */
   readonly onCopy?: ((reason: string) => void) | undefined;
 }
@@ -80,6 +83,7 @@ const isRefusal = ({ code }: NodeJS.ErrnoException): boolean => code === 'EINVAL
 export class DirectDescriptor {
   readonly #fd: number;
   readonly #requests: ThreadRequests;
+  readonly #ring: RingReads | undefined;
   readonly #onCopy: DirectOptions['onCopy'];
   readonly #direct: number;
   /** Bytes of whole pages, at least (kernel-rules: direct-and-cached). */
@@ -87,9 +91,16 @@ export class DirectDescriptor {
   #alignment: Alignment;
   #reason: string | undefined;
 
-  private constructor(fd: number, requests: ThreadRequests, opened: Opened, onCopy: DirectOptions['onCopy']) {
+  private constructor(
+    fd: number,
+    requests: ThreadRequests,
+    ring: RingReads | undefined,
+    opened: Opened,
+    onCopy: DirectOptions['onCopy'],
+  ) {
     this.#fd = fd;
     this.#requests = requests;
+    this.#ring = ring;
     this.#onCopy = onCopy;
     this.#direct = opened.direct;
     this.#alignment = opened.alignment;
@@ -98,10 +109,13 @@ export class DirectDescriptor {
   }
 
   /** @param fd an open file, which stays the caller's, and open until {@link close} has resolved. */
-  static async over(fd: number, { dsync = false, refused, onCopy }: DirectOptions = {}): Promise<DirectDescriptor> {
-    const requests = new ThreadRequests(isLocalFilesystem(filesystemOf(fd)) ? 'disk' : 'server');
+  static async over(fd: number, options: DirectOptions = {}): Promise<DirectDescriptor> {
+    const { dsync = false, ring = false, refused, onCopy } = options;
+    const isLocal = isLocalFilesystem(filesystemOf(fd));
+    const requests = new ThreadRequests(isLocal ? 'disk' : 'server');
+    const reads = ring && isLocal ? new RingReads(requests) : undefined;
     const opened = refused === undefined ? await openDirectly(fd, requests, dsync) : copies(refused);
-    return new DirectDescriptor(fd, requests, opened, onCopy);
+    return new DirectDescriptor(fd, requests, reads, opened, onCopy);
   }
 
   /** 'direct', or 'copy' for requests that go through the page cache. */
@@ -119,9 +133,10 @@ export class DirectDescriptor {
     return this.#alignment;
   }
 
-  /** The descriptor that is closed by {@link close}; -1: there is none. */
-  get directFd(): number {
-    return this.#direct;
+  /** How direct reads are made at present. */
+  get readsBy(): 'io_uring' | 'threads' {
+    const isRing = this.#ring !== undefined && this.#reason === undefined && ringRefusal() === undefined;
+    return isRing ? 'io_uring' : 'threads';
   }
 
   /**
@@ -138,7 +153,7 @@ export class DirectDescriptor {
       const from = isDirect ? total - (total % this.#alignment.readOffset) : total;
       const fd = isDirect ? this.#direct : this.#fd;
       const count = Math.min(length - from, REQUEST_MAX);
-      this.#requests.read(fd, memory, from, count, position + from, (error, bytes) => {
+      const ended: Done = (error, bytes) => {
         if (error !== null) {
           if (isDirect && isRefusal(error)) {
             refused = error;
@@ -152,7 +167,10 @@ export class DirectDescriptor {
         total = reached;
         if (total >= length) done(null, total);
         else step();
-      });
+      };
+      const part = from === 0 ? memory : memory.subarray(from);
+      if (isDirect && this.#ring !== undefined) this.#ring.read(fd, part, count, position + from, ended);
+      else this.#requests.read(fd, part, 0, count, position + from, ended);
     };
     step();
   }
@@ -191,6 +209,7 @@ export class DirectDescriptor {
 
   /** Closes the descriptor with O_DIRECT. To be called once, when no request is under way. */
   async close(): Promise<void> {
+    this.#ring?.close();
     if (this.#direct >= 0) await closeAsync(this.#direct);
   }
 

@@ -19,8 +19,9 @@ const statAsync = promisify(stat);
 const fstatAsync = promisify(fstat);
 
 /** The descriptors of files that were never closed. Module-level: it stays alive (kernel-rules: strong-finalizers). */
-const forgotten = new FinalizationRegistry<readonly number[]>((descriptors) => {
-  for (const fd of descriptors) closeUnwaited(fd);
+const forgotten = new FinalizationRegistry<{ readonly fd: number; readonly descriptor: DirectDescriptor }>((file) => {
+  void file.descriptor.close();
+  closeUnwaited(file.fd);
   process.emitWarning('A DirectFile was collected without having been closed; its descriptors are closed now');
 });
 
@@ -51,7 +52,7 @@ export class DirectFile {
     this.#fd = fd;
     this.#descriptor = descriptor;
     this.#plan = plan;
-    forgotten.register(this, [fd, descriptor.directFd], this);
+    forgotten.register(this, { fd, descriptor }, this);
   }
 
   /** 'direct', or 'copy' where requests go through the page cache. */
@@ -62,6 +63,14 @@ export class DirectFile {
   /** Why `method` is 'copy', in words. */
   get fallbackReason(): string | undefined {
     return this.#descriptor.fallbackReason;
+  }
+
+  /**
+   * How direct reads of up to 1 MiB are made: 'io_uring' where it is allowed, in the main thread; else 'threads', as all
+   * other requests are.
+   */
+  get readsBy(): 'io_uring' | 'threads' {
+    return this.#descriptor.readsBy;
   }
 
   /**
@@ -281,7 +290,7 @@ export async function openDirect(
   const fd = await openAsync(plan.path, plan.flags, plan.mode);
   try {
     if (seen === undefined) refuseOthers(await fstatAsync(fd), name);
-    const descriptor = await DirectDescriptor.over(fd, { dsync: plan.datasync === 'each' });
+    const descriptor = await DirectDescriptor.over(fd, { dsync: plan.datasync === 'each', ring: true });
     return new DirectFile(fd, descriptor, plan);
   } catch (error) {
     closeUnwaited(fd);

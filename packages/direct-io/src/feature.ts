@@ -1,7 +1,8 @@
 /** Whether this package may go past the page cache at all; what one file allows is asked of its filesystem. */
 import { type Feature, type FeatureName, featuresOf, libcStatus } from '@zerocopy/core-syscalls';
 
-const feature: (name: FeatureName) => Feature = featuresOf('direct-io');
+/** What the probe says of a feature, unless ZEROCOPY_DISABLE turns it off for this package. */
+export const feature: (name: FeatureName) => Feature = featuresOf('direct-io');
 
 /**
  * Why no file can be opened with O_DIRECT in this process; undefined: it depends on the file. The probe tries one file,

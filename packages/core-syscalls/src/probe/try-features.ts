@@ -226,7 +226,7 @@ const tries: Readonly<Record<FeatureName, Try>> = {
   },
 
   ioUring(cleanup) {
-    cleanup.descriptor(check(syscalls.ioUringSetup(1, Buffer.alloc(120)), 'io_uring_setup'));
+    cleanup.descriptor(check(syscalls.ioUringSetup(1, Buffer.alloc(syscalls.IO_URING_PARAMS_SIZE)), 'io_uring_setup'));
     return undefined;
   },
 

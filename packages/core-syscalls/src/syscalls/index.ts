@@ -24,6 +24,7 @@ export {
   syncFileRangeAsync,
 } from './file.js';
 export { lgetxattr, llistxattr, lsetxattr, mknodat, type SyscallPath, utimensat } from './file-attributes.js';
+export { eventfd, IO_URING_PARAMS_SIZE, ioUringEnter, ioUringRegister, ioUringSetup } from './io-uring.js';
 export { createIovec, type Iovec, setIovecLength } from './iovec.js';
 export {
   getpagesize,
@@ -46,7 +47,6 @@ export { openat2, openat2Async } from './openat2.js';
 export { pipe2 } from './pipe2.js';
 export {
   gettid,
-  ioUringSetup,
   processVmReadv,
   pthreadSigmask,
   SIGACTION_FLAGS_OFFSET,

@@ -17,7 +17,6 @@ let nativeSigaction: NativeFunction<[number, Pointer, Pointer]> | undefined;
 let nativeSigmask: NativeFunction<[number, Pointer, Pointer]> | undefined;
 let nativeSigwait: NativeFunction<[Pointer, Pointer, Pointer]> | undefined;
 let nativeTgkill: NativeFunction<[number, number, number, number]> | undefined;
-let nativeUring: NativeFunction<[number, number, Pointer]> | undefined;
 
 /**
  * `ssize_t process_vm_readv(pid_t pid, const struct iovec *local, unsigned long liovcnt, const struct iovec *remote, unsigned long riovcnt, unsigned long flags)`
@@ -93,15 +92,4 @@ export function sigtimedwait(set: Pointer, info: Pointer, timeout: Pointer): num
 export function tgkill(processId: number, threadId: number, signal: number): number {
   nativeTgkill ??= bind('intptr_t syscall(long number, long tgid, long tid, long sig)');
   return kernelResult(nativeTgkill(abi.numbers.tgkill, processId, threadId, signal));
-}
-
-/**
- * `int io_uring_setup(unsigned int entries, struct io_uring_params *p)`, since Linux 5.1: a pair of rings for requests.
- * @param parameters 120 bytes, zeros; the kernel says there what it offers.
- * @returns a descriptor or a negative errno: EPERM where /proc/sys/kernel/io_uring_disabled forbids it.
- * @see https://man7.org/linux/man-pages/man2/io_uring_setup.2.html
- */
-export function ioUringSetup(entries: number, parameters: Pointer): number {
-  nativeUring ??= bind('intptr_t syscall(long number, ulong entries, void *params)');
-  return kernelResult(nativeUring(abi.numbers.ioUringSetup, entries, parameters));
 }

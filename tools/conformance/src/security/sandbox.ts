@@ -39,6 +39,7 @@ export const FORBIDDABLE: Readonly<Record<string, Forbidden>> = {
   memfd_create: { x64: 319, arm64: 279 },
   process_vm_readv: { x64: 310, arm64: 270 },
   io_uring_setup: { x64: 425, arm64: 425 },
+  io_uring_enter: { x64: 426, arm64: 426 },
   pipe2: { x64: 293, arm64: 59 },
   'fcntl(F_SETLEASE)': { x64: 72, arm64: 25, when: [{ argument: 1, equal: F_SETLEASE }] },
   'ioctl(FICLONE)': { x64: 16, arm64: 29, when: [{ argument: 1, equal: FICLONE }] },
