@@ -25,10 +25,26 @@ export class ChunkList {
     return chunk === undefined ? 0 : Math.max(0, chunk.length - this.#offset);
   }
 
-  /** Whether the address of the first byte is a multiple of `alignment`. */
-  isAligned(alignment: number): boolean {
-    const chunk = this.#chunks[this.#index];
-    return this.front > 0 && chunk !== undefined && isAligned(chunk, this.#offset, alignment);
+  /**
+   * The first bytes, without a copy, as far as they lie in memory whose addresses are multiples of `alignment`, in pieces
+   * that are multiples of `unit`.
+   * @param most bytes, at most; a multiple of `unit`. @param piecesMost how many pieces, at most.
+   */
+  alignedPieces(alignment: number, unit: number, most: number, piecesMost: number): Uint8Array[] {
+    const pieces: Uint8Array[] = [];
+    let left = most;
+    let offset = this.#offset;
+    for (let index = this.#index; index < this.#chunks.length && pieces.length < piecesMost; index++) {
+      const chunk = this.#chunks[index] as Uint8Array;
+      const length = Math.min(chunk.length - offset, left);
+      const whole = length - (length % unit);
+      if (whole <= 0 || !isAligned(chunk, offset, alignment)) break;
+      pieces.push(chunk.subarray(offset, offset + whole));
+      left -= whole;
+      if (offset + whole < chunk.length) break;
+      offset = 0;
+    }
+    return pieces;
   }
 
   /** The first `length` bytes, without a copy. @param length at most {@link front}. */

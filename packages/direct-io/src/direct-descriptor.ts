@@ -15,12 +15,14 @@ import { poolFor } from './aligned-memory.js';
 import { type Alignment, foundAlignment, toldAlignment, UNALIGNED } from './alignment.js';
 import { ChunkList } from './chunk-list.js';
 import { accessOf, refusalOf } from './refusal.js';
-import { type Done, ThreadRequests } from './requests.js';
+import { type Done, detached, ThreadRequests } from './requests.js';
 import { RingReads, ringRefusal } from './ring-requests.js';
 
 const { O_DIRECT, O_DSYNC, O_WRONLY } = constants;
 /** Bytes of one request: a thread is not kept for longer than some milliseconds. */
 const REQUEST_MAX = 16 * 1024 * 1024;
+/** Pieces of memory of one request: IOV_MAX is 1024. */
+const PIECES_MAX = 64;
 
 /** How a descriptor with O_DIRECT is had. */
 export interface DirectOptions {
@@ -68,7 +70,7 @@ async function openDirectly(fd: number, requests: ThreadRequests, dsync: boolean
   }
   const tryRead = (memory: Buffer, length: number): Promise<number> =>
     new Promise((resolve) =>
-      requests.read(direct, memory, 0, length, 0, (error, bytes) => resolve(error?.errno ?? bytes)),
+      requests.read(direct, [memory.subarray(0, length)], length, 0, (error, bytes) => resolve(error?.errno ?? bytes)),
     );
   const alignment = toldAlignment(direct) ?? (await foundAlignment(access === O_WRONLY ? undefined : tryRead));
   if (alignment !== undefined) return { direct, alignment, reason: undefined };
@@ -78,6 +80,18 @@ async function openDirectly(fd: number, requests: ThreadRequests, dsync: boolean
 
 /** Whether an error says that it cannot be done directly, and not that it cannot be done. */
 const isRefusal = ({ code }: NodeJS.ErrnoException): boolean => code === 'EINVAL' || code === 'EOPNOTSUPP';
+
+/** Of memory in pieces, `length` bytes from `from` on. */
+function piecesOf(memory: readonly Buffer[], from: number, length: number): readonly Buffer[] {
+  const pieces: Buffer[] = [];
+  let offset = 0;
+  for (const piece of memory) {
+    const part = piece.subarray(Math.max(0, from - offset), Math.max(0, from + length - offset));
+    if (part.length > 0) pieces.push(part);
+    offset += piece.length;
+  }
+  return pieces;
+}
 
 /** See above. */
 export class DirectDescriptor {
@@ -141,10 +155,11 @@ export class DirectDescriptor {
 
   /**
    * Reads until `length` bytes are there, or the file has ended.
-   * @param memory, position, length aligned as `alignment` says for reads; `length` in bytes, at most that of `memory`.
+   * @param memory one piece after the other, at least `length` bytes. Like `position` and `length`, in bytes, aligned as
+   * `alignment` says for reads.
    * @param done gets the bytes; with an error those before it.
    */
-  read(memory: Buffer, position: number, length: number, done: Done): void {
+  read(memory: readonly Buffer[], position: number, length: number, done: Done): void {
     let total = 0;
     let refused: NodeJS.ErrnoException | undefined;
     const step = (): void => {
@@ -168,9 +183,11 @@ export class DirectDescriptor {
         if (total >= length) done(null, total);
         else step();
       };
-      const part = from === 0 ? memory : memory.subarray(from);
-      if (isDirect && this.#ring !== undefined) this.#ring.read(fd, part, count, position + from, ended);
-      else this.#requests.read(fd, part, 0, count, position + from, ended);
+      const [first, ...others] = piecesOf(memory, from, count);
+      if (first === undefined) done(detached(), total);
+      else if (isDirect && this.#ring !== undefined && others.length === 0) {
+        this.#ring.read(fd, first, count, position + from, ended);
+      } else this.#requests.read(fd, [first, ...others], count, position + from, ended);
     };
     step();
   }
@@ -214,17 +231,13 @@ export class DirectDescriptor {
   }
 
   #writeCached(list: ChunkList, at: number, length: number, ended: Done): void {
-    const part = list.peek(Math.min(list.front, length, REQUEST_MAX));
-    this.#write(this.#fd, part, part.length, at, ended);
+    this.#write(this.#fd, [list.peek(Math.min(list.front, length, REQUEST_MAX))], at, ended);
   }
 
   #writeDirectly(list: ChunkList, at: number, ended: Done): void {
     const whole = (length: number): number => length - (length % this.#unit);
-    const front = Math.min(whole(list.front), REQUEST_MAX);
-    if (front > 0 && list.isAligned(this.#alignment.memory)) {
-      this.#write(this.#direct, list.peek(front), front, at, ended);
-      return;
-    }
+    const pieces = list.alignedPieces(this.#alignment.memory, this.#unit, whole(REQUEST_MAX), PIECES_MAX);
+    if (pieces.length > 0) return this.#write(this.#direct, pieces, at, ended);
     const pool = poolFor(whole(list.left));
     try {
       pool.take((buffer) => {
@@ -234,7 +247,7 @@ export class DirectDescriptor {
           ended(error, bytes);
         };
         if (list.copy(buffer, length) < length) given(detached(), 0);
-        else this.#write(this.#direct, buffer, length, at, given);
+        else this.#write(this.#direct, [buffer.subarray(0, length)], at, given);
       });
     } catch (error) {
       ended(error as Error, 0);
@@ -242,11 +255,11 @@ export class DirectDescriptor {
   }
 
   /** One request, after which the loop goes on; 0 bytes are none that could be repeated for ever. */
-  #write(fd: number, memory: Uint8Array, length: number, at: number, ended: Done): void {
+  #write(fd: number, memory: readonly Uint8Array[], at: number, ended: Done): void {
     const written: Done = (error, bytes) => ended(error === null && bytes === 0 ? nothingWritten() : error, bytes);
-    this.#requests.write(fd, memory, 0, length, at, (refused, bytes) => {
+    this.#requests.write(fd, memory, at, (refused, bytes) => {
       if (refused === null || fd !== this.#direct || !isRefusal(refused)) return written(refused, bytes);
-      this.#requests.write(this.#fd, memory, 0, length, at, (error, bytes) => {
+      this.#requests.write(this.#fd, memory, at, (error, bytes) => {
         if (error === null) this.#copyInstead(refused);
         written(error, bytes);
       });
@@ -261,10 +274,5 @@ export class DirectDescriptor {
     this.#onCopy?.(this.#reason);
   }
 }
-
-const detached = (): Error =>
-  Object.assign(new Error('the memory of the data was detached before it had been written'), {
-    code: 'ERR_INVALID_STATE',
-  });
 
 const nothingWritten = (): Error => Object.assign(new Error('EIO: nothing was written, write'), { code: 'EIO' });

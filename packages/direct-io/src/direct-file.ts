@@ -96,7 +96,7 @@ export class DirectFile {
       const before = position % readOffset;
       const whole = Math.ceil((before + length) / readOffset) * readOffset;
       const buffer = alignedBuffer(whole, memory);
-      this.#descriptor.read(buffer, position - before, whole, (error, bytes) => {
+      this.#descriptor.read([buffer], position - before, whole, (error, bytes) => {
         const got = Math.min(length, Math.max(0, bytes - before));
         done(got < length ? error : null, got, buffer.subarray(before, before + got));
       });
@@ -127,14 +127,14 @@ export class DirectFile {
     const before = at % readOffset;
     if (before === 0 && left % readOffset === 0 && isAligned(target, total, memory)) {
       const rest = total === 0 ? target : target.subarray(total);
-      this.#descriptor.read(rest, at, left, (error, bytes) => done(error, total + bytes));
+      this.#descriptor.read([rest], at, left, (error, bytes) => done(error, total + bytes));
       return;
     }
     const pool = poolFor(before + left + readOffset);
     pool.take((buffer) => {
       const room = buffer.length - (buffer.length % readOffset);
       const whole = Math.min(Math.ceil((before + left) / readOffset) * readOffset, room);
-      this.#descriptor.read(buffer, at - before, whole, (error, bytes) => {
+      this.#descriptor.read([buffer], at - before, whole, (error, bytes) => {
         const got = Math.min(left, Math.max(0, bytes - before));
         buffer.copy(target, total, before, before + got);
         pool.give(buffer);

@@ -7,7 +7,9 @@
 import { type createReadStream, fstat, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { nextTick, pipesOf } from '@zerocopy/transfer';
 import { DirectDescriptor } from './direct-descriptor.js';
+import { DirectRoute, isDirectWriter } from './direct-route.js';
 import { validateWhole } from './options.js';
 import { ReadAhead } from './read-ahead.js';
 import { CHUNK, type Fallback, isBag, ownCopy, validateFallback } from './stream-options.js';
@@ -51,6 +53,7 @@ export class DirectReadStream extends ReadStream {
   readonly #chunk: number;
   #descriptor: DirectDescriptor | undefined;
   #ahead: ReadAhead | undefined;
+  #route: DirectRoute | undefined;
   /** Resolves, never rejects, when it is known how the file is read. */
   #deciding: Promise<void> | undefined;
   #ended = false;
@@ -87,6 +90,36 @@ export class DirectReadStream extends ReadStream {
     return this.#told.record.fallbackReason;
   }
 
+  /**
+   * The bytes of a chunk are not needed any more: its memory is used for what is read next, which takes half of the CPU of
+   * new memory. The chunk, and all that shares its memory, has no bytes from then on (its ArrayBuffer is detached), so
+   * nothing that goes on reading it may be under way: neither a write of it nor a hash. To be called or not, as suits.
+   * @param chunk what the stream has given, or a part of it.
+   * @returns whether it was a chunk of this stream that has not been released yet.
+   */
+  release(chunk: Uint8Array): boolean {
+    return this.#ahead?.release(chunk) ?? false;
+  }
+
+  /** As of fs.ReadStream. Into a direct write stream the chunks go beneath the pipe, and their memory is used again. */
+  override pipe<T extends NodeJS.WritableStream>(destination: T, options?: { end?: boolean | undefined }): T {
+    const writer: unknown = destination;
+    const mayRoute = isDirectWriter(writer) && pipesOf(this)?.length === 0 && !this.#route?.moving;
+    if (!mayRoute) this.#route?.leave();
+    super.pipe(destination, options);
+    if (mayRoute && pipesOf(this)?.length === 1) {
+      const took = (bytes: number): void => this.#count(bytes);
+      this.#route = new DirectRoute(
+        this,
+        writer,
+        () => this.#ahead,
+        took,
+        (error) => this.#fail(error),
+      );
+    }
+    return destination;
+  }
+
   override _read(size: number): void {
     this.#told.start();
     if (this.destroyed) return;
@@ -95,8 +128,9 @@ export class DirectReadStream extends ReadStream {
       void this.#deciding.then(() => {
         if (!this.destroyed) this._read(size);
       });
-    } else if (this.#ahead !== undefined) this.#ahead.read(this.#onChunk);
-    else if (this.method === 'copy') super._read(size);
+    } else if (this.#ahead !== undefined) {
+      if (!this.#route?.read()) this.#readNext(this.#ahead);
+    } else if (this.method === 'copy') super._read(size);
   }
 
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
@@ -112,8 +146,12 @@ export class DirectReadStream extends ReadStream {
     // Node's constructor destroys the stream if `signal` has been aborted already, before the fields exist.
     if (!(#told in this)) return super._destroy(error, callback);
     this.#told.end(this.#ended, error, this.bytesRead);
-    if (this.#deciding === undefined) super._destroy(error, callback);
-    else this.#released().then(() => super._destroy(error, callback));
+    const close = (): void => {
+      if (this.#deciding === undefined) super._destroy(error, callback);
+      else this.#released().then(() => super._destroy(error, callback));
+    };
+    if (this.#route === undefined) close();
+    else this.#route.close(close);
   }
 
   /** Nothing is under way, and the descriptor with O_DIRECT is closed. Never rejects. */
@@ -125,18 +163,33 @@ export class DirectReadStream extends ReadStream {
     await descriptor?.close();
   }
 
+  /**
+   * Answers after `_read` has returned, as fs.ReadStream does: if a chunk came in the midst of `read()`, that would take
+   * it together with the one that is there already, and copy both.
+   */
+  #readNext(ahead: ReadAhead): void {
+    let isWithin = true;
+    ahead.read((error, chunk) => {
+      if (isWithin) nextTick(this.#onChunk, error, chunk);
+      else this.#onChunk(error, chunk);
+    });
+    isWithin = false;
+  }
+
   readonly #onChunk = (error: Error | null, chunk: Buffer | null): void => {
     if (this.destroyed) return;
     if (error !== null) {
       this.#fail(error);
       return;
     }
-    if (chunk !== null) {
-      this.bytesRead += chunk.length;
-      if (this.pos !== undefined) this.pos += chunk.length;
-    }
+    if (chunk !== null) this.#count(chunk.length);
     this.push(chunk);
   };
+
+  #count(bytes: number): void {
+    this.bytesRead += bytes;
+    if (this.pos !== undefined) this.pos += bytes;
+  }
 
   /** As fs.ReadStream does: with `autoClose: false` an error leaves the stream and its descriptor open. */
   #fail(error: Error): void {

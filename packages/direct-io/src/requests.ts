@@ -3,7 +3,7 @@
  * kernel writes to it, and a worker thread that is terminated waits for them. All go through the bounded queue that this
  * project's calls share, so that a thread is always left to others (kernel-rules: koffi-cost).
  */
-import { fdatasync, read, write } from 'node:fs';
+import { fdatasync, read, readv, write, writev } from 'node:fs';
 import { SyscallError } from '@zerocopy/core-syscalls';
 import { type OffThreadWait, runOffThread, setImmediate } from '@zerocopy/transfer';
 
@@ -12,6 +12,14 @@ export type Done = (error: NodeJS.ErrnoException | null, bytes: number) => void;
 
 /** Makes one request. */
 type Request = (done: Done) => void;
+
+/** Memory that has been transferred has no bytes. */
+export const detached = (): NodeJS.ErrnoException =>
+  Object.assign(new Error('the memory of the data was detached before the request was made'), {
+    code: 'ERR_INVALID_STATE',
+  });
+
+const lengthOf = (memory: readonly Uint8Array[]): number => memory.reduce((sum, { length }) => sum + length, 0);
 
 /** Requests on files of one kind. */
 export class ThreadRequests {
@@ -22,14 +30,26 @@ export class ThreadRequests {
     this.#wait = wait;
   }
 
-  /** Reads up to `length` bytes into `memory`, from its byte `offset` on. */
-  read(fd: number, memory: Buffer, offset: number, length: number, position: number, done: Done): void {
-    this.#run((ended) => readUninterrupted(fd, memory, offset, length, position, ended), 'read', done);
+  /** Reads up to `length` bytes, which is what all of the memory has, into one piece after the other. */
+  read(fd: number, memory: readonly Buffer[], length: number, position: number, done: Done): void {
+    const request: Request = (ended) => {
+      if (lengthOf(memory) !== length) throw detached();
+      readUninterrupted(fd, memory, position, ended);
+    };
+    this.#run(request, 'read', done);
   }
 
-  /** Writes up to `length` bytes of `memory`, from its byte `offset` on. */
-  write(fd: number, memory: Uint8Array, offset: number, length: number, position: number, done: Done): void {
-    this.#run((ended) => write(fd, memory, offset, length, position, ended), 'write', done);
+  /** Writes as many bytes as the memory has, at most, one piece after the other. */
+  write(fd: number, memory: readonly Uint8Array[], position: number, done: Done): void {
+    const length = lengthOf(memory);
+    const [first] = memory;
+    const request: Request = (ended) => {
+      // What follows would be written in the place of what is gone.
+      if (lengthOf(memory) !== length) throw detached();
+      if (memory.length === 1 && first !== undefined) write(fd, first, 0, length, position, ended);
+      else writev(fd, memory, position, ended);
+    };
+    this.#run(request, 'write', done);
   }
 
   /** fdatasync(2). */
@@ -58,9 +78,12 @@ export class ThreadRequests {
 }
 
 /** libuv repeats every call that a signal interrupts, except read and close (kernel-rules: eintr). */
-function readUninterrupted(...[fd, memory, offset, length, position, done]: Parameters<ThreadRequests['read']>): void {
-  read(fd, memory, offset, length, position, (error, bytes) => {
-    if (error?.code === 'EINTR') readUninterrupted(fd, memory, offset, length, position, done);
+function readUninterrupted(fd: number, memory: readonly Buffer[], position: number, done: Done): void {
+  const ended = (error: NodeJS.ErrnoException | null, bytes: number): void => {
+    if (error?.code === 'EINTR') readUninterrupted(fd, memory, position, done);
     else done(error, bytes);
-  });
+  };
+  const [only] = memory;
+  if (memory.length === 1 && only !== undefined) read(fd, only, 0, only.length, position, ended);
+  else readv(fd, memory, position, ended);
 }

@@ -17,7 +17,7 @@ import { addressOf } from '@zerocopy/core-syscalls/native';
 import { nextTick, setImmediate } from '@zerocopy/transfer';
 import { CompletionWatch } from './completion-watch.js';
 import { feature } from './feature.js';
-import type { Done, ThreadRequests } from './requests.js';
+import { type Done, detached, type ThreadRequests } from './requests.js';
 import { Ring } from './ring.js';
 
 /** As many as are worth having under way at once on one disk; a power of two. */
@@ -91,7 +91,7 @@ class SharedRing {
       if (this.#free.length === 0) break;
       taken++;
       if (request.memory.length < request.length) {
-        byThread(request); // its memory has been detached: node:fs says so
+        setImmediate(request.done, detached(), 0);
         continue;
       }
       const slot = this.#free.pop() as number;
@@ -144,7 +144,7 @@ class SharedRing {
 }
 
 function byThread({ threads, fd, memory, length, position, done }: Read): void {
-  threads.read(fd, memory, 0, length, position, done);
+  threads.read(fd, [memory], length, position, done);
 }
 
 let shared: SharedRing | undefined;
@@ -170,7 +170,7 @@ export class RingReads {
     this.#threads = threads;
   }
 
-  /** Reads up to `length` bytes into `memory`, from its start on. */
+  /** Reads up to `length` bytes, which is what the memory has. */
   read(fd: number, memory: Buffer, length: number, position: number, done: Done): void {
     const ring = length > LENGTH_MAX ? undefined : this.#get();
     const request = { fd, memory, length, position, done, threads: this.#threads };

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { createDirectReadStream, openDirect } from '@zerocopy/direct-io';
+import { createDirectReadStream, type DirectReadStream, openDirect } from '@zerocopy/direct-io';
 import { copyFile } from '@zerocopy/file-copy';
 import { answerReports, answerTasks, tell } from './reporting.js';
 
@@ -27,7 +27,11 @@ async function stream({ path }: DirectTask, use: (chunk: Buffer) => void): Promi
       ? { highWaterMark: MiB }
       : {};
   const source = ours ? createDirectReadStream(path, options) : createReadStream(path, options);
-  for await (const chunk of source) use(chunk as Buffer);
+  const releases = name.endsWith('release');
+  for await (const chunk of source) {
+    use(chunk as Buffer);
+    if (releases) (source as DirectReadStream).release(chunk as Buffer);
+  }
   if ('method' in source) method = source.method as string;
 }
 
@@ -37,7 +41,7 @@ async function random({ path, depth, reads, size }: DirectTask): Promise<void> {
   let left = reads;
   const ours = name.startsWith('zerocopy') ? await openDirect(path) : undefined;
   const theirs = ours === undefined ? await open(path) : undefined;
-  if (ours !== undefined) method = ours.method;
+  if (ours !== undefined) method = `${ours.method}, ${ours.readsBy}`;
   const reader = async (): Promise<void> => {
     while (left-- > 0) {
       if (ours !== undefined) await ours.read(anywhere(), BLOCK);
