@@ -185,7 +185,7 @@ class Copy {
     const { cache } = this.#plan;
     this.#drops = [
       CacheDrop.of(cache, this.#from.fd, 0),
-      isFile ? CacheDrop.of(cache, this.#to.fd, 0, true) : undefined,
+      isFile ? CacheDrop.of(cache, this.#to.fd, 0, 'written') : undefined,
     ].filter((drop) => drop !== undefined);
     return new CopyEngine({
       room: () => this.#drops.map((drop) => drop.room()).find((wait) => wait !== undefined),

@@ -8,10 +8,11 @@ import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { mappingPageSize } from '@zerocopy/core-syscalls/descriptors';
 import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import { guardMapping, type MappingGuard } from '@zerocopy/lease-guard';
-import { nextTick, OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
+import { type CachePolicy, nextTick, OwnedDescriptor, readRetrying, runOffThread } from '@zerocopy/transfer';
 import { saysUnmappable } from './cannot-map.js';
 import { fileSize, isMappedAtOnce } from './file-status.js';
 import { type FilePlacement, Region } from './region.js';
+import { WindowDrop } from './window-drop.js';
 
 const { EFAULT, EIO, MADV_POPULATE_READ, MADV_WILLNEED, MAP_PRIVATE } = constants;
 const MiB = 1024 * 1024;
@@ -42,14 +43,17 @@ export class FileWindows {
   readonly #guards = new Set<MappingGuard>();
 
   readonly #onRefused: (code: string) => void;
+  readonly #drop: WindowDrop;
 
   /**
    * @param fd stays the caller's. @param position, end in bytes; the end is exclusive.
+   * @param cache what becomes of pages that are brought into the page cache.
    * @param onRefused called when a window cannot be mapped, and is read instead unless it throws.
    * @throws {SyscallError} EMFILE, EBADF.
    */
-  constructor(fd: number, position: number, end: number, onRefused: (code: string) => void) {
+  constructor(fd: number, position: number, end: number, cache: CachePolicy, onRefused: (code: string) => void) {
     this.#descriptor = new CountedDescriptor(fd);
+    this.#drop = new WindowDrop(cache, fd, position);
     this.#pageSize = mappingPageSize(fd);
     this.#position = position;
     this.#end = end;
@@ -86,6 +90,7 @@ export class FileWindows {
     this.#closed = true;
     for (const guard of this.#guards) guard.forgetFile();
     this.#descriptor.release();
+    this.#drop.close();
   }
 
   /** What has been handed out may have turned to zeros before it was used. */
@@ -107,6 +112,7 @@ export class FileWindows {
     const limit = Math.min(fileSize(this.#descriptor.fd), this.#end);
     if (from >= limit) return undefined;
     const to = Math.min(limit, (Math.floor(from / WINDOW) + 1) * WINDOW);
+    this.#drop.advance(to - from);
     const window = this.#map(from, to) ?? this.#read(from, to);
     this.#position = to;
     this.#shown = to;
@@ -118,8 +124,10 @@ export class FileWindows {
     const bytes = Buffer.allocUnsafeSlow(to - from);
     const readiness = new Readiness();
     this.#descriptor.retain();
+    this.#drop.retain();
     const settle = (error: Error | null): void => {
       this.#descriptor.release();
+      this.#drop.unmapped(from, to);
       readiness.settle(error);
     };
     const readOn = (at: number): void =>
@@ -141,7 +149,10 @@ export class FileWindows {
     const lead = from % this.#pageSize;
     let region: Region | undefined;
     try {
-      const window = new MappedWindow(lead + to - from, this.#pageSize, this.#descriptor, from - lead, this.#guards);
+      const onUnused = (): void => this.#drop.unmapped(from, to);
+      const place = { offset: from - lead, pageSize: this.#pageSize };
+      const window = new MappedWindow(lead + to - from, place, this.#descriptor, this.#guards, onUnused);
+      this.#drop.retain();
       region = window.region;
       const isCut = (): boolean => !this.#closed && fileSize(this.#descriptor.fd) < to;
       if (this.#descriptor.isLocal) window.map();
@@ -199,22 +210,24 @@ class MappedWindow {
   readonly #guards: Set<MappingGuard>;
   #guard: MappingGuard | undefined;
 
+  /** @param onUnused called once, in the turn in which it is unmapped, before that. */
   constructor(
     size: number,
-    pageSize: number,
+    { offset, pageSize }: { readonly offset: number; readonly pageSize: number },
     descriptor: CountedDescriptor,
-    offset: number,
     guards: Set<MappingGuard>,
+    onUnused: () => void,
   ) {
     this.#size = size;
     this.#descriptor = descriptor;
     this.#offset = offset;
     this.#guards = guards;
-    const onUnused = (): void => {
+    const endGuard = (): void => {
       this.#guard?.release();
       if (this.#guard !== undefined) guards.delete(this.#guard);
+      onUnused();
     };
-    this.region = new Region(size, onUnused, pageSize);
+    this.region = new Region(size, endGuard, pageSize);
   }
 
   map(): void {

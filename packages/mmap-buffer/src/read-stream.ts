@@ -6,7 +6,7 @@
  */
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { KernelPathUnavailableError, validateChoice } from '@zerocopy/transfer';
+import { CacheDrop, type CachePolicy, KernelPathUnavailableError, validateChoice } from '@zerocopy/transfer';
 import { isMemoryTracked } from './external-memory.js';
 import { feature } from './feature.js';
 import { fileStatus } from './file-status.js';
@@ -31,6 +31,11 @@ export type MmapReadStreamOptions = Exclude<Parameters<typeof createReadStream>[
    * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
    */
   fallback?: 'auto' | 'never';
+  /**
+   * 'drop': pages that the stream has brought into the page cache leave it again when no chunk of theirs is left; those that
+   * were there before stay. Default 'keep'.
+   */
+  cache?: CachePolicy;
 };
 
 const unavailable = (name: 'mmap' | 'sigbusTrap'): string | undefined => {
@@ -67,16 +72,21 @@ export class MmapReadStream extends ReadStream {
   readonly #isLent: boolean;
   readonly #staysOpen: boolean;
   readonly #neverFallBack: boolean;
+  readonly #cache: CachePolicy;
+  /** Of what Node reads. */
+  #drop: CacheDrop | undefined;
 
   /** See {@link createMmapReadStream}, which makes one. */
   constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
     const given: MmapReadStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
-    const { fallback = 'auto', ...rest } = ownCopy(given);
+    const { fallback = 'auto', cache = 'keep', ...rest } = ownCopy(given);
     validateChoice(fallback, 'fallback', ['auto', 'never']);
+    validateChoice(cache, 'cache', ['keep', 'drop']);
     const isBag = options === undefined || options === null || ['object', 'string'].includes(typeof options);
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
     super(path, isBag ? { highWaterMark: CHUNK, ...rest } : options);
     this.#neverFallBack = fallback === 'never';
+    this.#cache = cache;
     this.#isLent = rest.fd !== undefined && rest.fd !== null;
     this.#staysOpen = rest.autoClose === false;
     if (rest.fs !== undefined && rest.fs !== null) this.#refused = 'it has an fs of its own';
@@ -118,9 +128,18 @@ export class MmapReadStream extends ReadStream {
     });
   }
 
+  override push(chunk: unknown, encoding?: BufferEncoding): boolean {
+    if (chunk instanceof Uint8Array) this.#drop?.moved(chunk.length);
+    else if (chunk === null) void this.#drop?.end();
+    return super.push(chunk, encoding);
+  }
+
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     // Node's constructor destroys the stream if `signal` has been aborted already, before the fields exist.
-    if (#windows in this) this.#windows?.close();
+    if (#windows in this) {
+      this.#windows?.close();
+      void this.#drop?.end();
+    }
     super._destroy(error, callback);
   }
 
@@ -143,8 +162,14 @@ export class MmapReadStream extends ReadStream {
         this.#method = 'mmap';
         const onRefused = (code: string): void =>
           this.#copyInstead(`its filesystem, or a sandbox, does not let it be mapped (${code})`);
-        this.#windows = new FileWindows(this.fd as number, this.pos ?? 0, this.end + 1, onRefused);
-      } else this.#copyInstead(reason);
+        this.#windows = new FileWindows(this.fd as number, this.pos ?? 0, this.end + 1, this.#cache, onRefused);
+      } else {
+        this.#copyInstead(reason);
+        const position = this.pos ?? (this.#isLent ? undefined : this.bytesRead);
+        if (position !== undefined && this.#refused === undefined) {
+          this.#drop = CacheDrop.of(this.#cache, this.fd as number, position);
+        }
+      }
       return true;
     } catch (error) {
       this.#fail(error as Error);

@@ -221,7 +221,7 @@ function run(
 function dropOf({ target }: DestinationEnd): CacheDrop | undefined {
   if (!(target instanceof FileDestination)) return undefined;
   const fd = target.descriptor();
-  return CacheDrop.of('drop', fd, Math.max(0, syscalls.lseek(fd, 0, constants.SEEK_CUR)), true);
+  return CacheDrop.of('drop', fd, Math.max(0, syscalls.lseek(fd, 0, constants.SEEK_CUR)), 'written');
 }
 
 function sum(before: TransferResult, result: TransferResult): TransferResult {

@@ -215,7 +215,8 @@ export class SpliceWriteStream extends WriteStream {
   #beginDrop(): void {
     if (this.#cache === 'keep' || this.#drop !== undefined || this.fd === null) return;
     const position = this.pos ?? (this.#isLent ? undefined : this.bytesWritten);
-    if (position !== undefined && !this.#foreignFs) this.#drop = CacheDrop.of(this.#cache, this.fd, position, true);
+    if (position !== undefined && !this.#foreignFs)
+      this.#drop = CacheDrop.of(this.#cache, this.fd, position, 'written');
   }
 
   /** @internal */

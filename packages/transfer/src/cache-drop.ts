@@ -7,6 +7,9 @@
  *   window n-1  written back, if it was written to (dirty pages cannot be dropped)
  *   window n-2  dropped: pages that a socket still sends cannot be, and have had their time
  *
+ * Pages that a process has mapped cannot be dropped, either. Who maps what it reads says when a part is not mapped any more,
+ * and it is dropped then.
+ *
  * Where it cannot be asked which pages are resident, all are taken for resident, and none is dropped. So it is for files that
  * this user neither owns nor may write to, of which the kernel tells nobody (mincore(2), since Linux 5.2).
  */
@@ -76,6 +79,7 @@ const call = (make: (done: (result: number) => void) => void): Promise<number> =
 export class CacheDrop {
   readonly #file: OwnedDescriptor;
   readonly #written: boolean;
+  readonly #mapped: boolean;
   /** What was not resident, by the number of the window. */
   readonly #missing = new Map<number, readonly Range[]>();
   readonly #first: number;
@@ -87,12 +91,14 @@ export class CacheDrop {
   #backlog = 0;
   #ended = false;
 
-  private constructor(file: OwnedDescriptor, position: number, written: boolean) {
+  private constructor(file: OwnedDescriptor, position: number, how: 'read' | 'written' | 'mapped') {
     this.#file = file;
-    this.#written = written;
+    this.#written = how === 'written';
+    this.#mapped = how === 'mapped';
     this.#position = position;
     this.#first = Math.floor(position / WINDOW);
     this.#next = (this.#first + 1) * WINDOW;
+    if (this.#mapped && this.#first > 0) this.#look(this.#first - 1);
     this.#look(this.#first);
     this.#look(this.#first + 1);
   }
@@ -100,10 +106,15 @@ export class CacheDrop {
   /**
    * To be made before the first byte moves.
    * @param fd an open file, which is duplicated. @param position of the first byte.
-   * @param written whether the transfer writes to it; else it reads it.
+   * @param how the transfer reads it, writes to it, or maps it: then {@link unmapped} tells what can be dropped.
    * @returns undefined where nothing is to be dropped: `policy` is 'keep', or the file is none on a disk of this machine.
    */
-  static of(policy: CachePolicy, fd: number, position: number, written = false): CacheDrop | undefined {
+  static of(
+    policy: CachePolicy,
+    fd: number,
+    position: number,
+    how: 'read' | 'written' | 'mapped' = 'read',
+  ): CacheDrop | undefined {
     if (policy === 'keep' || fd < 0) return undefined;
     let facts: FileFacts;
     try {
@@ -112,9 +123,9 @@ export class CacheDrop {
       return undefined; // not open: the transfer says so
     }
     if (!isRegularFile(facts) || facts.filesystem.kind !== 'local') return undefined;
-    const appends = written && (Math.max(0, syscalls.fcntl(fd, F_GETFL)) & O_APPEND) !== 0;
+    const appends = how === 'written' && (Math.max(0, syscalls.fcntl(fd, F_GETFL)) & O_APPEND) !== 0;
     const file = OwnedDescriptor.tryDuplicate(fd);
-    return file === null ? undefined : new CacheDrop(file, appends ? facts.size : position, written);
+    return file === null ? undefined : new CacheDrop(file, appends ? facts.size : position, how);
   }
 
   /** Before so many bytes are moved in one step that they may reach behind the next window, which is 16 MiB. */
@@ -131,9 +142,29 @@ export class CacheDrop {
       const window = this.#next / WINDOW; // the one that is entered
       this.#next += WINDOW;
       this.#look(window + 1);
+      if (this.#mapped) continue;
       if (this.#written) this.#writeBack(window - 1);
       this.#drop(window - 2);
     }
+  }
+
+  /** Of what has moved, the bytes from `start` to `end`, exclusive, are not mapped any more, and not read either. */
+  unmapped(start: number, end: number): void {
+    if (this.#ended) return;
+    const page = syscalls.getpagesize();
+    const first = start - (start % page);
+    const last = Math.ceil(end / page) * page;
+    for (let window = Math.floor(first / WINDOW); window * WINDOW < last; window++) {
+      const ranges = (this.#missing.get(window) ?? [])
+        .map((range) => ({ start: Math.max(range.start, first), end: Math.min(range.end, last) }))
+        .filter((range) => range.start < range.end);
+      if (ranges.length > 0) this.#queue(() => this.#dropRanges(ranges));
+    }
+  }
+
+  /** Nothing more is going to be mapped. {@link unmapped} may still be called, and {@link end} is to be. */
+  allMapped(): void {
+    this.#dropEdges();
   }
 
   /** What the transfer has to wait for before it writes more; undefined: nothing. */
@@ -148,6 +179,11 @@ export class CacheDrop {
   async end(): Promise<void> {
     if (this.#ended) return this.#work;
     this.#ended = true;
+    if (this.#mapped) {
+      this.#dropEdges(); // again: a large folio that is mapped in part stays as a whole
+      await this.#work;
+      return this.#file.close();
+    }
     const last = Math.floor(this.#position / WINDOW);
     for (let window = Math.max(this.#first, last - 2); window <= last; window++) this.#drop(window, true);
     await this.#work;
@@ -170,6 +206,12 @@ export class CacheDrop {
   #isResident({ start, end }: Range): boolean {
     const missing = missingPages(this.#file.fd, { start, end }).reduce((sum, part) => sum + part.end - part.start, 0);
     return missing < end - start;
+  }
+
+  /** A fault reads around it: before the first byte that is mapped, and behind the last one. */
+  #dropEdges(): void {
+    const last = Math.floor(this.#position / WINDOW);
+    for (const window of new Set([this.#first - 1, this.#first, last, last + 1])) this.#drop(window, true);
   }
 
   #look(window: number): void {
@@ -195,10 +237,15 @@ export class CacheDrop {
       const { fd } = this.#file;
       if (this.#written)
         await call((done) => syscalls.syncFileRangeAsync(fd, window * WINDOW, WINDOW, WRITE_BACK, done));
-      for (const { start, end } of ranges) {
-        await call((done) => syscalls.posixFadviseAsync(fd, start, end - start, POSIX_FADV_DONTNEED, done));
-      }
+      await this.#dropRanges(ranges);
     });
+  }
+
+  async #dropRanges(ranges: readonly Range[]): Promise<void> {
+    const { fd } = this.#file;
+    for (const { start, end } of ranges) {
+      await call((done) => syscalls.posixFadviseAsync(fd, start, end - start, POSIX_FADV_DONTNEED, done));
+    }
   }
 
   #queue(job: () => Promise<void>): void {

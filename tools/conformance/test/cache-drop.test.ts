@@ -11,9 +11,11 @@ import { pipeline } from 'node:stream/promises';
 import { filesystemOfMagic } from '@zerocopy/core-syscalls/descriptors';
 import { dontNeed } from '@zerocopy/direct-io';
 import { copyFile } from '@zerocopy/file-copy';
+import { createMmapReadStream } from '@zerocopy/mmap-buffer';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import { createSpliceWriteStream, splice } from '@zerocopy/splice-pipe';
 import { MiB, pattern } from '@zerocopy/testing/bytes';
+import { collectGarbage } from '@zerocopy/testing/holdings';
 import { isLongRun } from '@zerocopy/testing/kernel-tests';
 import { evict, residentBytes, touch } from '@zerocopy/testing/page-cache';
 import { connectedPair } from '@zerocopy/testing/sockets';
@@ -91,6 +93,11 @@ const WAYS: Readonly<Record<string, (cache: 'keep' | 'drop') => Promise<string |
     for await (const _ of createSendfileStream(source, { cache, highWaterMark: MiB }));
     return undefined;
   },
+  async createMmapReadStream(cache) {
+    for await (const _ of createMmapReadStream(source, { cache }));
+    await collectGarbage();
+    return undefined;
+  },
   async 'splice into a file'(cache) {
     const target = fresh();
     const { server: near, client: far } = await connectedPair('tcp');
@@ -122,7 +129,7 @@ const WAYS: Readonly<Record<string, (cache: 'keep' | 'drop') => Promise<string |
 };
 
 /** Every day; the others with the numbers of a release. */
-const SAMPLE = ['copyFile', 'createSendfileStream', 'createSpliceWriteStream'];
+const SAMPLE = ['copyFile', 'createSendfileStream', 'createSpliceWriteStream', 'createMmapReadStream'];
 
 for (const [name, move] of Object.entries(WAYS)) {
   if (!isLongRun && !SAMPLE.includes(name)) continue;
