@@ -166,6 +166,9 @@ onLinux('probePath tells what a path can do, and changes nothing', (t) => {
     t.true(report.directIo.available ? (report.directIo.memoryAlign ?? 0) > 0 : report.directIo.reason !== undefined);
     t.is(probePath('/proc/self/status').filesystem, 'procfs');
     t.regex(probePath('/proc/self/status').sendfileSource.reason ?? '', /no size that can be trusted|disabled/);
+    for (const kept of ['/proc/self/status', '/sys/kernel/notes']) {
+      t.regex(probePath(kept).directIo.reason ?? '', /makes up the files|ENOENT|EACCES|disabled/, kept);
+    }
     t.regex(probePath(directory).sendfileSource.reason ?? '', /not a regular file/);
     t.regex(probePath(join(directory, 'none')).lease.reason ?? '', /ENOENT/);
     t.deepEqual(readdirSync(directory), ['file']);
@@ -173,6 +176,17 @@ onLinux('probePath tells what a path can do, and changes nothing', (t) => {
     rmSync(directory, { recursive: true });
   }
   t.throws(() => probePath(3 as never), { instanceOf: TypeError, message: /takes a path as a string; got number/ });
+});
+
+onLinux('probePath: a file in memory is not read past the page cache, although tmpfs takes O_DIRECT', (t) => {
+  const directory = mkdtempSync('/dev/shm/zerocopy-path-');
+  try {
+    const path = join(directory, 'file');
+    writeFileSync(path, 'content');
+    t.regex(probePath(path).directIo.reason ?? '', /tmpfs keeps its files in memory|disabled/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 onLinux('the formatted report has a line for every feature and card', (t) => {

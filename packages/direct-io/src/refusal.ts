@@ -1,6 +1,6 @@
 /** Why a file that is open cannot be read or written past the page cache: asked before it is tried. */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { type FileFacts, factsOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
+import { directIoRefusal, type FileFacts, factsOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import { toldAlignment } from './alignment.js';
 import { unavailable } from './feature.js';
 
@@ -30,18 +30,15 @@ export function refusalOf(fd: number): string | undefined {
   if (disabled !== undefined) return disabled;
   const facts = factsOf(fd);
   if (!isRegularFile(facts) && !isBlockDevice(facts)) return 'it is neither a regular file nor a block device';
-  const { kind, name } = facts.filesystem;
+  const { filesystem } = facts;
+  const told = toldAlignment(fd);
   if (!isBlockDevice(facts)) {
-    if (kind === 'memory') return `${name} keeps its files in memory`;
-    if (kind === 'pseudo') return `the kernel makes up the files of ${name} as they are read`;
-  }
+    const refused = directIoRefusal(filesystem, told === null ? 0 : told?.offset);
+    if (refused !== undefined) return refused;
+  } else if (told === null) return 'the device does not support direct I/O';
   if ((Math.max(0, syscalls.fcntl(fd, F_GETFL)) & O_APPEND) !== 0)
     return 'with O_APPEND the kernel chooses the position';
-  const told = toldAlignment(fd);
-  if (told === null) return `${name} does not support direct I/O on this file`;
-  if (told === undefined && name === 'overlayfs')
-    return 'the filesystem beneath overlayfs does not say that it supports it';
-  if (name === 'btrfs' && accessOf(fd) !== O_RDONLY && hasChecksums(fd)) {
+  if (filesystem.name === 'btrfs' && accessOf(fd) !== O_RDONLY && hasChecksums(fd)) {
     return 'btrfs writes files with checksums through the page cache';
   }
   return undefined;

@@ -2,7 +2,9 @@
 import { constants as fs, openSync, statfsSync } from 'node:fs';
 import { constants } from '../constants.js';
 import { closeQuietly } from '../descriptors/close-quietly.js';
+import { directIoRefusal } from '../descriptors/direct-io-refusal.js';
 import { type Filesystem, filesystemOfMagic } from '../descriptors/filesystem.js';
+import { nameOfDescriptor } from '../descriptors/open-seen.js';
 import { errnoName, SyscallError } from '../errors.js';
 import { libcStatus } from '../libc.js';
 import * as syscalls from '../syscalls/index.js';
@@ -89,7 +91,7 @@ function examine(path: string, fd: number): PathReport {
     filesystem,
     sendfileSource: sendfileSource(kind, size),
     reflink: kind.reflink ? { available: true } : no(`${filesystem} is not known to share blocks between files`),
-    directIo: directIo(mask, dioMemAlign, dioOffsetAlign),
+    directIo: directIo(fd, kind, (mask & STATX_DIOALIGN) === 0 ? undefined : [dioMemAlign, dioOffsetAlign]),
     lease: lease(fd),
   };
 }
@@ -101,12 +103,21 @@ function sendfileSource(kind: Filesystem, size: number): Feature {
   return size === 0 ? no('the file is empty') : { available: true };
 }
 
-function directIo(mask: number, memoryAlign: number, offsetAlign: number): DirectIo {
-  if ((mask & constants.STATX_DIOALIGN) === 0) {
-    return { ...feature('directIo'), memoryAlign: ASSUMED_ALIGN, offsetAlign: ASSUMED_ALIGN };
+/** @param told alignments of memory and of offsets, in bytes; undefined: statx does not tell. */
+function directIo(fd: number, kind: Filesystem, told: readonly [number, number] | undefined): DirectIo {
+  // Whether one other file can be read so says nothing of this one: only that it is turned off is about both.
+  const known = feature('directIo');
+  if (!known.available && known.reason?.includes('ZEROCOPY_DISABLE')) return known;
+  const refused = directIoRefusal(kind, told?.[1]);
+  if (refused !== undefined) return no(refused);
+  if (told !== undefined) return { available: true, memoryAlign: told[0], offsetAlign: told[1] };
+  try {
+    closeQuietly(openSync(nameOfDescriptor(fd), fs.O_RDONLY | fs.O_NONBLOCK | constants.O_DIRECT));
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return no(code === 'EINVAL' ? `${kind.name} has no direct I/O` : `it cannot be opened with O_DIRECT (${code})`);
   }
-  if (offsetAlign === 0) return no('the filesystem does not support direct I/O on this file');
-  return { available: true, memoryAlign, offsetAlign };
+  return { available: true, memoryAlign: ASSUMED_ALIGN, offsetAlign: ASSUMED_ALIGN };
 }
 
 function lease(fd: number): Feature {
