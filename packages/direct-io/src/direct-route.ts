@@ -56,7 +56,7 @@ export class DirectRoute extends PipeRoute<DirectReadStream> {
   protected override begin(): string | undefined {
     const { writableEnded, destroyed } = this.#writer;
     if (writableEnded || destroyed) return 'the destination has ended';
-    if (!isDirectWriter(this.#writer)) return 'its methods have been replaced';
+    if (!isDirectWriter(this.#writer)) return 'other code uses the destination';
     this.hold();
     this.#pump();
     return undefined;

@@ -111,8 +111,11 @@ class SharedRing {
    */
   #refused(result: number): void {
     for (const slot of this.#ring.takeBack()) byThread(this.#release(slot));
-    if (PASSING.includes(result)) return;
-    broken = `io_uring_enter: ${new SyscallError(result, 'io_uring_enter').code}`;
+    if (PASSING.includes(result)) {
+      if (this.#waiting.length > 0) this.#submitSoon(); // perhaps nothing is under way whose end would do so
+      return;
+    }
+    isForbidden = true;
     for (const request of this.#waiting.splice(0)) byThread(request);
   }
 
@@ -148,15 +151,11 @@ function byThread({ threads, fd, memory, length, position, done }: Read): void {
 }
 
 let shared: SharedRing | undefined;
-/** Why there is no ring any more. */
-let broken: string | undefined;
+/** It was allowed at first. */
+let isForbidden = false;
 
-/** Why no read of this thread goes by io_uring, in words; undefined: they do. */
-export function ringRefusal(): string | undefined {
-  if (!isMainThread) return 'a worker thread may be terminated while the kernel writes to its memory';
-  const { available, reason = 'io_uring is not available' } = feature('ioUring');
-  return available ? broken : reason;
-}
+/** Whether reads of this thread may go by io_uring; if the probe says that they may not, it says why. */
+export const isRingAllowed = (): boolean => isMainThread && !isForbidden && feature('ioUring').available;
 
 /** The direct reads of one file. */
 export class RingReads {
@@ -192,9 +191,9 @@ export class RingReads {
 
   /** The ring is made when the first file reads, and closed with the last one. */
   #get(): SharedRing | undefined {
-    if (broken !== undefined || this.#isRefused) return undefined;
+    if (isForbidden || this.#isRefused) return undefined;
     if (this.#ring !== undefined) return this.#ring;
-    this.#isRefused = ringRefusal() !== undefined;
+    this.#isRefused = !isRingAllowed();
     if (this.#isRefused) return undefined;
     try {
       shared ??= new SharedRing();

@@ -87,7 +87,7 @@ directTest('from one into the other, whatever is done to the pipe: as with node:
         const source = createDirectReadStream(path, { highWaterMark, start });
         const writer = createDirectWriteStream(target);
         const seen: Buffer[] = [];
-        const other = new PassThrough().on('data', (chunk: Buffer) => seen.push(Buffer.from(chunk)));
+        const other = new PassThrough().on('data', (chunk: Buffer) => seen.push(chunk));
         let foreign = 0;
         source.pipe(writer);
         const ended = finished(writer);
@@ -98,10 +98,11 @@ directTest('from one into the other, whatever is done to the pipe: as with node:
             source.pause();
             setImmediate(() => source.resume());
           } else if (step === 'listen') source.on('data', (chunk) => chunk.length);
-          else if (step === 'pipe twice') source.pipe(other, { end: false });
-          else if (step === 'unpipe') {
-            source.unpipe(writer);
-            setImmediate(() => source.pipe(writer));
+          else if (step === 'pipe twice') source.unpipe(other).pipe(other, { end: false });
+          else if (step === 'unpipe' && source.listenerCount('data') === 1) {
+            source.unpipe(writer); // with another listener what comes now would be that one's alone
+            await new Promise((resolve) => setImmediate(resolve));
+            source.pipe(writer);
           } else if (step === 'cork') {
             writer.cork();
             setImmediate(() => writer.uncork());
@@ -117,8 +118,8 @@ directTest('from one into the other, whatever is done to the pipe: as with node:
         if (foreign === 0) t.true(written.equals(expected));
         t.is(writer.bytesWritten, written.length);
         t.is(source.bytesRead, expected.length);
-        const tail = Buffer.concat(seen); // what the second pipe has got is a part of the file, without a hole
-        t.true(expected.includes(tail));
+        // What the second pipe has got are chunks of the file, whose bytes nothing has changed since.
+        for (const chunk of seen) t.true(expected.includes(chunk));
         fs.rmSync(target);
       },
     ),
