@@ -124,10 +124,10 @@ export class FileWindows {
     const bytes = Buffer.allocUnsafeSlow(to - from);
     const readiness = new Readiness();
     this.#descriptor.retain();
-    this.#drop.retain();
+    const onRead = this.#drop.retain(from, to);
     const settle = (error: Error | null): void => {
       this.#descriptor.release();
-      this.#drop.unmapped(from, to);
+      onRead();
       readiness.settle(error);
     };
     const readOn = (at: number): void =>
@@ -147,12 +147,11 @@ export class FileWindows {
    */
   #map(from: number, to: number): Window | undefined {
     const lead = from % this.#pageSize;
+    const place = { offset: from - lead, pageSize: this.#pageSize };
+    const onUnused = this.#drop.retain(from, to);
     let region: Region | undefined;
     try {
-      const onUnused = (): void => this.#drop.unmapped(from, to);
-      const place = { offset: from - lead, pageSize: this.#pageSize };
       const window = new MappedWindow(lead + to - from, place, this.#descriptor, this.#guards, onUnused);
-      this.#drop.retain();
       region = window.region;
       const isCut = (): boolean => !this.#closed && fileSize(this.#descriptor.fd) < to;
       if (this.#descriptor.isLocal) window.map();
@@ -164,7 +163,8 @@ export class FileWindows {
       if (!this.#mayBeRead(error)) throw error;
       return undefined;
     } finally {
-      region?.disown(); // its views keep it
+      if (region === undefined) onUnused();
+      else region.disown(); // its views keep it
     }
   }
 

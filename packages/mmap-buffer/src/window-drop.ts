@@ -4,6 +4,8 @@
  */
 import { CacheDrop, type CachePolicy, setImmediate } from '@zerocopy/transfer';
 
+const NOTHING = (): void => {};
+
 /** See above. */
 export class WindowDrop {
   readonly #drop: CacheDrop | undefined;
@@ -20,19 +22,20 @@ export class WindowDrop {
     this.#drop?.moved(bytes);
   }
 
-  /** A window is there: {@link unmapped} is called when it is not any more. */
-  retain(): void {
-    this.#users++;
-  }
-
-  /** No view of these bytes is left; their memory may still be mapped for the rest of this turn. */
-  unmapped(from: number, to: number): void {
+  /**
+   * A window of these bytes is there.
+   * @returns what is to be called once when no view of it is left; its memory may still be mapped for the rest of that
+   * turn. It is made here, since it would hold on to what any other function of its maker uses, such as views.
+   */
+  retain(from: number, to: number): () => void {
     const drop = this.#drop;
-    if (drop === undefined) return;
-    setImmediate(() => {
+    if (drop === undefined) return NOTHING;
+    this.#users++;
+    const unmapped = (): void => {
       drop.unmapped(from, to);
       this.#release();
-    });
+    };
+    return () => void setImmediate(unmapped);
   }
 
   /** No window follows. To be called once. */
