@@ -16,7 +16,7 @@ import { type Alignment, foundAlignment, toldAlignment, UNALIGNED } from './alig
 import { ChunkList } from './chunk-list.js';
 import { accessOf, refusalOf } from './refusal.js';
 import { type Done, detached, ThreadRequests } from './requests.js';
-import { isRingAllowed, RingReads } from './ring-requests.js';
+import { RingReads } from './ring-requests.js';
 
 const { O_DIRECT, O_DSYNC, O_WRONLY } = constants;
 /** Bytes of one request: a thread is not kept for longer than some milliseconds. */
@@ -149,8 +149,7 @@ export class DirectDescriptor {
 
   /** How direct reads are made at present. */
   get readsBy(): 'io_uring' | 'threads' {
-    const isRing = this.#ring !== undefined && this.#reason === undefined && isRingAllowed();
-    return isRing ? 'io_uring' : 'threads';
+    return this.#reason === undefined && this.#ring?.isByRing === true ? 'io_uring' : 'threads';
   }
 
   /**

@@ -155,7 +155,10 @@ let shared: SharedRing | undefined;
 let isForbidden = false;
 
 /** Whether reads of this thread may go by io_uring; if the probe says that they may not, it says why. */
-export const isRingAllowed = (): boolean => isMainThread && !isForbidden && feature('ioUring').available;
+function isRingAllowed(): boolean {
+  if (!isMainThread || 'bun' in process.versions) return false; // Bun has no libuv that would watch the eventfd
+  return !isForbidden && feature('ioUring').available;
+}
 
 /** The direct reads of one file. */
 export class RingReads {
@@ -167,6 +170,11 @@ export class RingReads {
   /** @param threads make what is not made by the ring. */
   constructor(threads: ThreadRequests) {
     this.#threads = threads;
+  }
+
+  /** Whether they go by io_uring, as far as is known. */
+  get isByRing(): boolean {
+    return !this.#isRefused && isRingAllowed();
   }
 
   /** Reads up to `length` bytes, which is what the memory has. */
