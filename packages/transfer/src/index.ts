@@ -54,13 +54,8 @@ export { otherReader, PipeWatch } from './pipe-watch.js';
 export { activeTransfers, pieceSize, quantumSize } from './quantum.js';
 export { type ReadCallback, readRetrying } from './read-retrying.js';
 export { describeRefusal, type Refusal, refusalOf } from './refusals.js';
-export {
-  type SlotDestination,
-  type SlotEngine,
-  type SlotOutcome,
-  SlotTransfer,
-  type SlotTransferOptions,
-} from './slot-transfer.js';
+export { SlotTransfer } from './slot-transfer.js';
+export type { SlotDestination, SlotEngine, SlotOutcome, SlotTransferOptions } from './slot-transfer-options.js';
 export {
   type BodyFraming,
   bodyFraming,
