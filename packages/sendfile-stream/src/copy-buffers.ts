@@ -5,6 +5,7 @@
  * of its own.
  */
 import { syscalls } from '@zerocopy/core-syscalls';
+import { COPY_SIZE } from '@zerocopy/transfer';
 
 const KiB = 1024;
 /** Bytes of a buffer that is lent. Measured over TLS: 128 and 512 KiB cost more. */
@@ -13,8 +14,6 @@ const LENT_SIZE = 256 * KiB;
 export const LENT_MAX: number = 64;
 /** Kept while nobody wants them: 2 MiB. */
 const KEPT_MAX = 8;
-/** Bytes of a transfer's own buffer. */
-const OWN_SIZE = 64 * KiB;
 /** Bytes in front of the content: for the line that opens an HTTP chunk. */
 const PREFIX_ROOM = 32;
 
@@ -61,7 +60,7 @@ export class CopyBuffers {
   take(): CopyBuffer {
     this.#lent ??= borrow();
     if (this.#lent !== undefined) return this.#lent;
-    this.#own ??= new CopyBuffer(OWN_SIZE);
+    this.#own ??= new CopyBuffer(COPY_SIZE);
     return this.#own;
   }
 

@@ -5,6 +5,7 @@
 import { write } from 'node:fs';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
+  COPY_SIZE,
   describeRefusal,
   NOT_RESIDENT,
   type Resume,
@@ -21,7 +22,6 @@ import { sendfileOffThread } from './offload.js';
 import { FILE_SENDFILE_REFUSALS } from './sendfile-refusals.js';
 
 const PIECE = 1024 * 1024;
-const COPY_SIZE = 64 * 1024;
 /** Milliseconds after which a descriptor that was full is written to again, where nothing tells when it drains. */
 const FULL_DELAY = 5;
 const { EINTR } = constants;

@@ -3,6 +3,7 @@ import type { OutgoingMessage } from 'node:http';
 import type { Writable } from 'node:stream';
 import {
   addSharedListener,
+  COPY_SIZE,
   type Resume,
   readRetrying,
   removeSharedListener,
@@ -15,8 +16,6 @@ import {
 } from '@zerocopy/transfer';
 import type { InFile } from './file-engine.js';
 import type { SmallRead } from './small-file.js';
-
-const COPY_SIZE = 64 * 1024;
 
 const endedByAnother = (): TransferError =>
   new TransferError('the destination was ended before the file had been sent', {

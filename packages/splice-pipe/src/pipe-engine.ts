@@ -5,6 +5,7 @@
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
+  COPY_SIZE,
   describeRefusal,
   NOT_RESIDENT,
   OwnedDescriptor,
@@ -18,7 +19,7 @@ import type { KernelDestination } from './destination.js';
 import { readAfterZero } from './read-watcher.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
-import { CARRY_SIZE, COPY_SIZE, FILE_PIECE, SPLICE_FLAGS, type SpliceEngineOptions } from './splice-engine.js';
+import { CARRY_SIZE, FILE_PIECE, SPLICE_FLAGS, type SpliceEngineOptions } from './splice-engine.js';
 import { SPLICE_REFUSALS } from './splice-refusals.js';
 
 const { EAGAIN, EBADF, EINTR, FIONREAD } = constants;

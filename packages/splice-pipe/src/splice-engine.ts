@@ -18,6 +18,7 @@
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
+  COPY_SIZE,
   describeRefusal,
   NOT_RESIDENT,
   type Resume,
@@ -37,7 +38,6 @@ import { SPLICE_REFUSALS } from './splice-refusals.js';
 const KiB = 1024;
 /** What goes through the destination's stream when it is full: enough to be the wake-up, little to copy. */
 export const CARRY_SIZE: number = 4 * KiB;
-export const COPY_SIZE: number = 64 * KiB;
 /** Of a file, read or written in one call on another thread. */
 export const FILE_PIECE: number = 1024 * KiB;
 /** A wake-up that brings less is small. */

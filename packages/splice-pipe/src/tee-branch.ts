@@ -3,10 +3,10 @@
  * is copied, in the chunk that is being written to it.
  */
 import { constants, SyscallError, syscalls, type TransferError } from '@zerocopy/core-syscalls';
-import { closedEarly, describeRefusal, refusalOf } from '@zerocopy/transfer';
+import { COPY_SIZE, closedEarly, describeRefusal, refusalOf } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
-import { CARRY_SIZE, COPY_SIZE, SPLICE_FLAGS } from './splice-engine.js';
+import { CARRY_SIZE, SPLICE_FLAGS } from './splice-engine.js';
 import { SPLICE_REFUSALS } from './splice-refusals.js';
 
 const { EAGAIN, EINTR, EIO } = constants;

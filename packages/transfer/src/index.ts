@@ -51,7 +51,7 @@ export { socketOver } from './owned-socket.js';
 export { assertOpenPermitted } from './path-permission.js';
 export { PipeRoute } from './pipe-route.js';
 export { otherReader, PipeWatch } from './pipe-watch.js';
-export { activeTransfers, pieceSize, quantumSize } from './quantum.js';
+export { activeTransfers, COPY_SIZE, pieceSize, quantumSize } from './quantum.js';
 export { type ReadCallback, readRetrying } from './read-retrying.js';
 export { describeRefusal, type Refusal, refusalOf } from './refusals.js';
 export { SlotTransfer } from './slot-transfer.js';

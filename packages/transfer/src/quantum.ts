@@ -8,6 +8,8 @@
  */
 const KiB = 1024;
 const MiB = 1024 * KiB;
+/** Bytes of one read, and one write, where they are copied through a buffer: as much as Node's own streams of files read. */
+export const COPY_SIZE: number = 64 * KiB;
 const IN_FLIGHT_TOTAL = 8 * MiB;
 const PIECE_MIN = 64 * KiB;
 const PIECE_MAX = MiB;
