@@ -127,7 +127,7 @@ async function check(t: ExecutionContext, way: keyof typeof ways, name: string):
     t.is(written.length, BODY.length, `${name}: the whole body`);
     t.true(written.equals(BODY), `${name}: in its order`);
     if (way === 'splice') t.is(bytes, BODY.length);
-    t.regex(next, /done.*next$/s);
+    if (!name.endsWith('that reads')) t.regex(next, /done.*next$/s); // else what follows the body has been read
   } else {
     t.true(written.equals(BODY.subarray(0, written.length)), `${name}: ${error.message}`);
   }

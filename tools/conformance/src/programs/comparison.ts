@@ -67,6 +67,13 @@ class Host {
   }
 }
 
+const OTHER_EVENTS = 'other events';
+/**
+ * A client that has its reply goes, and of a response Node tells 'finish' or only 'close', as the one or the other is first: where
+ * nothing but events differs, they have to differ each time.
+ */
+const ATTEMPTS = 4;
+
 /** What is wrong with one program; empty: nothing. */
 export interface Verdict {
   readonly program: string;
@@ -83,7 +90,18 @@ export async function compare(programs: readonly RealProgram[], sites: readonly 
   try {
     await Promise.all(hosts.map((host) => host.ready()));
     const verdicts: Verdict[] = [];
-    for (const program of programs) verdicts.push(await judged(program, hosts));
+    for (const program of programs) {
+      let verdict = await judged(program, hosts);
+      for (
+        let n = 1;
+        n < ATTEMPTS && verdict.complaints.every((complaint) => complaint.startsWith(OTHER_EVENTS));
+        n++
+      ) {
+        if (verdict.complaints.length === 0) break;
+        verdict = await judged(program, hosts);
+      }
+      verdicts.push(verdict);
+    }
     return verdicts;
   } finally {
     await Promise.all(hosts.map((host) => host.stop()));
@@ -105,7 +123,7 @@ async function judged(program: RealProgram, [plain, moved]: readonly [Host, Host
   const [reportPlain, reportMoved] = await Promise.all([plain.report(), moved.report()]);
   if (!isDeepStrictEqual(reportPlain.events, reportMoved.events)) {
     const [left, right] = [reportPlain.events, reportMoved.events].map((events) => events.join('\n    '));
-    complaints.push(`other events:\n    ${left}\n  with:\n    ${right}`);
+    complaints.push(`${OTHER_EVENTS}:\n    ${left}\n  with:\n    ${right}`);
   }
   const kinds = since(before.stats.kinds, reportMoved.stats.kinds);
   const expectedKinds = [...program.kinds].sort();
