@@ -339,7 +339,7 @@ export class Stage {
   /** A file that is written to; read by `read` once all is over, when its name may be gone. */
   receiveFile(path: string, read: () => Buffer = () => readFileSync(path)): void {
     const arrived = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-    const bytes = (): Buffer => (arrived() === 0 ? Buffer.alloc(0) : readFileSync(path));
+    const bytes = (): Buffer => (arrived() === 0 ? Buffer.alloc(0) : read());
     this.#receivers.push({ goOn() {}, arrived, bytes, finish: async () => read() });
   }
 
