@@ -67,7 +67,8 @@ const opened = new Set<number>();
  * @returns a negative errno, if there are no more descriptors.
  */
 export function reopenAtOnce(fd: number): number {
-  const open = (): number => syscalls.openat2(constants.AT_FDCWD, nameOfDescriptor(fd), FLAGS | constants.O_CLOEXEC, 0, 0);
+  const open = (): number =>
+    syscalls.openat2(constants.AT_FDCWD, nameOfDescriptor(fd), FLAGS | constants.O_CLOEXEC, 0, 0);
   let own = open();
   if (own < 0 && freeSpareDescriptors(own)) own = open();
   if (own >= 0) opened.add(own);

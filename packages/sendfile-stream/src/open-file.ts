@@ -133,7 +133,7 @@ async function openByNode(path: string | Buffer | URL): Promise<OpenFile> {
  */
 export function openSource(source: FileSource, keepOpen: boolean): OpenFile | Promise<OpenFile> {
   if (typeof source === 'string')
-    return ((keepOpen ? openShared(source) : undefined) ?? OpenFile.openCached(source)) ?? openByNode(source);
+    return (keepOpen ? openShared(source) : undefined) ?? OpenFile.openCached(source) ?? openByNode(source);
   if (source instanceof OpenFile) {
     source.hold();
     return source;

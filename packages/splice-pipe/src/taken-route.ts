@@ -16,7 +16,15 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { SyscallError } from '@zerocopy/core-syscalls';
-import { closedEarly, isSocket, type MethodRecord, nextTick, otherReader, PipeWatch, pipesOf } from '@zerocopy/transfer';
+import {
+  closedEarly,
+  isSocket,
+  type MethodRecord,
+  nextTick,
+  otherReader,
+  PipeWatch,
+  pipesOf,
+} from '@zerocopy/transfer';
 import { Relay, type RelayOutcome } from './relay.js';
 import { contentLength, HeldRequest } from './request-body.js';
 import { type RouteDestination, type RouteSlot, type RouteTarget, targetOf } from './route-target.js';
