@@ -2,17 +2,18 @@
  * The second look at a pair that could be moved by the kernel: loaded with the first of them. Node's own pipe stays; what
  * the routes put on the streams is taken away again at the byte that has been reached.
  */
-import type { WriteStream } from 'node:fs';
+import type { ReadStream, WriteStream } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { libcStatus } from '@zerocopy/core-syscalls';
-import type { FileReader } from '@zerocopy/sendfile-stream/route';
+import { cachedFs, type FileReader } from '@zerocopy/sendfile-stream/route';
 import { addSummary } from '@zerocopy/transfer';
 import { routeBody } from './body-route.js';
 import { canMove, feature } from './feature.js';
 import { routeFileToFile } from './file-to-file-route.js';
 import { routeFile } from './foreign-file-route.js';
+import { openBy } from './node-files.js';
 import { observeSocket } from './observed-socket.js';
 import { PairRecord } from './pair-record.js';
 import type { PipeKind } from './pipe-kind.js';
@@ -37,10 +38,17 @@ function unavailable(name: 'sendfile' | 'splice'): string | undefined {
 }
 
 /** Lays a route beneath the pipe that Node has just made, if there is one; counts why not. */
-export function consider(kind: PipeKind, source: Readable, destination: NodeJS.WritableStream, minBytes: number): void {
+export function consider(
+  kind: PipeKind,
+  source: Readable,
+  destination: NodeJS.WritableStream,
+  minBytes: number,
+  opensAtOnce: boolean,
+): void {
   const record = new PairRecord(source, kind, kind.startsWith('file') ? 'sendfile' : 'splice');
   const refused = refusalOfEnded(source) ?? route(kind, source, destination, record, minBytes);
   if (refused !== undefined) record.fallBack(refused);
+  else if (opensAtOnce && kind.startsWith('file')) openBy(cachedFs, source as ReadStream);
 }
 
 /** It is never read again: what would be put in front of its methods would stay there. */

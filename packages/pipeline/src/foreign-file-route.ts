@@ -1,6 +1,12 @@
 /** A file of other code beneath a pipe: sent by the kernel, if the descriptor means to it what it means to node:fs. */
 import fs from 'node:fs';
-import { type FileReader, FileRoute, resolveDestination } from '@zerocopy/sendfile-stream/route';
+import {
+  type FileReader,
+  FileRoute,
+  isOpenedAtOnce,
+  resolveDestination,
+  SMALL_FILE_SIZE,
+} from '@zerocopy/sendfile-stream/route';
 import {
   FREE_READER_METHODS,
   isKernelDescriptor,
@@ -17,7 +23,8 @@ class ForeignFileRoute extends FileRoute {
     if (!this.#isChecked) {
       const refused = refusalOfReader(this.source, READER_METHODS);
       if (refused !== undefined) return refused;
-      if (!isKernelDescriptor(this.source.fd as number)) return NOT_KERNELS;
+      const fd = this.source.fd as number;
+      if (!isOpenedAtOnce(fd) && !isKernelDescriptor(fd)) return NOT_KERNELS;
       this.#isChecked = true;
     }
     return super.begin();
@@ -42,7 +49,7 @@ export function routeFile(
     announces: false,
     ends: false,
     lent: true,
-    smallFileSize: 0,
+    smallFileSize: SMALL_FILE_SIZE, // where so few bytes are taken at all
     minBytes,
     followsGrowth: true,
     onProgress(bytes) {

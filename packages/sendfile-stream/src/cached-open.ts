@@ -62,6 +62,9 @@ export function afterAHop(callback: () => void): void {
 /** Descriptors that `cachedFs` has opened itself. */
 const opened = new Set<number>();
 
+/** Whether `cachedFs` has opened it without node:fs: it is the kernel's, whatever has been put in the place of node:fs. */
+export const isOpenedAtOnce = (fd: number): boolean => opened.has(fd);
+
 /**
  * One more descriptor of a file that {@link openAtOnce} has opened, with a position of its own: to be closed by `cachedFs`.
  * @returns a negative errno, if there are no more descriptors.

@@ -117,13 +117,7 @@ export class FileRoute extends PipeRoute<FileReader> {
     const resolved = resolveDestination(this.destination);
     if ('refused' in resolved) return resolved.refused;
     if ('pending' in resolved) return this.#await(resolved.pending);
-    const fd = this.#options.shared?.()?.fd ?? (this.source.fd as number);
-    // A descriptor that was lent may be closed, and its number used again, at any moment (kernel-rules: fd-reuse).
-    const own = this.#options.lent ? OwnedDescriptor.tryDuplicate(fd) : undefined;
-    if (own === null) return 'the descriptor cannot be duplicated';
-    const refused = this.#sendFrom(own?.fd ?? fd, resolved, own);
-    if (refused !== undefined) own?.close();
-    return refused;
+    return this.#sendFrom(this.#options.shared?.()?.fd ?? (this.source.fd as number), resolved);
   }
 
   /** A client's request has no connection yet. */
@@ -140,17 +134,11 @@ export class FileRoute extends PipeRoute<FileReader> {
     this.hold();
   }
 
-  /** @param own what is to be closed at the end of the sending, if one begins. */
-  #sendFrom(
-    fd: number,
-    resolved: SocketDestination | FileDestination,
-    own: OwnedDescriptor | undefined,
-  ): string | undefined {
+  #sendFrom(fd: number, resolved: SocketDestination | FileDestination): string | undefined {
     const { destination } = this;
-    const { smallFileSize, minBytes = 1 } = this.#options;
+    const { smallFileSize, minBytes = 1, lent } = this.#options;
     const plan = this.#plan(fd, resolved);
     if (plan.length === 0 && this.#sent) {
-      own?.close();
       this.end();
       return undefined;
     }
@@ -158,19 +146,24 @@ export class FileRoute extends PipeRoute<FileReader> {
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
     const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
     if (small !== undefined && !isObserved()) {
-      this.#write(small, plan);
       this.#movePosition(fd, plan.position as number, plan.length);
-      own?.close();
+      this.#write(small, plan);
       return undefined;
     }
     if (small === undefined && mayStayCorked(destination, plan.length)) return 'the destination is corked';
+    // A descriptor that was lent may be closed, and its number used again, at any moment (kernel-rules: fd-reuse).
+    const own = lent ? OwnedDescriptor.tryDuplicate(fd) : undefined;
+    if (own === null) return 'the descriptor cannot be duplicated';
     const out = 'file' in resolved ? OwnedDescriptor.tryDuplicate(resolved.file) : undefined;
-    if (out === null) return 'the destination cannot be duplicated';
+    if (out === null) {
+      own?.close();
+      return 'the destination cannot be duplicated';
+    }
     const target: SendTarget = 'file' in resolved ? { out: out as OwnedDescriptor, kind: 'stdio' } : resolved;
     this.#sent = true;
     if (small === undefined) this.record.goes('sendfile');
     else this.record.goes('copy', smallReason(smallFileSize));
-    this.#start(fd, plan, target, small, () => {
+    this.#start(own?.fd ?? fd, plan, target, small, () => {
       own?.close();
       out?.close();
     });

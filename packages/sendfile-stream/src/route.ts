@@ -3,6 +3,7 @@
  * semantic versioning.
  */
 
+export { cachedFs, isOpenedAtOnce } from './cached-open.js';
 export { resolveDestination } from './destination.js';
 export { type FileReader, FileRoute, type FileRouteOptions } from './file-route.js';
 export { DEFAULT_LIMITS } from './kept-files.js';
