@@ -8,16 +8,17 @@ import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { libcStatus } from '@zerocopy/core-syscalls';
 import { cachedFs, type FileReader } from '@zerocopy/sendfile-stream/route';
-import { addSummary } from '@zerocopy/transfer';
+import { addSummary, pipesOf } from '@zerocopy/transfer';
 import { routeBody } from './body-route.js';
 import { canMove, feature } from './feature.js';
+import { bytesLeft } from './file-reader.js';
 import { routeFileToFile } from './file-to-file-route.js';
 import { routeFile } from './foreign-file-route.js';
 import { openBy } from './node-files.js';
 import { observeSocket } from './observed-socket.js';
 import { PairRecord } from './pair-record.js';
 import type { PipeKind } from './pipe-kind.js';
-import { statsLines } from './stats.js';
+import { countDeclined, statsLines } from './stats.js';
 
 addSummary(statsLines);
 
@@ -45,10 +46,27 @@ export function consider(
   minBytes: number,
   opensAtOnce: boolean,
 ): void {
-  const record = new PairRecord(source, kind, kind.startsWith('file') ? 'sendfile' : 'splice');
-  const refused = refusalOfEnded(source) ?? route(kind, source, destination, record, minBytes);
-  if (refused !== undefined) record.fallBack(refused);
-  else if (opensAtOnce && kind.startsWith('file')) openBy(cachedFs, source as ReadStream);
+  const isFile = kind.startsWith('file');
+  const lay = (): void => {
+    const record = new PairRecord(source, kind, isFile ? 'sendfile' : 'splice');
+    const refused = refusalOfEnded(source) ?? route(kind, source, destination, record, minBytes);
+    if (refused !== undefined) record.fallBack(refused);
+    else if (opensAtOnce && kind === 'file->http') openBy(cachedFs, source as ReadStream);
+  };
+  if (!isFile || opensAtOnce) return lay();
+  // Most files of most programs are small, and are to be no slower than without us: nothing is put on their streams.
+  whenOpen(source as ReadStream, (fd) => {
+    if (!pipesOf(source)?.includes(destination)) return;
+    if (bytesLeft(source as FileReader, fd) >= minBytes) lay();
+    else countDeclined(`fewer than ${minBytes} bytes are left to Node`);
+  });
+}
+
+/** Before Node reads the first byte: at once, or when the event comes that comes before. */
+function whenOpen(source: ReadStream, then: (fd: number | null) => void): void {
+  const { fd } = source as unknown as FileReader;
+  if (fd === null && !source.destroyed) source.once('open', then);
+  else then(fd);
 }
 
 /** It is never read again: what would be put in front of its methods would stay there. */

@@ -1,6 +1,7 @@
 /** What a stream over a file must be for the kernel to read in its stead. */
 import fs from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { replacedMethod } from '@zerocopy/transfer';
 import { refusalOfReaderFs } from './node-files.js';
@@ -9,7 +10,7 @@ import { refusalOfReaderFs } from './node-files.js';
 export const READER_METHODS = ['read', 'push'] as const;
 /** The same of a stream that no route is in front of. */
 export const FREE_READER_METHODS = ['_read', 'read', 'push'] as const;
-const { AT_EMPTY_PATH, STATX_BASIC_STATS } = constants;
+const { AT_EMPTY_PATH, AT_STATX_DONT_SYNC, STATX_BASIC_STATS } = constants;
 /** Offset of stx_ino in a struct statx (include/uapi/linux/stat.h). */
 const INODE = 32;
 const status = Buffer.alloc(syscalls.STATX_SIZE);
@@ -47,6 +48,14 @@ export function isKernelDescriptor(fd: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** What `source` has still to read of its file, if that is one to the kernel; Infinity: that is to be looked into. */
+export function bytesLeft({ pos = 0, end }: FileReader, fd: number | null): number {
+  const flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+  if (fd === null || syscalls.statx(fd, '', flags, STATX_BASIC_STATS, status) < 0) return Number.POSITIVE_INFINITY;
+  const { mode, size } = syscalls.readStatx(status);
+  return isRegularFile({ mode }) ? Math.min(size, end + 1) - pos : Number.POSITIVE_INFINITY;
 }
 
 /** The reason of {@link isKernelDescriptor}. */

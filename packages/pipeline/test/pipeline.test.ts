@@ -28,6 +28,8 @@ const directory = temporaryDirectory();
 const content = pattern(400_000);
 const large = makeFile(directory, content);
 const small = makeFile(directory, content.subarray(0, 1000));
+/** More than a socket takes in one turn: what is done in the next comes in the middle. */
+const huge = makeFile(directory, pattern(16_000_000));
 
 type Pipeline = typeof nodePipeline;
 type Act = (source: Readable, destination: Writable) => void;
@@ -135,7 +137,7 @@ const pairs: Readonly<Record<string, () => Promise<{ source: Readable; destinati
     client.resume();
     const [, response] = (await once(server, 'request')) as [http.IncomingMessage, http.ServerResponse];
     return {
-      source: createReadStream(large),
+      source: createReadStream(huge),
       destination: response as unknown as Writable,
       end() {
         client.destroy();
