@@ -38,6 +38,9 @@ function unavailable(name: 'sendfile' | 'splice'): string | undefined {
   return `${name}: ${reason}`;
 }
 
+/** What is not observed first. */
+type RoutedKind = Exclude<PipeKind, 'socket->socket' | 'socket->file'>;
+
 /** Lays a route beneath the pipe that Node has just made, if there is one; counts why not. */
 export function consider(
   kind: PipeKind,
@@ -46,20 +49,32 @@ export function consider(
   minBytes: number,
   opensAtOnce: boolean,
 ): void {
-  const isFile = kind.startsWith('file');
-  const lay = (): void => {
-    const record = new PairRecord(source, kind, isFile ? 'sendfile' : 'splice');
-    const refused = refusalOfEnded(source) ?? route(kind, source, destination, record, minBytes);
-    if (refused !== undefined) record.fallBack(refused);
-    else if (opensAtOnce && kind === 'file->http') openBy(cachedFs, source as ReadStream);
-  };
-  if (!isFile || opensAtOnce) return lay();
-  // Most files of most programs are small, and are to be no slower than without us: nothing is put on their streams.
-  whenOpen(source as ReadStream, (fd) => {
-    if (!pipesOf(source)?.includes(destination)) return;
-    if (bytesLeft(source as FileReader, fd) >= minBytes) lay();
-    else countDeclined(`fewer than ${minBytes} bytes are left to Node`);
-  });
+  if (kind === 'socket->socket' || kind === 'socket->file') {
+    const refused =
+      refusalOfEnded(source) ??
+      unavailable('splice') ??
+      observeSocket(source as Socket, destination as Socket | WriteStream, kind);
+    if (refused !== undefined) countDeclined(refused);
+  } else if (kind.startsWith('body')) lay(kind, source, destination, minBytes);
+  else if (opensAtOnce) {
+    const isLaid = lay(kind, source, destination, minBytes);
+    if (isLaid && kind === 'file->http') openBy(cachedFs, source as ReadStream);
+  } else {
+    // Most files of most programs are small, and are to be no slower than without us: nothing is put on their streams.
+    whenOpen(source as ReadStream, (fd) => {
+      if (!pipesOf(source)?.includes(destination)) return;
+      if (bytesLeft(source as FileReader, fd) >= minBytes) lay(kind, source, destination, minBytes);
+      else countDeclined(`fewer than ${minBytes} bytes are left to Node`);
+    });
+  }
+}
+
+/** @returns whether a route is there. */
+function lay(kind: RoutedKind, source: Readable, destination: NodeJS.WritableStream, minBytes: number): boolean {
+  const record = new PairRecord(source, kind, kind.startsWith('file') ? 'sendfile' : 'splice');
+  const refused = refusalOfEnded(source) ?? route(kind, source, destination, record, minBytes);
+  if (refused !== undefined) record.fallBack(refused);
+  return refused === undefined;
 }
 
 /** Before Node reads the first byte: at once, or when the event comes that comes before. */
@@ -75,7 +90,7 @@ function refusalOfEnded({ destroyed, readableEnded, errored }: Readable): string
 }
 
 function route(
-  kind: PipeKind,
+  kind: RoutedKind,
   source: Readable,
   destination: NodeJS.WritableStream,
   record: PairRecord,
@@ -88,9 +103,6 @@ function route(
       return unavailable('sendfile') ?? routeFile(source as FileReader, destination, record, minBytes);
     case 'file->file':
       return unavailable('splice') ?? routeFileToFile(source as FileReader, destination, record, minBytes);
-    case 'socket->socket':
-    case 'socket->file':
-      return unavailable('splice') ?? observeSocket(source as Socket, destination as Socket | WriteStream, record);
     case 'body->http':
     case 'body->socket':
     case 'body->file':
