@@ -183,7 +183,8 @@ export class SendfileReadStream extends ReadStream {
 
   /** Whether it is opened as by `cachedFs`, and by no code of others. */
   #mayShare(): boolean {
-    if (!this.#keepOpen || this.destroyed || typeof this.path !== 'string') return false;
+    // Without autoClose it is the caller who closes the descriptor, and nobody says when what is shared is needed no more.
+    if (!this.#keepOpen || this.destroyed || !this.autoClose || typeof this.path !== 'string') return false;
     const { flags, open } = this as unknown as { flags: unknown; open: unknown };
     return flags === 'r' && open === (ReadStream.prototype as unknown as { open: unknown }).open;
   }
