@@ -16,6 +16,7 @@ const SIZES = [64 * 1024, 2 ** 20, 16 * 2 ** 20];
 const LARGEST = 2 ** 30;
 const ROUNDS = 5;
 const TURN = 200;
+const PATIENCE = 10_000;
 /** Of all servers at once, before anything counts: until their code is compiled. */
 const WARM_UP = 3000;
 
@@ -38,6 +39,8 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
   if (role !== undefined && process.send !== undefined) return await serve(role);
   const rounds = call.read('rounds', parseCount(1), 'a number from 1 on') ?? ROUNDS;
   const turn = call.read('turn', parseDuration, 'a time, such as 200ms') ?? TURN;
+  const patience = call.read('patience', parseDuration, 'a time, such as 10s') || PATIENCE;
+  const start = Math.max(patience, PATIENCE);
   const sizes = call.has('size') ? call.all('size').map(sizeOf) : SIZES;
   const nginx = nginxVersion();
   const loadBefore = loadavg()[0] as number;
@@ -49,10 +52,10 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
     const hashes = new Map<number, string>();
     for (const size of sizes) hashes.set(size, await writeRandom(join(directory, String(size)), size, signal));
     const enter = (contestant: Contestant): void => {
-      racers.push({ contestant, client: new Client(contestant.port, contestant.pid, signal) });
+      racers.push({ contestant, client: new Client(contestant, patience, signal) });
     };
-    for (const name of OWN) enter(await startOwn(name, directory, signal));
-    if (nginx !== undefined) enter(await startNginx(directory, signal));
+    for (const name of OWN) enter(await startOwn(name, directory, start, signal));
+    if (nginx !== undefined) enter(await startNginx(directory, start, signal));
     const all: Figures[] = [];
     const total = sizes.length * rounds * racers.length;
     for (const [size, hash] of hashes) {

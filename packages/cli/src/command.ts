@@ -47,22 +47,31 @@ export class Call {
   /** As it was written. */
   readonly args: readonly string[];
   readonly #values: ReadonlyMap<string, readonly (string | true)[]>;
+  /** Names of the options that were given, as often as they were, in this order. */
+  readonly #order: readonly string[];
 
   constructor(
     command: string,
     args: readonly string[],
     operands: readonly string[],
     values: ReadonlyMap<string, readonly (string | true)[]>,
+    order: readonly string[],
   ) {
     this.command = command;
     this.args = args;
     this.operands = operands;
     this.#values = values;
+    this.#order = order;
   }
 
   /** Whether an option was given. */
   has(name: string): boolean {
     return this.#values.has(name);
+  }
+
+  /** Which of these options was given last. */
+  last<Name extends string>(names: readonly Name[]): Name | undefined {
+    return this.#order.findLast((name): name is Name => (names as readonly string[]).includes(name));
   }
 
   /** The value of an option, the last if there are several. */
@@ -89,11 +98,15 @@ export class Call {
 /** The command line makes no sense: exit status 2. */
 export class UsageError extends Error {}
 
+/** Exit status of `probe`: something is not there, and the rest is. */
+export const PARTLY = 3;
+
 /** Exit statuses of all commands. */
 export const EXITS: readonly (readonly [number, string])[] = [
   [0, 'done'],
   [1, 'failed, also if only in part'],
   [2, 'the command line makes no sense; nothing was done'],
+  [129, 'stopped by SIGHUP (the terminal is gone)'],
   [130, 'stopped by SIGINT (Ctrl-C)'],
   [143, 'stopped by SIGTERM'],
 ];

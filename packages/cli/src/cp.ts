@@ -27,6 +27,10 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
       settings,
       tally,
       signal,
+      warn(line) {
+        progress.stop();
+        terminal.note(`zerocopy cp: warning: ${line}`);
+      },
       verbose: (line) => {
         progress.stop(); // its line would be in the way
         terminal.out(line);

@@ -1,18 +1,18 @@
 /** The command `zerocopy`, to be run from a program. */
 import { UsageError } from './command.js';
 import { commands } from './commands.js';
-import { commandHelp, overview } from './help.js';
+import { COMMON, commandHelp, overview } from './help.js';
 import { parseCall, UnknownName } from './parse.js';
 import { type Stdio, Terminal } from './terminal.js';
 
-export { Interruption, type Stdio } from './terminal.js';
+export { Interruption, SIGNALS, type Stdio } from './terminal.js';
 
 /**
  * Runs a command line.
  *
  * @param args what stands behind `zerocopy`.
  * @param stdio the streams of this process, unless others are given.
- * @returns the exit status: 0; 1: failed; 2: the command line makes no sense; 3 (probe): partly; 130, 143: interrupted.
+ * @returns the exit status: 0; 1: failed; 2: the command line makes no sense; 3 (probe): partly; 129, 130, 143: interrupted.
  */
 export async function run(args: readonly string[], stdio: Stdio = process): Promise<number> {
   const terminal = new Terminal(stdio);
@@ -33,8 +33,9 @@ export async function run(args: readonly string[], stdio: Stdio = process): Prom
     return status;
   };
   if (command === undefined) {
-    const names = commands.map((candidate) => candidate.name);
-    const unknown = new UnknownName(name.startsWith('-') ? 'option' : 'command', name, names);
+    const names = (name.startsWith('-') ? COMMON : commands).map((candidate) => candidate.name);
+    const [kind, dashes] = name.startsWith('-') ? (['option', '--'] as const) : (['command', ''] as const);
+    const unknown = new UnknownName(kind, name, names, dashes);
     return failed(await unknown.advice(), 2);
   }
   const own = rest.slice(0, rest.includes('--') ? rest.indexOf('--') : rest.length);

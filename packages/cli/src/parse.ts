@@ -1,6 +1,7 @@
 /** A command line, read by node:util's parseArgs, with errors that say what to write instead. */
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 import { Call, type CommandSpec, type OptionSpec, UsageError } from './command.js';
+import { COMMON } from './help.js';
 
 /** A name that there is not. */
 export class UnknownName extends UsageError {
@@ -48,15 +49,17 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
   });
   const values = new Map<string, (string | true)[]>();
   const operands: string[] = [];
+  const order: string[] = [];
   for (const token of tokens) {
     if (token.kind === 'positional') operands.push(token.value);
     if (token.kind !== 'option') continue;
     const option = spec.options.find(({ name }) => name === token.name);
     if (option === undefined) {
-      const names = spec.options.map(({ name }) => name);
+      const names = [...spec.options, ...COMMON].map(({ name }) => name);
       throw new UnknownName('option', token.rawName, names, '--');
     }
     const value = readValue(option, token.rawName, token.value, token.inlineValue);
+    order.push(option.name);
     const before = values.get(option.name);
     if (before === undefined) values.set(option.name, [value]);
     else before.push(value);
@@ -68,7 +71,7 @@ export function parseCall(spec: CommandSpec, args: readonly string[]): Call {
     );
   }
   if (operands.length > most) throw new UsageError(`unexpected '${operands[most]}'`);
-  return new Call(spec.name, args, operands, values);
+  return new Call(spec.name, args, operands, values, order);
 }
 
 function readValue(

@@ -3,12 +3,9 @@ import { closeSync, constants, openSync, readdirSync, statSync, writeSync } from
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { type Feature, formatReport, type PathReport, probe, probePath } from '@zerocopy/core-syscalls';
-import type { Call } from './command.js';
+import { type Call, PARTLY } from './command.js';
 import { wrap } from './help.js';
 import type { Terminal } from './terminal.js';
-
-/** Something is not there, and the rest is. */
-export const PARTLY = 3;
 
 /** Prints the report. @returns 0, 1 where a path cannot be examined, or {@link PARTLY}. */
 export async function run(call: Call, terminal: Terminal): Promise<number> {

@@ -1,10 +1,21 @@
 /** `zerocopy proxy`. */
+import cluster from 'node:cluster';
 import net, { type Socket } from 'node:net';
 import { ProxyError, type ProxyOptions, type ProxyResult, proxy, proxyHeader } from '@zerocopy/splice-pipe';
 import { type Call, UsageError } from './command.js';
-import { ADDRESS, addressOf, formatAddress, listen, parseAddress, parseTarget } from './server/address.js';
+import {
+  ADDRESS,
+  addressOf,
+  checkListenable,
+  formatAddress,
+  leadsTo,
+  listen,
+  parseAddress,
+  parseTarget,
+  TARGET,
+} from './server/address.js';
 import { adminServer, answerPrimary, askWorkers, type Counters, countersOf, series, sum } from './server/counters.js';
-import { connectionsOf, drain, untilStopped } from './server/drain.js';
+import { connectionsOf, cutOff, drain, untilStopped } from './server/drain.js';
 import { readProxyHeader } from './server/proxy-header.js';
 import { type Balance, type Target, Targets } from './server/targets.js';
 import { isPrimary, isSpokesman, runWorkers } from './server/workers.js';
@@ -25,9 +36,11 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
   if (address === undefined) throw new UsageError(`LISTEN: expected ${ADDRESS}, got '${where}'`);
   const addresses = names.map((name) => {
     const target = parseTarget(name);
-    if (target === undefined) throw new UsageError(`TARGET: expected tcp://host:port or unix:path, got '${name}'`);
+    if (target === undefined) throw new UsageError(`TARGET: expected ${TARGET}, got '${name}'`);
     return target;
   });
+  const itself = addresses.find((target) => leadsTo(target, address));
+  if (itself !== undefined) throw new UsageError(`TARGET: ${formatAddress(itself)} is where it listens itself`);
   const workers = call.read('workers', parseCount(1), 'a number from 1 on') ?? 1;
   const drainTime = call.read('drain', parseDuration, TIME) ?? DEFAULT_DRAIN;
   const connectTime = call.read('connect-timeout', parseDuration, TIME) || DEFAULT_CONNECT;
@@ -38,6 +51,7 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
   const targets = new Targets(addresses, (call.value('balance') ?? 'round-robin') as Balance, connectTime, note);
   const joining = new Joining(call, targets);
   const isMain = isPrimary(workers);
+  if (cluster.isPrimary) for (const one of [address, admin]) if (one !== undefined) checkListenable(one);
 
   const metrics = admin && (isMain || workers === 1) ? adminServer(isMain ? askWorkers : joining.read) : undefined;
   if (metrics !== undefined && admin !== undefined) await listen(metrics, admin);
@@ -61,7 +75,7 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
     if (isSpokesman())
       note(`${formatAddress(addressOf(server, address))} to ${addresses.map(formatAddress).join(', ')}`);
     const unwatch = health > 0 ? targets.watch(health) : undefined;
-    await untilStopped(server, terminal.signal);
+    await untilStopped(server, terminal.signal, note);
     unwatch?.();
     const cut = await drain(server, sockets, drainTime);
     if (cut > 0) note(`${cut} connections were cut off after ${drainTime / 1000} s`);
@@ -118,7 +132,7 @@ class Joining {
     client.on('error', () => {}); // it is told by the promise, or the client has gone away before there was one
     this.#join(client).catch(() => {
       this.refused++;
-      client.resetAndDestroy();
+      cutOff(client);
     });
   };
 

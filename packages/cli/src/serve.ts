@@ -1,11 +1,20 @@
 /** `zerocopy serve`. */
+import cluster from 'node:cluster';
 import { readFileSync, statSync } from 'node:fs';
 import http, { type RequestListener, validateHeaderName, validateHeaderValue } from 'node:http';
 import https from 'node:https';
-import { type ServeFilesOptions, serveFiles } from '@zerocopy/serve-files';
+import { FRAMING_FIELDS, type ServeFilesOptions, serveFiles } from '@zerocopy/serve-files';
 import { type Call, UsageError } from './command.js';
 import { accessLog, type LogFormat } from './server/access-log.js';
-import { ADDRESS, type Address, addressOf, formatAddress, listen, parseAddress } from './server/address.js';
+import {
+  ADDRESS,
+  type Address,
+  addressOf,
+  checkListenable,
+  formatAddress,
+  listen,
+  parseAddress,
+} from './server/address.js';
 import { basicAuth } from './server/basic-auth.js';
 import { closingAfterAnswers, connectionsOf, drain, untilStopped } from './server/drain.js';
 import { isPrimary, isSpokesman, runWorkers } from './server/workers.js';
@@ -25,6 +34,7 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
   const handler = handlerOf(root, call, terminal);
   const server = serverOf(call, handler);
   if (!statSync(root, { throwIfNoEntry: false })?.isDirectory()) throw new Error(`'${root}' is not a directory`);
+  if (cluster.isPrimary && address !== undefined) checkListenable(address);
   if (isPrimary(workers)) return await runWorkers(workers, call, terminal);
 
   const { signal } = terminal;
@@ -35,7 +45,7 @@ export async function run(call: Call, terminal: Terminal): Promise<number> {
     const bound = addressOf(server, address ?? DEFAULT_ADDRESS);
     terminal.note(`zerocopy serve: ${root} on ${urlOf(bound, call.has('tls-cert'))}`);
   }
-  await untilStopped(server, signal);
+  await untilStopped(server, signal, (line) => terminal.note(`zerocopy serve: ${line}`));
   const cut = await drain(server, sockets, drainTime);
   if (cut > 0) terminal.note(`zerocopy serve: ${cut} connections were cut off after ${drainTime / 1000} s`);
   return cut > 0 ? 1 : 0;
@@ -91,6 +101,9 @@ function headersOf(call: Call): Record<string, string[]> {
       validateHeaderValue(name, value);
     } catch {
       throw new UsageError(`--header: expected 'Name: value', got '${text}'`);
+    }
+    if (FRAMING_FIELDS.has(name.toLowerCase())) {
+      throw new UsageError(`--header: ${name} cannot be given: it is said by what sends the file`);
     }
     headers[name] = [...(headers[name] ?? []), value];
   }

@@ -24,15 +24,19 @@ export interface Stdio {
   readonly signal?: AbortSignal;
 }
 
+/** The signals that ask a command to stop. */
+export const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
+const NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+
 /** The reason of an abort by a signal. */
 export class Interruption extends Error {
-  /** The exit status that says so: 130 or 143. */
+  /** The exit status that says so: 128 and the number of the signal. */
   readonly status: number;
 
-  /** @param name SIGINT or SIGTERM. */
-  constructor(name: 'SIGINT' | 'SIGTERM') {
+  /** @param name one of {@link SIGNALS}. */
+  constructor(name: (typeof SIGNALS)[number]) {
     super(`stopped by ${name}`);
-    this.status = name === 'SIGINT' ? 130 : 143;
+    this.status = 128 + NUMBERS[name];
   }
 }
 

@@ -2,14 +2,12 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import net, { type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import test from 'ava';
-import { start, temporary, zerocopy } from './harness.js';
+import { program, start, temporary, zerocopy } from './harness.js';
 
 const directory = temporary(test);
-const program = join(dirname(createRequire(import.meta.url).resolve('@zerocopy/cli')), 'main.js');
 const pattern = (length: number): Buffer => Buffer.from(Array.from({ length }, (_, index) => index % 251));
 
 test('tee: files, a socket and standard output get all of it, and one that fails does not stop the others', async (t) => {
@@ -72,6 +70,28 @@ test('tee: a reader of standard output that has had enough is no failure', async
   const [status] = await once(child, 'close');
   t.is(status, 0, err);
   child.stdin.destroy();
+});
+
+test('tee: what the other side of a connection says neither stops it nor costs it a byte', async (t) => {
+  const bytes = pattern(8 * 2 ** 20);
+  let received = 0;
+  const closed = new Promise<boolean>((resolve) => {
+    const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on('data', (chunk) => {
+        received += chunk.length;
+      });
+      socket.pipe(socket).on('error', () => {});
+      socket.on('close', (hadError) => {
+        server.close();
+        resolve(hadError);
+      });
+    });
+    server.listen(join(directory, 'echo.sock'));
+  });
+  const { status, err } = await zerocopy(['tee', '-n', `unix:${join(directory, 'echo.sock')}`], undefined, bytes);
+  t.is(status, 0, err);
+  t.false(await closed);
+  t.is(received, bytes.length);
 });
 
 test('probe: of a directory it says what a file in it can do, and leaves nothing there', async (t) => {
@@ -161,10 +181,32 @@ withBash(`bash completes commands, options, values and shells${noBash}`, async (
     return stdout.trim().split(' ');
   };
   t.deepEqual(completed('pro'), ['probe', 'proxy']);
-  t.deepEqual(completed('cp', '--re'), ['--recursive', '--reflink']);
+  t.deepEqual(completed('cp', '--re'), ['--recursive', '--recurse', '--reflink']);
   t.deepEqual(completed('cp', '--cache', '=', ''), ['keep', 'drop']);
   t.deepEqual(completed('serve', '--log', 'c'), ['common']);
   t.deepEqual(completed('completion', ''), ['bash', 'zsh', 'fish']);
+});
+
+test('bench: a server that says nothing is given up, and named', async (t) => {
+  const bin = join(directory, 'bin');
+  mkdirSync(bin);
+  const silent = `#!${process.execPath}
+const { argv } = process;
+if (argv.includes('-v')) console.error('nginx version: nginx/0.0.0');
+else require('net').createServer(() => {}).listen(
+  Number(/listen 127\\.0\\.0\\.1:(\\d+)/.exec(require('fs').readFileSync(argv[argv.indexOf('-c') + 1], 'utf8'))[1]), '127.0.0.1');
+`;
+  writeFileSync(join(bin, 'nginx'), silent, { mode: 0o755 });
+  const args = ['bench', '--size', '4K', '--rounds', '1', '--turn', '5ms', '--patience', '1s'];
+  const child = spawn(process.execPath, [program, ...args], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, PATH: `${bin}:${process.env.PATH}` },
+  });
+  const closed = once(child, 'close');
+  let stderr = '';
+  for await (const text of child.stderr.setEncoding('utf8')) stderr += text;
+  t.deepEqual(await closed, [1, null], stderr);
+  t.regex(stderr, /nginx has not sent anything for 1 s/);
 });
 
 test('bench: every server answers with the bytes of the file, and figures come of it', async (t) => {

@@ -13,6 +13,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -22,7 +23,7 @@ import { join } from 'node:path';
 import { libcStatus, probePath, syscalls } from '@zerocopy/core-syscalls';
 import { evict, residentBytes } from '@zerocopy/testing/page-cache';
 import test, { type Implementation } from 'ava';
-import { temporary, zerocopy } from './harness.js';
+import { program, temporary, zerocopy } from './harness.js';
 
 const directory = temporary(test);
 const isRoot = process.getuid?.() === 0;
@@ -146,6 +147,61 @@ works('what cannot be copied is told, and the rest is copied: status 1, as GNU c
   t.is(readFileSync(at('taken'), 'utf8'), 'a file');
 });
 
+works('odd arguments, and what is left of them: as GNU cp', async (t) => {
+  const [gnu, own] = ['gnu', 'own'].map((name) => join(directory, `arguments-${name}`)) as [string, string];
+  const cases = [
+    ['-r', 'tree', '.'],
+    ['-r', 'tree/sub', 'tree'],
+    ['-r', 'tree', 'tree', 'to'],
+    ['-R', 'tree', 'tree/', 'to'],
+    ['file', './file', 'to'],
+    ['file', 'tree/file', 'to'],
+    ['-rT', 'tree', 'to'],
+    ['-T', 'file', 'to'],
+    ['file', 'none/file'],
+    ['file', 'new/'],
+    ['file/', 'new'],
+    ['file', 'dangling'],
+    ['dangling', 'new'],
+    ['-P', 'dangling', 'new'],
+    ['-t', 'none', 'file'],
+    ['-r', 'tree', 'file'],
+    ['-rL', 'links', 'new'],
+    ['-aL', 'links', 'new'],
+    ['-La', 'links', 'new'],
+    ['-RHP', 'to-links', 'new'],
+    ['-RPH', 'to-links', 'new'],
+    ['-r', '--', 'tree', '-new'],
+    ['-rTL', 'fifos', 'to'],
+    ['-rTH', 'fifos', 'to'],
+    ['-rT', 'fifos', 'to'],
+    ['-n', 'file', 'tree/sub/file', 'to'],
+    ['-nT', 'file', 'to'],
+  ];
+  for (const args of cases) {
+    for (const root of [gnu, own]) {
+      mkdirSync(join(root, 'tree/sub'), { recursive: true });
+      mkdirSync(join(root, 'to'));
+      writeFileSync(join(root, 'to/fifo'), 'a file');
+      mkdirSync(join(root, 'fifos'));
+      syscalls.mknodat(join(root, 'fifos/fifo'), 0o010600, 0);
+      mkdirSync(join(root, 'links'));
+      writeFileSync(join(root, 'file'), 'file');
+      writeFileSync(join(root, 'tree/file'), 'tree/file');
+      writeFileSync(join(root, 'tree/sub/file'), 'tree/sub/file');
+      symlinkSync('gone', join(root, 'dangling'));
+      symlinkSync('../file', join(root, 'links/link'));
+      symlinkSync('links', join(root, 'to-links'));
+    }
+    const theirs = spawnSync('cp', args, { cwd: gnu, encoding: 'utf8' });
+    const ours = spawnSync(process.execPath, [program, 'cp', ...args], { cwd: own, encoding: 'utf8' });
+    t.is(ours.status, theirs.status, `${args.join(' ')}: ${ours.stderr}${theirs.stderr}`);
+    t.deepEqual(seen(own, false), seen(gnu, false), args.join(' '));
+    t.is(/warning: .*once/.test(ours.stderr), /warning: .*once/.test(theirs.stderr), ours.stderr);
+    for (const root of [gnu, own]) rmSync(root, { recursive: true });
+  }
+});
+
 works('a destination is whole or as it was, whenever it is stopped, and nothing is left beside it', async (t) => {
   const root = join(directory, 'stopped');
   mkdirSync(join(root, 'to'), { recursive: true });
@@ -199,6 +255,46 @@ works('a file that is replaced keeps its mode, and its other links their content
   t.is(readFileSync(join(root, 'old'), 'utf8'), 'new');
   t.is(lstatSync(join(root, 'old')).mode & 0o7777, 0o640);
   t.is(readFileSync(join(root, 'link'), 'utf8'), 'old');
+});
+
+/** rw for the owner, a named user and the mask; nothing for the group and others (acl(5), struct posix_acl_xattr_header). */
+function accessList(): Buffer {
+  const list = Buffer.alloc(4 + 5 * 8, 0xff);
+  list.writeUInt32LE(2, 0);
+  for (const [index, [tag, permissions]] of [
+    [1, 6],
+    [2, 6],
+    [4, 0],
+    [16, 6],
+    [32, 0],
+  ].entries()) {
+    list.writeUInt16LE(tag as number, 4 + index * 8);
+    list.writeUInt16LE(permissions as number, 6 + index * 8);
+  }
+  list.writeUInt32LE(1, 4 + 8 + 4); // the named user
+  return list;
+}
+
+works('a file that is replaced keeps its attributes and its access list: nobody gets in by the copy', async (t) => {
+  const root = join(directory, 'kept');
+  mkdirSync(root);
+  const [source, target] = [join(root, 'source'), join(root, 'target')];
+  const [name, list] = [Buffer.from('user.colour'), Buffer.from('system.posix_acl_access')];
+  writeFileSync(source, 'new');
+  writeFileSync(target, 'old');
+  const hasAttributes = syscalls.lsetxattr(target, name, Buffer.from('green')) >= 0;
+  const hasLists = syscalls.lsetxattr(target, list, accessList()) >= 0;
+  if (!hasAttributes || !hasLists) t.log('this filesystem has not both of attributes and access lists');
+  const mode = lstatSync(target).mode & 0o7777;
+  t.is((await zerocopy(['cp', source, target])).status, 0);
+  t.is(readFileSync(target, 'utf8'), 'new');
+  t.is(lstatSync(target).mode & 0o7777, mode);
+  const value = Buffer.alloc(64);
+  if (hasAttributes) t.is(value.toString('latin1', 0, syscalls.lgetxattr(target, name, value)), 'green');
+  if (hasLists) t.true(value.subarray(0, syscalls.lgetxattr(target, list, value)).equals(accessList()));
+  // The mode of the source brings its own list, which is none.
+  t.is((await zerocopy(['cp', '-p', source, target])).status, 0);
+  t.true(syscalls.lgetxattr(target, list, value) < 0);
 });
 
 works(

@@ -2,10 +2,14 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
 import { Interruption, run } from '@zerocopy/cli';
+
+/** The program, for tests that need a process of its own. */
+export const program: string = join(dirname(createRequire(import.meta.url).resolve('@zerocopy/cli')), 'main.js');
 
 export interface Outcome {
   readonly status: number;

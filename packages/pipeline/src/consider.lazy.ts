@@ -11,7 +11,7 @@ import { cachedFs, type FileReader } from '@zerocopy/sendfile-stream/route';
 import { addSummary, pipesOf } from '@zerocopy/transfer';
 import { routeBody } from './body-route.js';
 import { canMove, feature } from './feature.js';
-import { bytesLeft } from './file-reader.js';
+import { bytesAhead } from './file-reader.js';
 import { routeFileToFile } from './file-to-file-route.js';
 import { routeFile } from './foreign-file-route.js';
 import { openBy } from './node-files.js';
@@ -63,7 +63,7 @@ export function consider(
     // Most files of most programs are small, and are to be no slower than without us: nothing is put on their streams.
     whenOpen(source as ReadStream, (fd) => {
       if (!pipesOf(source)?.includes(destination)) return;
-      if (bytesLeft(source as FileReader, fd) >= minBytes) lay(kind, source, destination, minBytes);
+      if (bytesAhead(source as FileReader, fd) >= minBytes) lay(kind, source, destination, minBytes);
       else countDeclined(`fewer than ${minBytes} bytes are left to Node`);
     });
   }

@@ -50,12 +50,18 @@ export function isKernelDescriptor(fd: number): boolean {
   }
 }
 
-/** What `source` has still to read of its file, if that is one to the kernel; Infinity: that is to be looked into. */
-export function bytesLeft({ pos = 0, end }: FileReader, fd: number | null): number {
+/**
+ * What `source` still has to read, at most, in bytes; Infinity where nobody knows. It is a look that costs next to nothing, and
+ * that a file of few bytes is left to Node by: what the number means to the kernel is not asked before.
+ * @param fd of `source`, which may have none yet.
+ */
+export function bytesAhead({ pos = 0, end }: FileReader, fd: number | null): number {
   const flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
   if (fd === null || syscalls.statx(fd, '', flags, STATX_BASIC_STATS, status) < 0) return Number.POSITIVE_INFINITY;
   const { mode, size } = syscalls.readStatx(status);
-  return isRegularFile({ mode }) ? Math.min(size, end + 1) - pos : Number.POSITIVE_INFINITY;
+  // A size of 0 may be a lie (procfs).
+  if (size === 0 || !isRegularFile({ mode })) return Number.POSITIVE_INFINITY;
+  return Math.max(0, Math.min(size, end + 1) - pos);
 }
 
 /** The reason of {@link isKernelDescriptor}. */

@@ -3,11 +3,14 @@ import fs from 'node:fs';
 import {
   type FileReader,
   FileRoute,
+  type FileRouteOptions,
   isOpenedAtOnce,
   resolveDestination,
   SMALL_FILE_SIZE,
 } from '@zerocopy/sendfile-stream/route';
+import { bodyFraming, isOutgoingMessage } from '@zerocopy/transfer';
 import {
+  bytesAhead,
   FREE_READER_METHODS,
   isKernelDescriptor,
   NOT_KERNELS,
@@ -16,11 +19,29 @@ import {
 } from './file-reader.js';
 import type { PairRecord } from './pair-record.js';
 
+/** Bytes from which on copying beneath the pipe costs less than Node's own: measured over TLS. */
+const COPIED_MIN_BYTES = 128 * 1024;
+
+const fewBytes = (least: number): string => `fewer than ${least} bytes are left to Node`;
+
+/** What a message may still get at most, by its Content-Length; Infinity where that is not known. */
+function announcedBytes(destination: NodeJS.WritableStream): number {
+  const framing = isOutgoingMessage(destination) ? bodyFraming(destination) : undefined;
+  return framing?.kind === 'length' ? framing.bytes : Number.POSITIVE_INFINITY;
+}
+
 class ForeignFileRoute extends FileRoute {
+  readonly #minBytes: number;
   #isChecked = false;
+
+  constructor(source: FileReader, destination: NodeJS.WritableStream, options: FileRouteOptions) {
+    super(source, destination, options);
+    this.#minBytes = options.minBytes ?? 1;
+  }
 
   protected override begin(): string | undefined {
     if (!this.#isChecked) {
+      if (bytesAhead(this.source, this.source.fd) < this.#minBytes) return fewBytes(this.#minBytes);
       const refused = refusalOfReader(this.source, READER_METHODS);
       if (refused !== undefined) return refused;
       const fd = this.source.fd as number;
@@ -40,6 +61,10 @@ export function routeFile(
 ): string | undefined {
   const resolved = resolveDestination(destination);
   if ('refused' in resolved) return resolved.refused;
+  const isCopied = 'socket' in resolved && resolved.copied !== undefined;
+  const least = isCopied ? Math.max(minBytes, COPIED_MIN_BYTES) : minBytes;
+  // Known before the file is open: then nothing is put on the stream at all.
+  if (announcedBytes(destination) < least) return fewBytes(least);
   if (!(source instanceof fs.ReadStream)) return 'the source only looks like an fs.ReadStream';
   const refused = refusalOfReader(source, FREE_READER_METHODS);
   if (refused !== undefined) return refused;
@@ -50,7 +75,7 @@ export function routeFile(
     ends: false,
     lent: true,
     smallFileSize: SMALL_FILE_SIZE, // where so few bytes are taken at all
-    minBytes,
+    minBytes: least,
     followsGrowth: true,
     onProgress(bytes) {
       record.moved(bytes > seen ? bytes - seen : bytes);

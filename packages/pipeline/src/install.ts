@@ -11,8 +11,9 @@ export interface InstallOptions {
   /** The pairs of ends that are looked at; all others are Node's. Default: all. */
   kinds?: readonly PipeKind[];
   /**
-   * Pipes that bring fewer bytes than this are left to Node, for each kind. Default: 64 KiB from a file, 256 KiB from a body
-   * into a file, 1 MiB from a body elsewhere. A socket does not tell: it is taken when much comes.
+   * Pipes that bring fewer bytes than this are left to Node, for each kind; into TLS fewer than 128 KiB in any case. Default:
+   * 64 KiB from a file, 256 KiB from a body into a file, 1 MiB from a body elsewhere. A socket does not tell: it is taken when
+   * much comes.
    */
   minBytes?: Partial<Record<PipeKind, number>>;
   /** Asked for each pair that could be taken, in the turn of its `pipe`: false leaves it to Node. */

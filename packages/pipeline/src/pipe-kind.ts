@@ -6,7 +6,7 @@ export type SourceKind = 'file' | 'socket' | 'body';
 /** A file that is written, a socket or a pipe, an HTTP/1 message that is sent, or a redirected standard output. */
 export type DestinationKind = 'file' | 'socket' | 'http' | 'stdio';
 
-/** A pair of ends whose bytes the kernel can move. */
+/** A pair of ends whose bytes can be moved beneath Node's pipe: by the kernel, or of a file into TLS by a copy that costs less. */
 export type PipeKind =
   | 'file->http'
   | 'file->socket'
@@ -63,7 +63,8 @@ export function triage(source: object, destination: object): Triage | undefined 
   if (to === undefined)
     return { refused: `the destination is no file, socket or HTTP/1 message but ${nameOf(destination)}` };
   if (isEncrypted(source)) return { refused: 'the source is encrypted (TLS)' };
-  if (isEncrypted(destination)) return { refused: 'the destination is encrypted (TLS)' };
+  // A file is copied into it, for less than Node's own copying takes.
+  if (isEncrypted(destination) && from !== 'file') return { refused: 'the destination is encrypted (TLS)' };
   const kind = `${from}->${to}` as PipeKind;
   return PIPE_KINDS.includes(kind) ? { kind } : { refused: `nothing is known to be gained for ${kind}` };
 }

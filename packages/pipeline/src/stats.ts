@@ -64,7 +64,7 @@ export function statsLines(): readonly string[] {
   const list = (counts: Readonly<Record<string, number>>): [string, number][] =>
     Object.entries(counts).sort(([, a], [, b]) => b - a);
   return [
-    `pipes: ${all.transfers} moved by the kernel`,
+    `pipes: ${all.transfers} moved beneath Node’s`,
     ...list(all.kinds).map(([kind, count]) => `  ${kind}: ${count}`),
     ...list(all.declined).map(([reason, count]) => `  left to Node, ${count}: ${reason}`),
     ...list(all.handedBack).map(([reason, count]) => `  given back to Node, ${count}: ${reason}`),

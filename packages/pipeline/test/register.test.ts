@@ -69,7 +69,7 @@ kernelTest('the operator turns it off, and sees at the end what it did', async (
     ...process.env,
     ZEROCOPY_DEBUG: '1',
   });
-  t.regex(stderr, /pipes: 1 moved by the kernel\n {4}file->http: 1\n/);
+  t.regex(stderr, /pipes: 1 moved beneath Node’s\n {4}file->http: 1\n/);
 });
 
 test('where nothing can be moved by the kernel, one warning says why, and the program runs as before', async (t) => {

@@ -91,6 +91,10 @@ export class ChunkedEngine implements SlotEngine {
     this.#inner.offload?.(this.#left(count), this.#counted(resume));
   }
 
+  leave(): void {
+    this.#inner.leave?.();
+  }
+
   successor(errno: number): TransferEngine | undefined {
     const next = this.#inner.successor?.(errno);
     return next === undefined ? undefined : new ChunkedEngine(next as CarryingEngine, this.#chunks);

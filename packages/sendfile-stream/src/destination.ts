@@ -7,6 +7,7 @@ import {
   hasPlainQueue,
   isAwaitingSocket,
   isEncrypted,
+  isEncryptedByNode,
   isOutgoingMessage,
   isSocket,
   isWritePatched,
@@ -14,10 +15,12 @@ import {
   socketOfMessage,
 } from '@zerocopy/transfer';
 
-/** A stream whose bytes leave, in order, on a plain socket. */
+/** A stream whose bytes leave, in order, on a socket. */
 export interface SocketDestination {
   readonly stream: Socket | OutgoingMessage;
   readonly socket: Socket;
+  /** Why the kernel cannot send on it, so that what is sent in the same order has to be copied; undefined: it can. */
+  readonly copied?: string;
 }
 
 /** stdout or stderr, redirected to a file: without a queue, at the file's own position. */
@@ -32,7 +35,9 @@ export type Resolution =
   /** An HTTP request whose agent has not given it a connection yet: ask again at its 'socket' event. */
   | { readonly pending: OutgoingMessage };
 
-/** The socket behind `stream`, if the kernel may write to it in the stream's stead right now. */
+const ENCRYPTED = 'the connection is encrypted (TLS)';
+
+/** The socket behind `stream`, if its place in the queue may be taken in the stream's stead right now. */
 export function resolveDestination(stream: unknown): Resolution {
   if (isOutgoingMessage(stream)) return resolveMessage(stream);
   if (!isSocket(stream)) {
@@ -62,14 +67,20 @@ function resolveMessage(message: OutgoingMessage): Resolution {
 }
 
 function resolveSocket(socket: Socket, stream: Socket | OutgoingMessage): Resolution {
-  if (isEncrypted(socket)) return { refused: 'the connection is encrypted (TLS)' };
-  if ((socket as Partial<WriteStream>).isTTY === true) return { refused: 'the destination is a terminal' };
-  if (socket.destroyed || (stream === socket && socket.writableEnded)) return { refused: 'the socket has ended' };
+  const isCopied = isEncrypted(socket);
+  const refused = isCopied && !isEncryptedByNode(socket) ? ENCRYPTED : refusalOfSocket(socket, stream);
+  if (refused !== undefined) return { refused: isCopied ? ENCRYPTED : refused };
+  return isCopied ? { stream, socket, copied: ENCRYPTED } : { stream, socket };
+}
+
+function refusalOfSocket(socket: Socket, stream: Socket | OutgoingMessage): string | undefined {
+  if ((socket as Partial<WriteStream>).isTTY === true) return 'the destination is a terminal';
+  if (socket.destroyed || (stream === socket && socket.writableEnded)) return 'the socket has ended';
   // Its end would uncork it, and comes after the file: what is sent meanwhile has to wait in Node's buffers.
-  if (stream === socket && socket.writableCorked > 0) return { refused: 'the socket is corked' };
-  if (!hasPlainQueue(socket)) return { refused: "the socket's write methods have been replaced" };
-  if (!socket.connecting && socketDescriptor(socket) < 0) return { refused: 'the socket has no descriptor' };
-  return { stream, socket };
+  if (stream === socket && socket.writableCorked > 0) return 'the socket is corked';
+  if (!hasPlainQueue(socket)) return "the socket's write methods have been replaced";
+  const hasDescriptor = socket.connecting || isEncrypted(socket) || socketDescriptor(socket) >= 0;
+  return hasDescriptor ? undefined : 'the socket has no descriptor';
 }
 
 function describe(stream: unknown): string {

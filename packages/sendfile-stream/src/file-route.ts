@@ -1,7 +1,7 @@
 /**
  * The route of a file beneath a pipe (see PipeRoute): sent by the kernel into a socket, an HTTP message or a redirected
- * standard output; or, if it is small and warm, in one write with the headers of the message. It can be attached to any
- * fs.ReadStream; what only our own drop-in does is an option.
+ * standard output; copied in its stead where the connection is encrypted; or, if it is small and warm, in one write with the
+ * headers of the message. It can be attached to any fs.ReadStream; what only our own drop-in does is an option.
  */
 import type { OutgoingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
@@ -19,7 +19,7 @@ import {
 } from '@zerocopy/transfer';
 import { resetWhenClosed } from './connection-reset.js';
 import { type FileDestination, resolveDestination, type SocketDestination } from './destination.js';
-import { createFileSend, type SendTarget, smallReason } from './file-send.js';
+import { createFileSend, reasonOf, type SendTarget } from './file-send.js';
 import { reserve } from './message-body.js';
 import type { OpenFile } from './open-file.js';
 import { announcePlan, planSend, type SendPlan } from './send-plan.js';
@@ -142,7 +142,7 @@ export class FileRoute extends PipeRoute<FileReader> {
       this.end();
       return undefined;
     }
-    if (plan.refused !== undefined) return plan.refused;
+    if (plan.refused !== undefined && !plan.queued) return plan.refused;
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
     const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
     if (small !== undefined && !isObserved()) {
@@ -161,8 +161,8 @@ export class FileRoute extends PipeRoute<FileReader> {
     }
     const target: SendTarget = 'file' in resolved ? { out: out as OwnedDescriptor, kind: 'stdio' } : resolved;
     this.#sent = true;
-    if (small === undefined) this.record.goes('sendfile');
-    else this.record.goes('copy', smallReason(smallFileSize));
+    const reason = reasonOf(plan, small, smallFileSize);
+    this.record.goes(reason === undefined ? 'sendfile' : 'copy', reason);
     this.#start(own?.fd ?? fd, plan, target, small, () => {
       own?.close();
       out?.close();
@@ -179,7 +179,7 @@ export class FileRoute extends PipeRoute<FileReader> {
     const { announces, ends, onProgress, smallFileSize } = this.#options;
     const startedAt = performance.now();
     const message = this.destination as unknown as OutgoingMessage;
-    const reason = smallReason(smallFileSize);
+    const reason = reasonOf(plan, small, smallFileSize) as string;
     this.record.goes('copy', reason);
     this.#sent = true;
     reserve(message, length);

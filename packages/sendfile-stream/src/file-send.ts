@@ -21,6 +21,7 @@ import { FileCopyEngine, FileSendfileEngine, type InFile, type OutFile } from '.
 import { isMessage, isOvercommitted, reserve } from './message-body.js';
 import { announcePlan, type SendPlan } from './send-plan.js';
 import { SendfileEngine } from './sendfile-engine.js';
+import { SlotCopyEngine } from './slot-copy-engine.js';
 import type { SmallRead } from './small-file.js';
 import { SmallFileEngine, StreamCopyEngine } from './stream-engine.js';
 
@@ -66,18 +67,18 @@ export function createFileSend(options: FileSendOptions): SlotTransfer {
   let engine: SlotEngine | undefined;
   let drop: CacheDrop | undefined;
   if (message && Number.isFinite(plan.length)) reserve(stream, plan.length);
-  const reason = small === undefined ? plan.refused : smallReason(options.smallFileSize);
+  const reason = reasonOf(plan, small, options.smallFileSize);
   return new SlotTransfer({
     destination: 'socket' in target && small === undefined ? target : undefined,
     written: 'writable' in target ? target.writable : small === undefined ? undefined : (stream as OutgoingMessage),
-    atOnce: true,
+    atOnce: !plan.queued,
     length: plan.length,
     promised: plan.promised ? plan.length : undefined,
     method: reason === undefined ? 'sendfile' : 'copy',
     fallbackReason: reason,
     signal,
     onProgress:
-      onProgress === undefined || ('socket' in target && small === undefined)
+      onProgress === undefined || ('socket' in target && small === undefined && !plan.queued)
         ? onProgress
         : progressOfCopy(onProgress, plan),
     onMoved: options.cache === 'drop' ? andDrop(onMoved, () => drop) : onMoved,
@@ -92,7 +93,6 @@ export function createFileSend(options: FileSendOptions): SlotTransfer {
       return engine;
     },
     onEnd: (outcome) => {
-      if (engine instanceof StreamCopyEngine || engine instanceof SmallFileEngine) engine.leave();
       void drop?.end();
       const unsent = plan.length - outcome.result.bytes;
       if (message && unsent > 0 && Number.isFinite(unsent)) reserve(stream, -unsent);
@@ -138,9 +138,11 @@ function engineFor(slot: WriteSlot | undefined, options: FileSendOptions, reason
       ? new FileSendfileEngine(target.out, file, position as number)
       : new FileCopyEngine(target.out, file, position, reason);
   }
-  const sendfile = new SendfileEngine(slot as WriteSlot, file.fd, position as number);
+  const inner = plan.queued
+    ? new SlotCopyEngine(slot as WriteSlot, file.fd, position as number, reason as string)
+    : new SendfileEngine(slot as WriteSlot, file.fd, position as number);
   const chunked = isOutgoingMessage(target.stream) && bodyFraming(target.stream).kind === 'chunked';
-  return chunked ? new ChunkedEngine(sendfile, new Chunks()) : sendfile;
+  return chunked ? new ChunkedEngine(inner, new Chunks()) : inner;
 }
 
 /**
@@ -158,8 +160,17 @@ function checkBody(stream: unknown, length: number): void {
 /** The last reason, kept: it is the same for nearly every small file, and is looked up by its text when it is counted. */
 let lastReason = { smallFileSize: 0, text: '' };
 
+/** Why it is copied; undefined: the kernel sends it. */
+export function reasonOf(
+  plan: SendPlan,
+  small: SmallRead | undefined,
+  smallFileSize: number | undefined,
+): string | undefined {
+  return plan.refused ?? (small === undefined ? undefined : smallReason(smallFileSize));
+}
+
 /** Why a small file is copied. */
-export function smallReason(smallFileSize = 0): string {
+function smallReason(smallFileSize = 0): string {
   if (lastReason.text === '' || lastReason.smallFileSize !== smallFileSize) {
     const text = `the file is small: up to ${smallFileSize} bytes are cheaper to copy with the headers`;
     lastReason = { smallFileSize, text };

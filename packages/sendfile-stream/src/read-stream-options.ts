@@ -38,14 +38,14 @@ type OnProgress = (bytes: number, total: number) => void;
 
 /** The event that {@link SendfileReadStream} has besides those of fs.ReadStream. */
 export interface SendfileStreamEvents {
-  /** After every pause of the transfer and at its end; not where the file is copied. */
+  /** After every pause of the transfer and at its end; not where Node copies the file. */
   addListener(event: 'progress', listener: OnProgress): this;
-  /** After every pause of the transfer and at its end; not where the file is copied. */
+  /** After every pause of the transfer and at its end; not where Node copies the file. */
   on(event: 'progress', listener: OnProgress): this;
-  /** After every pause of the transfer and at its end; not where the file is copied. */
+  /** After every pause of the transfer and at its end; not where Node copies the file. */
   once(event: 'progress', listener: OnProgress): this;
-  /** After every pause of the transfer and at its end; not where the file is copied. */
+  /** After every pause of the transfer and at its end; not where Node copies the file. */
   prependListener(event: 'progress', listener: OnProgress): this;
-  /** After every pause of the transfer and at its end; not where the file is copied. */
+  /** After every pause of the transfer and at its end; not where Node copies the file. */
   prependOnceListener(event: 'progress', listener: OnProgress): this;
 }

@@ -77,6 +77,7 @@ export class SendfileReadStream extends ReadStream {
   declare autoClose: boolean;
 
   readonly #record: MethodRecord;
+  readonly #neverCopies: boolean;
   readonly #smallFileSize: number;
   readonly #cache: CachePolicy;
   readonly #ownFs: boolean;
@@ -116,6 +117,7 @@ export class SendfileReadStream extends ReadStream {
     super(path, isBag ? own : options);
     const never = fallback === 'never';
     this.#record = new MethodRecord(this, never ? 'the kernel cannot send this file' : undefined);
+    this.#neverCopies = never;
     this.#smallFileSize = never ? 0 : smallFileSize;
     this.#cache = cache;
     this.#ownFs = rest.fs !== undefined && rest.fs !== null;
@@ -189,7 +191,7 @@ export class SendfileReadStream extends ReadStream {
     return flags === 'r' && open === (ReadStream.prototype as unknown as { open: unknown }).open;
   }
 
-  /** How the bytes go: 'sendfile', or 'copy' for Node's own reading; undefined while that is not decided. */
+  /** How the bytes go: 'sendfile', or 'copy' where they pass through this process; undefined while that is not decided. */
   get method(): TransferMethod | undefined {
     return this.#record.method;
   }
@@ -199,7 +201,7 @@ export class SendfileReadStream extends ReadStream {
     return this.#record.fallbackReason;
   }
 
-  /** Bytes handed to the destination by the kernel, or read by Node where it copies. */
+  /** Bytes handed to the destination, or read by Node where it copies. */
   get bytesSent(): number {
     return this.method === 'copy' || this.readableEncoding !== null
       ? this.bytesRead
@@ -292,7 +294,8 @@ export class SendfileReadStream extends ReadStream {
     if (this.readableEncoding !== null) return 'the stream has an encoding';
     if (this.#ownFs || Object.hasOwn(this, '_read')) return 'the stream reads in a way of its own';
     const resolved = resolveDestination(destination);
-    return 'refused' in resolved ? resolved.refused : undefined;
+    if ('refused' in resolved) return resolved.refused;
+    return this.#neverCopies && 'socket' in resolved ? resolved.copied : undefined;
   }
 
   #routeTo(destination: NodeJS.WritableStream, options: PipeOptions | undefined): FileRoute {
@@ -372,7 +375,8 @@ export class SendfileReadStream extends ReadStream {
 
 /**
  * `fs.createReadStream` whose bytes the kernel sends, where the stream is piped into a plain socket or an HTTP
- * message with a Content-Length. Anywhere else it is `fs.createReadStream`; `method` and `fallbackReason` tell.
+ * message. Into an encrypted connection they are copied beneath the pipe, for less than Node's own copying takes. Anywhere
+ * else it is `fs.createReadStream`; `method` and `fallbackReason` tell.
  *
  * The pages of the file are shared with the socket, not copied: what is written to the file while they wait there
  * reaches the receiver as new bytes (sendfile(2)).

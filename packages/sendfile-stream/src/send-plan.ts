@@ -3,10 +3,11 @@
  * kernel can send them, and what becomes of the message afterwards.
  */
 import type { BodyFraming } from '@zerocopy/transfer';
-import type { Resolution } from './destination.js';
+import type { Resolution, SocketDestination } from './destination.js';
 import { feature } from './feature.js';
 import { announce, bytesLeft, framingOfMessage } from './message-body.js';
 import type { SourceFacts } from './source.js';
+import { canReadWarm } from './warm-read.js';
 
 /** What is asked for. */
 export interface SendRequest {
@@ -35,6 +36,8 @@ export interface SendPlan {
   readonly promised: boolean;
   /** Why the kernel cannot send them, in words. */
   readonly refused: string | undefined;
+  /** They are copied all the same in the order in which the kernel would have sent them: see SlotCopyEngine. */
+  readonly queued: boolean;
   /** The message is ended afterwards. */
   readonly ends: boolean;
   /** To be written with the headers, if they are in memory. */
@@ -57,6 +60,7 @@ function isWholeBody(framing: BodyFraming, length: number): boolean {
 /** Why the kernel cannot send it: first what is wrong with the destination, then with the file. */
 function refusalOf({ facts, position, resolved }: SendRequest): string | undefined {
   if (resolved !== undefined && 'refused' in resolved) return resolved.refused;
+  if (isCopied(resolved)) return resolved.copied;
   const sendfile = feature('sendfile');
   if (!sendfile.available) return sendfile.reason ?? 'sendfile is not available';
   if (!facts.sendable) return facts.reason;
@@ -65,7 +69,7 @@ function refusalOf({ facts, position, resolved }: SendRequest): string | undefin
 
 /** Nothing has happened to the message when this returns. */
 export function planSend(request: SendRequest): SendPlan {
-  const { facts, position, last, stream, smallFileSize } = request;
+  const { facts, position, last, stream, resolved, smallFileSize } = request;
   const refused = refusalOf(request);
   const framing = framingOfMessage(stream);
   const sized = facts.sendable && position !== null;
@@ -75,15 +79,21 @@ export function planSend(request: SendRequest): SendPlan {
   const length = Math.max(0, Math.min(available, bytesLeft(stream, framing)));
   const ends = framing !== undefined && (request.ends ?? isWholeBody(framing, sized ? length : Number.NaN));
   const empty = sized && length === 0 ? 'there is nothing to send' : undefined;
+  const queued = isCopied(resolved) && sized && length > 0 && canReadWarm();
+  const mayLeaveSmall = refused === undefined || queued;
   return {
     position,
     length,
     promised: sized,
     refused: refused ?? empty,
+    queued,
     ends,
-    small: refused === undefined && sized && length > 0 && length <= smallFileSize && mayBeSmall(request, framing),
+    small: mayLeaveSmall && sized && length > 0 && length <= smallFileSize && mayBeSmall(request, framing),
   };
 }
+
+const isCopied = (resolved: Resolution | undefined): resolved is SocketDestination & { readonly copied: string } =>
+  resolved !== undefined && 'socket' in resolved && resolved.copied !== undefined;
 
 /** Only an HTTP/1 message has headers to leave with; and one without a body drops what is written. */
 function mayBeSmall({ resolved }: SendRequest, framing: BodyFraming | undefined): boolean {

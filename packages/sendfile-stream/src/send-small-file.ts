@@ -6,7 +6,7 @@
 import type { OutgoingMessage } from 'node:http';
 import type { TransferResult } from '@zerocopy/core-syscalls';
 import { closedEarly, countTransfer, transferError } from '@zerocopy/transfer';
-import { smallReason } from './file-send.js';
+import { reasonOf } from './file-send.js';
 import { announce, reserve } from './message-body.js';
 import type { PreparedSend } from './send-to-stream.js';
 
@@ -25,7 +25,7 @@ export function sendSmallFile(message: OutgoingMessage, prepared: PreparedSend):
       method: 'copy',
       syscalls: 1,
       durationMs: performance.now() - startedAt,
-      fallbackReason: smallReason(smallFileSize),
+      fallbackReason: reasonOf(plan, small, smallFileSize) as string,
     });
     const leave = (): boolean => {
       const wasOver = isOver;
@@ -53,6 +53,7 @@ export function sendSmallFile(message: OutgoingMessage, prepared: PreparedSend):
     message.on('close', onClose);
     message.on('error', ignore);
     try {
+      small?.goesTo(message);
       message.end(small?.bytes);
     } catch (error) {
       return fail(error); // of methods that others have replaced

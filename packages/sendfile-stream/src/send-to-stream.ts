@@ -70,7 +70,7 @@ export function sendToStream(
   }
   const { resolved, plan, small } = prepared;
   const target: SendTarget =
-    plan.refused === undefined && 'socket' in resolved ? resolved : { writable: stream as Writable };
+    'socket' in resolved && (plan.refused === undefined || plan.queued) ? resolved : { writable: stream as Writable };
   const sent = runJob(job, { target, plan, small, endsMessage: plan.ends }, (transfer, outcome, begun) => {
     // A plain stream that has not been promised anything may go on after an abort; a half-sent body may not.
     const keeps =

@@ -1,4 +1,4 @@
-/** The attempt and the waits of sendfile(2) into a socket, and the copying that takes over where it is refused. */
+/** The attempt and the waits of sendfile(2) into a socket. */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import {
@@ -16,6 +16,7 @@ import { type CarryingEngine, withPrefix } from './chunked-engine.js';
 import { sendfileOffThread } from './offload.js';
 import { ResidencyGate } from './residency.js';
 import { SENDFILE_REFUSALS } from './sendfile-refusals.js';
+import { SlotCopyEngine } from './slot-copy-engine.js';
 
 const KiB = 1024;
 /** What goes through the stream's own write when the socket is full: enough to be the wake-up, little to copy and keep. */
@@ -24,7 +25,6 @@ const CARRY_SIZE = KiB;
 const OFFLOAD_SIZE = 1024 * KiB;
 /** Read ahead of an offloaded call, so that the next one finds its pages. */
 const READ_AHEAD = 2 * OFFLOAD_SIZE;
-const COPY_SIZE = 64 * KiB;
 
 const { EAGAIN, EBADF, EINTR, RWF_NOWAIT } = constants;
 
@@ -173,64 +173,5 @@ export class SendfileEngine implements CarryingEngine {
   #advance(bytes: number): void {
     this.#position += bytes;
     this.#slot.moved(bytes);
-  }
-}
-
-/** Node's own way, within the same slot: read on the thread pool, write by the stream. */
-export class SlotCopyEngine implements CarryingEngine {
-  readonly method = 'copy';
-  readonly syscall = 'read';
-  readonly reason: string;
-  readonly #slot: WriteSlot;
-  readonly #fd: number;
-  #position: number;
-  #buffer: Buffer | undefined;
-  /** Read, and not written yet. */
-  #read: Buffer | undefined;
-  /** What goes before it. */
-  #prefix = '';
-  inStream = 0;
-
-  constructor(slot: WriteSlot, fd: number, position: number, reason: string) {
-    this.#slot = slot;
-    this.#fd = fd;
-    this.#position = position;
-    this.reason = reason;
-  }
-
-  attempt(): number {
-    return this.#read === undefined ? NOT_RESIDENT : WOULD_BLOCK;
-  }
-
-  /** A read is waited for, whatever happens; a write, which may take as long as the receiver likes, can be left. */
-  offload(count: number, resume: Resume): void {
-    this.#buffer ??= Buffer.allocUnsafeSlow(COPY_SIZE);
-    const buffer = this.#buffer;
-    readRetrying(this.#fd, buffer, Math.min(count, COPY_SIZE), this.#position, (error, bytes) => {
-      if (error) return resume(error, 0);
-      if (bytes === 0) return resume(null, SOURCE_ENDED);
-      this.#read = buffer.subarray(0, bytes);
-      resume(null, 0);
-    });
-  }
-
-  wait(count: number, resume: Resume, prefix = ''): void {
-    if (this.#read === undefined) {
-      // A chunk is to be opened, and nothing to put into it has been read yet.
-      this.#prefix += prefix;
-      resume(null, 0);
-      return;
-    }
-    const chunk = this.#read.subarray(0, count);
-    this.#read = undefined;
-    this.#position += chunk.length;
-    this.inStream = chunk.length;
-    const before = this.#prefix + prefix;
-    this.#prefix = '';
-    this.#slot.write(withPrefix(before, chunk), (error) => {
-      this.inStream = 0;
-      if (error) resume(error, 0);
-      else resume(null, chunk.length);
-    });
   }
 }

@@ -4,24 +4,28 @@
  * A sendfile of its own costs a system call more, and TCP_CORK two, to spare a copy that for so few bytes is cheaper
  * than they are. Where it crosses over is measured by `npm run bench -- --scenario small` (see the README).
  */
-import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { countColdPages } from './cold-pages.js';
-import { feature } from './feature.js';
-import { livesInMemory } from './source.js';
+import type { OutgoingMessage } from 'node:http';
+import { syscalls } from '@zerocopy/core-syscalls';
+import { replacedMethod } from '@zerocopy/transfer';
+import { canReadWarm, readWarm } from './warm-read.js';
 
 /** Up to this many bytes, inclusive, a file is copied into the write of its headers. */
 export const SMALL_FILE_SIZE: number = 64 * 1024;
 /** Buffers kept for the next ones: 2 MiB. */
 const POOL_MAX = 32;
-const { EAGAIN, EINTR, EOPNOTSUPP, RWF_NOWAIT } = constants;
 
 const pool: syscalls.Iovec[] = [];
+
+/** What is given the bytes of a message. */
+const BODY_METHODS = ['write', 'end'] as const;
 
 /** A range of a file that has been read whole. */
 export class SmallRead {
   /** As many as were asked for, in memory that is used again. */
   readonly bytes: Buffer;
   readonly #memory: syscalls.Iovec;
+  /** Other code has seen the bytes, and may keep them for as long as it likes. */
+  #isSeen = false;
 
   /** @internal */
   constructor(memory: syscalls.Iovec, length: number) {
@@ -30,9 +34,14 @@ export class SmallRead {
     this.#memory = memory;
   }
 
-  /** To be called when `bytes` is not read any more. Not calling it only costs an allocation later. */
+  /** To be called before `message` is given the bytes: other code may have put itself in front of its methods. */
+  goesTo(message: OutgoingMessage): void {
+    this.#isSeen ||= replacedMethod(message, BODY_METHODS) !== undefined;
+  }
+
+  /** To be called when the message does not read `bytes` any more. Not calling it only costs an allocation later. */
   recycle(): void {
-    recycle(this.#memory);
+    if (!this.#isSeen) recycle(this.#memory);
   }
 }
 
@@ -45,22 +54,12 @@ function recycle(memory: syscalls.Iovec): void {
  * @param inMemory whether the file is known to live on a filesystem that is in memory, which refuses RWF_NOWAIT.
  */
 export function readSmall(fd: number, position: number, length: number, inMemory = false): SmallRead | undefined {
-  if (!feature('preadvNowait').available) return undefined;
+  if (!canReadWarm()) return undefined;
   const memory =
     length > SMALL_FILE_SIZE
       ? syscalls.createIovec(Buffer.allocUnsafeSlow(length))
       : (pool.pop() ?? syscalls.createIovec(Buffer.allocUnsafeSlow(SMALL_FILE_SIZE)));
-  syscalls.setIovecLength(memory, length);
-  let result = -EOPNOTSUPP;
-  if (!inMemory) {
-    do result = syscalls.preadv2(fd, memory, position, RWF_NOWAIT);
-    while (result === -EINTR);
-  }
-  if (result === -EOPNOTSUPP && (inMemory || livesInMemory(fd))) {
-    result = syscalls.pread(fd, memory.target, length, position);
-  }
-  if (result === length) return new SmallRead(memory, length);
-  if (result >= 0 || result === -EAGAIN) countColdPages(fd);
+  if (readWarm(fd, memory, length, position, inMemory) === length) return new SmallRead(memory, length);
   recycle(memory);
   return undefined;
 }

@@ -169,6 +169,7 @@ export class SmallFileEngine implements SlotEngine {
     if (this.#message.writableEnded) return resume(endedByAnother(), 0);
     this.inStream = bytes.length;
     this.#resume = resume;
+    this.#file.goesTo(this.#message);
     if (!this.#ends) {
       this.#message.write(bytes, this.#onWritten);
       // What uncorks it may be its end, which comes after the file.

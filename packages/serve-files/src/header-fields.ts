@@ -5,8 +5,8 @@ import { isHashedName } from './hashed-name.js';
 import type { HeaderFields, Settings } from './options.js';
 
 const IMMUTABLE = 'public, max-age=31536000, immutable';
-/** They frame the body, and are said by what sends it. */
-const FRAMING: ReadonlySet<string> = new Set([
+/** Header fields, in lower case, that frame the body and are said by what sends it: `headers` cannot. */
+export const FRAMING_FIELDS: ReadonlySet<string> = new Set([
   'connection',
   'content-encoding',
   'content-length',
@@ -66,7 +66,7 @@ export function addOwn(
   if (given === undefined) return;
   for (const [name, value] of Object.entries(given)) {
     const lower = name.toLowerCase();
-    if (FRAMING.has(lower)) continue;
+    if (FRAMING_FIELDS.has(lower)) continue;
     if (notModified && lower.startsWith('content-') && !OF_THE_STATE.has(lower)) continue;
     if (lower === 'vary' && fields.vary !== undefined) fields.vary = `${fields.vary}, ${value}`;
     else fields[lower] = Array.isArray(value) ? value.map(String) : String(value);

@@ -5,6 +5,7 @@ export type { Types } from './content-type.js';
 export { type FastifyFilesOptions, fastifyFiles } from './fastify-files.js';
 export { type FetchHandler, fetchFiles } from './fetch-files.js';
 export type { FileStat } from './file-status.js';
+export { FRAMING_FIELDS } from './header-fields.js';
 export { honoFiles } from './hono-files.js';
 export { koaFiles } from './koa-files.js';
 export type { OpenedFile } from './opened-file.js';

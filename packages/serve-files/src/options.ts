@@ -1,5 +1,6 @@
 /** The options of serveFiles, read once and checked in one place. */
 
+import { validateHeaderValue } from 'node:http';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
@@ -219,6 +220,8 @@ function validate(options: ServeFilesOptions): void {
   oneOf(options.immutable, 'immutable', ['boolean', 'function', 'RegExp']);
   oneOf(options.headers, 'headers', ['object', 'function']);
   oneOf(options.cors, 'cors', ['boolean', 'string']);
+  if (typeof options.cors === 'string') headerValue('cors', 'access-control-allow-origin', options.cors);
+  if (typeof options.cacheControl === 'string') headerValue('cacheControl', 'cache-control', options.cacheControl);
   oneOf(options.types, 'types', ['object', 'function']);
   oneOf(options.download, 'download', ['boolean', 'string', 'function']);
   oneOf(etag, 'etag', ['boolean', 'function', 'object']);
@@ -256,6 +259,15 @@ const wrong = (name: string, expected: string, value: unknown): TypeError =>
   Object.assign(new TypeError(`The option '${name}' must be ${expected}. ${received(value)}`), {
     code: 'ERR_INVALID_ARG_TYPE',
   });
+
+/** A field would be refused with each response. */
+function headerValue(option: string, name: string, value: string): void {
+  try {
+    validateHeaderValue(name, value);
+  } catch {
+    throw wrong(option, 'the value of a header field', value);
+  }
+}
 
 /** A path beneath the root. */
 function pathOption(value: unknown, name: string): string {

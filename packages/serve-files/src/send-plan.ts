@@ -173,6 +173,7 @@ function deliverSmall(message: ServerResponse, plan: Plan, small: SmallRead, tel
   const startedAt = performance.now();
   plan.release();
   scope.start(); // foreign code, which may have destroyed the response
+  small.goesTo(message);
   if (!message.writableEnded) message.end(small.bytes);
   message.on('close', () => {
     const whole = message.writableFinished;

@@ -8,8 +8,8 @@ import net from 'node:net';
 import { join } from 'node:path';
 import { TRANSFER_CHANNEL, type TransferTrace } from '@zerocopy/core-syscalls';
 import { RateLimit, type SentInfo, serveFiles } from '@zerocopy/serve-files';
+import { clientOptionsOf, serverOptionsOf } from '@zerocopy/testing/tls';
 import test from 'ava';
-import { clientOptions, serverOptions } from './fixtures/pre-shared-key.js';
 import {
   ask,
   converse,
@@ -287,11 +287,11 @@ test('somebody else answers meanwhile: nothing is sent, nothing is left', async 
 });
 
 test('https: the same answers', async (t) => {
-  const server = https.createServer(serverOptions, serveFiles(root) as RequestListener);
+  const server = https.createServer(serverOptionsOf(), serveFiles(root) as RequestListener);
   const port = await listening(server);
   const get = (path: string, headers: http.OutgoingHttpHeaders = {}): Promise<{ status: number; body: Buffer }> =>
     new Promise((resolve, reject) => {
-      const request = https.get({ ...clientOptions, port, path, headers, agent: false }, (response) => {
+      const request = https.get({ ...clientOptionsOf(), port, path, headers, agent: false }, (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks) }));

@@ -74,7 +74,7 @@ export class SpliceWriteStream extends WriteStream {
   #heldBack: WriteCallback | undefined;
   /** Pipes whose bytes Node copies. */
   #copied: PublishedPipe[] = [];
-  readonly #onSourceClose = (): void => this.#writeCollected();
+  readonly #onSourceHalts = (): void => this.#writeCollected();
 
   /** As {@link createSpliceWriteStream}. */
   constructor(path: string | Buffer | URL, options?: SpliceWriteStreamOptions | BufferEncoding | null) {
@@ -170,7 +170,7 @@ export class SpliceWriteStream extends WriteStream {
   #takeCollected(): CollectedBody | undefined {
     const collected = this.#collected;
     this.#collected = undefined;
-    if (collected !== undefined) this.#source?.off('close', this.#onSourceClose);
+    if (collected !== undefined) this.#source?.off('close', this.#onSourceHalts).off('pause', this.#onSourceHalts);
     this.#source = undefined;
     return collected;
   }
@@ -267,7 +267,8 @@ export class SpliceWriteStream extends WriteStream {
     this.#collected = new CollectedBody();
     this.cork();
     this.#source = source;
-    source.on('close', this.#onSourceClose); // before its end a pipe, unlike a pipeline, leaves us open
+    // Before its end a pipe, unlike a pipeline, leaves us open. And whoever pauses it may do so for long.
+    source.on('close', this.#onSourceHalts).on('pause', this.#onSourceHalts);
   }
 
   #onUnpipe(source: Readable): void {

@@ -1,7 +1,17 @@
 /** Small uploads, which are collected while the file is opened, where it cannot be opened: as with fs.createWriteStream. */
 import { execFileSync } from 'node:child_process';
 import { channel } from 'node:diagnostics_channel';
-import { closeSync, constants, createWriteStream, existsSync, open, openSync, type WriteStream } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  createWriteStream,
+  existsSync,
+  open,
+  openSync,
+  readFileSync,
+  statSync,
+  type WriteStream,
+} from 'node:fs';
 import http, { type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -133,4 +143,25 @@ kernelSerial('destroyed as a small body is piped into it: pipeline fails, as wit
     outcomes.push(log);
   }
   t.deepEqual(outcomes[0], outcomes[1]);
+});
+
+kernelSerial('a small body that is paused in its midst: what was written is in the file', async (t) => {
+  const path = join(directory, 'paused');
+  const server = http.createServer((request) => {
+    const file = createSpliceWriteStream(path);
+    request.pipe(file);
+    file.once('ready', () => {
+      file.write('own');
+      request.pause();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  const client = http.request({ port, host: '127.0.0.1', method: 'PUT', headers: { 'Content-Length': 4097 } });
+  client.on('error', () => {});
+  client.write('begin');
+  await until(() => existsSync(path) && statSync(path).size >= 3, 'what was written');
+  t.regex(readFileSync(path, 'utf8'), /own/);
+  client.destroy();
+  server.close();
 });

@@ -68,6 +68,7 @@ export {
   hasOnRead,
   isAwaitingSocket,
   isConsumedByParser,
+  isEncryptedByNode,
   isEndedByPipeline,
   isPausedByHttp,
   isStandardOutput,

@@ -470,6 +470,7 @@ export class SlotTransfer {
     if (written !== undefined) removeSharedListener(written, 'close', this.#onClose);
     this.#stopListening();
     if (!moved) {
+      this.#engine?.leave?.();
       for (const request of this.#requests) request.cancel();
       if (outcome.kind === 'failed') this.#scope.fail(outcome.error, outcome.result);
       else this.#scope.succeed(outcome.result, 0, this.#stopped);

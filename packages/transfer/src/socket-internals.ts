@@ -5,7 +5,7 @@
 import type { OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { nodeHttp } from '@zerocopy/core-syscalls/descriptors';
+import { isEncrypted, nodeHttp } from '@zerocopy/core-syscalls/descriptors';
 import { replacedMethod } from './node-originals.js';
 
 interface Handle {
@@ -211,9 +211,20 @@ export function pipesOf(source: Readable): readonly NodeJS.WritableStream[] | un
   return Array.isArray(pipes) ? pipes : undefined;
 }
 
-/** Bytes that libuv holds of a write of `size` that is under way: what the kernel has not taken. All of it, if it cannot be told. */
+/**
+ * Bytes that libuv holds of a write of `size` that is under way: what the kernel has not taken. All of it, if it cannot be told:
+ * of an encrypted connection it is other bytes that are held.
+ */
 export function heldBytes(socket: Socket, size: number): number {
-  return handleOf(socket)?.writeQueueSize ?? size;
+  return isEncrypted(socket) ? size : (handleOf(socket)?.writeQueueSize ?? size);
+}
+
+/**
+ * Whether the connection is encrypted by Node itself: what is written to it has been encrypted, or copied, by the time that the
+ * write's callback comes, and nobody else has seen it (TLSWrap::DoWrite, crypto_tls.cc of Node 20 to 26).
+ */
+export function isEncryptedByNode(socket: Socket): boolean {
+  return isEncrypted(socket) && handleOf(socket)?.constructor?.name === 'TLSWrap';
 }
 
 /** Bytes written to `socket` that the kernel has not taken: of a write that is under way also less than all of it. */

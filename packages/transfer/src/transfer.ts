@@ -66,6 +66,11 @@ export interface TransferEngine {
   /** System calls made so far; for engines whose attempts are not one call each. */
   readonly calls?: number;
   /**
+   * The transfer has ended with this engine: it gives back what was lent to it. A wait may still be under way, whose `resume`
+   * is not to be called any more; a call on another thread is not.
+   */
+  leave?(): void;
+  /**
    * After `errno` (negative): the engine that goes on at the current position; undefined ends the transfer with that
    * error.
    */
@@ -254,28 +259,27 @@ export class Transfer {
       return;
     }
     this.#looping = true;
+    this.#turn = 0;
     this.#state = 'attempting';
     this.#attempts();
     this.#looping = false;
   }
   #looping = false;
+  /** Bytes moved in this turn of the event loop, also by waits that have resumed within it. */
+  #turn = 0;
 
   #attempts(): void {
     const { pieceMin } = this.#engine;
     const quantum = quantumSize(this.#bytes === 0, pieceMin);
     const piece = Math.min(quantum, pieceSize(pieceMin));
-    let turn = 0;
     while (this.#state === 'attempting') {
       if (this.#ending !== undefined) return this.#end(this.#ending.error);
       const left = this.#length - this.#bytes;
       if (left <= 0) return this.#end(null);
-      if (turn >= quantum) {
-        return this.#yield();
-      }
+      if (this.#turn >= quantum) return this.#yield();
       const result = this.#result ?? this.#attempt(Math.min(left, piece, MAX_RW_COUNT));
       this.#result = undefined;
       if (result > 0) {
-        turn += result;
         this.#moved(result);
       } else if (result === 0) {
         return this.#end(null);
@@ -332,6 +336,7 @@ export class Transfer {
 
   #moved(bytes: number): void {
     this.#bytes += bytes;
+    this.#turn += bytes;
     this.#options.onMoved?.(bytes);
   }
 
@@ -355,6 +360,7 @@ export class Transfer {
     if (error === null && !this.#report()) return;
     this.#state = 'ended';
     transferEnded();
+    this.#engine.leave?.();
     const { signal, onEnd } = this.#options;
     signal?.removeEventListener('abort', this.#onAbort);
     const result: TransferResult = {

@@ -20,6 +20,7 @@ import {
   Transfer,
   type TransferEngine,
   type TransferOptions,
+  WOULD_BLOCK,
 } from '@zerocopy/transfer';
 import test from 'ava';
 
@@ -184,6 +185,42 @@ test.serial('after a quantum the loop gets its turn (kernel-rules: bounded-turn)
   t.is(transfer.bytes, quantumSize(true) + quantumSize());
   while (ended.length === 0) await nextTurn();
   t.is(ended[0]?.result.bytes, 5 * piece);
+});
+
+test.serial('what waits have moved that resume at once counts for the quantum, too', async (t) => {
+  const piece = 256 * 1024;
+  let waits = 0;
+  const engine: TransferEngine = {
+    method: 'copy',
+    syscall: 'read',
+    attempt: () => WOULD_BLOCK,
+    wait(count, resume) {
+      waits++;
+      resume(null, Math.min(count, piece));
+    },
+  };
+  const { transfer, ended } = run(engine, { length: 64 * piece });
+  t.is(transfer.state, 'yielding');
+  t.is(waits, Math.ceil(quantumSize(true) / piece));
+  await nextTurn();
+  t.is(waits, Math.ceil(quantumSize(true) / piece) + Math.ceil(quantumSize() / piece));
+  while (ended.length === 0) await nextTurn();
+  t.is(ended[0]?.result.bytes, 64 * piece);
+});
+
+test.serial('the engine that a transfer has ended with gives back what was lent to it, once', (t) => {
+  const left: string[] = [];
+  const leaving = (name: string, ...script: number[]): ScriptedEngine =>
+    Object.assign(new ScriptedEngine(...script), { leave: () => left.push(name) });
+  run(leaving('whole', 100));
+  run(leaving('failed', -EIO));
+  const waiting = run(leaving('stopped', -EAGAIN));
+  waiting.transfer.stop(null);
+  waiting.transfer.stop(null);
+  const refused = leaving('refused', -EINVAL);
+  refused.next = leaving('successor', 100);
+  run(refused);
+  t.deepEqual(left, ['whole', 'failed', 'stopped', 'successor']);
 });
 
 test.serial('many transfers at once share: smaller pieces, still all of them done', async (t) => {

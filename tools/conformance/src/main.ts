@@ -9,7 +9,7 @@ const AREAS: Readonly<Record<string, string>> = {
   security: 'reused descriptors, inheritance, limits and hostile options, for longer',
   static:
     'serve-files by the table of what is right, beside other servers; nonsense, races, aborts: --fuzz N --races N --aborts N',
-  cli: 'the command: serve and proxy restarted under load, cp killed and on a full disk: --minutes N --connections N --kills N',
+  cli: "the command: start, splice-pipe's proxy through it, serve and proxy restarted under load, cp beside GNU cp, killed, on a full disk: --only ROW --minutes N --cases N --kills N",
   vite: 'an application built by Vite, with precompressed assets, served by serve-files; installs Vite by npm',
   browser: 'the tests of serve-files in Chromium, after: nx run @zerocopy/serve-files:test-build',
   'uploads-touched': 'uploads whose connections are touched at random by other code: --runs N --seed N',

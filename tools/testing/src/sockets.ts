@@ -21,10 +21,10 @@ export function addressOf(server: Server): NetConnectOpts {
 
 /**
  * Resets a connection. One that is being ended is destroyed instead: libuv refuses to reset it, and Node then leaks the
- * handle, and spins for ever when the process ends.
+ * handle, and spins for ever when the process ends. So is an encrypted one, which Node cannot reset.
  */
 export function resetConnection(socket: Socket): void {
-  if (socket.writableEnded) socket.destroy();
+  if (socket.writableEnded || (socket as { encrypted?: boolean }).encrypted) socket.destroy();
   else socket.resetAndDestroy();
 }
 

@@ -4,9 +4,11 @@
 const PATIENCE = 20_000;
 
 /** Asks every 2 ms, for at most 20 s. */
-export async function until(condition: () => boolean, what = 'the condition'): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, what = 'the condition'): Promise<void> {
   const deadline = Date.now() + PATIENCE;
-  while (!condition()) {
+  for (;;) {
+    const met = condition();
+    if (typeof met === 'boolean' ? met : await met) return;
     if (Date.now() > deadline) throw new Error(`${what} did not come true within ${PATIENCE / 1000} s`);
     await pause(2);
   }

@@ -2,6 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import net, { type Socket } from 'node:net';
+import type { Contestant } from './contestants.js';
 
 const BUFFER = 256 * 1024;
 const END = Buffer.from('\r\n\r\n');
@@ -29,6 +30,8 @@ function cpuSeconds(pid: number): number {
 export class Client {
   readonly #socket: Socket;
   readonly #pid: number;
+  readonly #name: string;
+  #isWaiting = false;
   #head = Buffer.alloc(0);
   /** Of the body that is being read; undefined: its header is not there yet. */
   #left: number | undefined;
@@ -39,8 +42,12 @@ export class Client {
   /** Why there will be no answer any more. */
   #error: Error | undefined;
 
-  /** @param signal breaks off what is asked for. */
-  constructor(port: number, pid: number, signal: AbortSignal) {
+  /**
+   * @param patience milliseconds without a byte after which it is given up.
+   * @param signal breaks off what is asked for.
+   */
+  constructor({ name, port, pid }: Contestant, patience: number, signal: AbortSignal) {
+    this.#name = name;
     this.#pid = pid;
     const callback = (count: number, buffer: Uint8Array): boolean => {
       this.#read(buffer.subarray(0, count));
@@ -49,12 +56,17 @@ export class Client {
     const onread = { buffer: Buffer.alloc(BUFFER), callback };
     this.#socket = net.connect({ port, host: '127.0.0.1', onread, noDelay: true, signal });
     this.#socket.on('error', (error) => this.#fail(error));
-    this.#socket.on('close', () => this.#fail(new Error('a server of the race has closed the connection')));
+    this.#socket.on('close', () => this.#fail(new Error(`${name} has closed the connection`)));
+    // Of a request only: while others have their turns, nothing comes and nothing is to come.
+    this.#socket.setTimeout(patience, () => {
+      if (this.#isWaiting) this.#fail(new Error(`${name} has not sent anything for ${patience / 1000} s`));
+    });
   }
 
   /** For good: what is asked for later fails as well. */
   #fail(error: Error): void {
     this.#error ??= error;
+    this.#isWaiting = false;
     this.#failed(this.#error);
   }
 
@@ -68,7 +80,7 @@ export class Client {
       const text = head.toString('latin1', 0, end);
       const length = /\r\ncontent-length: *(\d+)/i.exec(text)?.[1];
       if (!text.startsWith('HTTP/1.1 200 ') || length === undefined) {
-        this.#fail(new Error(`a server of the race answers '${text.slice(0, text.indexOf('\r\n'))}'`));
+        this.#fail(new Error(`${this.#name} answers '${text.slice(0, text.indexOf('\r\n'))}'`));
         return;
       }
       this.#length = Number(length);
@@ -78,9 +90,10 @@ export class Client {
     this.#hash?.update(body);
     this.#left -= body.length;
     if (this.#left > 0) return;
-    if (this.#left < 0) this.#fail(new Error('a server of the race has sent more than its answer'));
+    if (this.#left < 0) this.#fail(new Error(`${this.#name} has sent more than its answer`));
     this.#left = undefined;
     this.#head = Buffer.alloc(0);
+    this.#isWaiting = false;
     this.#done(this.#length);
   }
 
@@ -89,6 +102,7 @@ export class Client {
       this.#done = resolve;
       this.#failed = reject;
       if (this.#error !== undefined) return reject(this.#error);
+      this.#isWaiting = true;
       this.#socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
     });
   }
@@ -99,8 +113,7 @@ export class Client {
     await this.#request(path);
     const found = this.#hash.digest('hex');
     this.#hash = undefined;
-    if (found !== sha256)
-      throw new Error(`other bytes than those of the file have come from port ${this.#socket.remotePort}`);
+    if (found !== sha256) throw new Error(`${this.#name} has sent other bytes than those of the file`);
   }
 
   /** Asks for a file again and again, for so many milliseconds, at least once. */

@@ -28,17 +28,20 @@ export interface Contestant {
   stop(): Promise<void>;
 }
 
-const PATIENCE = 10_000;
-
-/** @throws if it does not listen in time. */
-export async function startOwn(name: Own, directory: string, signal: AbortSignal): Promise<Contestant> {
+/** @throws if it does not listen within `patience` milliseconds. */
+export async function startOwn(
+  name: Own,
+  directory: string,
+  patience: number,
+  signal: AbortSignal,
+): Promise<Contestant> {
   // What runs is the program itself, as in the workers of `serve`.
   const child = fork(process.argv[1] as string, ['bench'], {
     env: { ...process.env, [ROLE]: `${name}:${directory}` },
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   try {
-    const { port } = await answer(child, signal);
+    const { port } = await answer(name, child, patience, signal);
     if (port === undefined) throw new Error(`the server of ${name} does not say where it listens`);
     return {
       name,
@@ -46,7 +49,7 @@ export async function startOwn(name: Own, directory: string, signal: AbortSignal
       pid: child.pid as number,
       async method() {
         child.send('method');
-        return (await answer(child, signal)).method ?? 'unknown';
+        return (await answer(name, child, patience, signal)).method ?? 'unknown';
       },
       stop: () => end(child),
     };
@@ -57,15 +60,19 @@ export async function startOwn(name: Own, directory: string, signal: AbortSignal
 }
 
 /** The next message of a child that is alive. */
-async function answer(child: ChildProcess, signal: AbortSignal): Promise<Told> {
+async function answer(name: Own, child: ChildProcess, patience: number, signal: AbortSignal): Promise<Told> {
   const done = new AbortController();
-  const limits = AbortSignal.any([signal, done.signal, AbortSignal.timeout(PATIENCE)]);
+  const timeout = AbortSignal.timeout(patience);
+  const limits = AbortSignal.any([signal, done.signal, timeout]);
   try {
     const ended = once(child, 'exit', { signal: limits }).then(([status]) => {
-      throw new Error(`a server of the race has ended with status ${status}`);
+      throw new Error(`the server of ${name} has ended with status ${status}`);
     });
     const message = once(child, 'message', { signal: limits }).then(([told]) => told as Told);
     return await Promise.race([message, ended]);
+  } catch (error) {
+    if (!timeout.aborted || signal.aborted) throw error;
+    throw new Error(`the server of ${name} has not said anything for ${patience / 1000} s`);
   } finally {
     done.abort();
   }
@@ -85,7 +92,7 @@ export function nginxVersion(): string | undefined {
 }
 
 /** One process, as the others. */
-export async function startNginx(directory: string, signal: AbortSignal): Promise<Contestant> {
+export async function startNginx(directory: string, patience: number, signal: AbortSignal): Promise<Contestant> {
   const port = await freePort();
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   const configuration = join(directory, 'nginx.conf');
@@ -103,11 +110,12 @@ http {
   const child = spawn('nginx', ['-c', configuration, '-p', directory, '-e', join(directory, 'nginx.log')], {
     stdio: 'ignore',
   });
-  const deadline = performance.now() + PATIENCE;
+  const deadline = performance.now() + patience;
   try {
     await once(child, 'spawn');
     while (!(await listens(port))) {
-      if (child.exitCode !== null || performance.now() > deadline) throw new Error('nginx does not start');
+      if (child.exitCode !== null) throw new Error(`nginx has ended with status ${child.exitCode}`);
+      if (performance.now() > deadline) throw new Error(`nginx has not listened for ${patience / 1000} s`);
       await delay(20, undefined, { signal });
     }
   } catch (error) {

@@ -67,7 +67,19 @@ async function changeOwner(destination: Path, { uid, gid }: BigIntStats): Promis
   }
 }
 
-function copyExtendedAttributes(source: Path, destination: Path, lenient: boolean): void {
+/**
+ * What a file that is replaced had, as if it had been written into: extended attributes, and without `losesLists` its access
+ * list. Without that list the bits of its mode would let in others than before.
+ */
+export function keepAttributes(replaced: Path, made: Path, losesLists: boolean): void {
+  copyExtendedAttributes(replaced, made, true, CAPABILITIES);
+  if (!losesLists) copyAccessLists(replaced, made, false);
+}
+
+/** The kernel takes it from a file that is written into. */
+const CAPABILITIES = 'security.capability';
+
+function copyExtendedAttributes(source: Path, destination: Path, lenient: boolean, without?: string): void {
   const list = Buffer.alloc(XATTR_MAX);
   const length = syscalls.llistxattr(source, list);
   if (length === -ENOTSUP) return;
@@ -76,7 +88,8 @@ function copyExtendedAttributes(source: Path, destination: Path, lenient: boolea
     const end = list.indexOf(0, at);
     const name = list.subarray(at, end);
     at = end + 1;
-    if (name.toString().startsWith('system.posix_acl_')) continue; // these are the mode's
+    const text = name.toString();
+    if (text.startsWith('system.posix_acl_') || text === without) continue; // lists are the mode's
     const result = copyAttribute(source, destination, name);
     if (result >= 0 || (lenient && [-ENOTSUP, -EPERM, -EACCES].includes(result))) continue;
     if (!lenient || result !== -ENODATA)

@@ -2,7 +2,7 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { access, open, realpath, stat as statOf } from 'node:fs/promises';
 import { copyFile } from '@zerocopy/file-copy';
-import { giveAttributes, type Original } from './attributes.js';
+import { giveAttributes, keepAttributes, type Original } from './attributes.js';
 import { copyBytes, OWNER, type Watch } from './bytes.js';
 import { because, CopyError, directoryOf, orElse, type Path, quoted } from './paths.js';
 import type { CopySettings } from './settings.js';
@@ -15,6 +15,8 @@ export interface Surroundings {
   readonly tally: Tally;
   readonly signal: AbortSignal;
   watch(path: Path): Watch;
+  /** What is odd, and no failure. */
+  warn(line: string): void;
   /** A line of --verbose. */
   verbose(line: string): void;
 }
@@ -45,7 +47,16 @@ export async function copyRegular(
       throw new CopyError(`${quoted(path)} and ${quoted(destination)} are the same file`);
     }
     if (!replaced.isFile()) return copyIntoSpecial(path, target, run);
-    if (!settings.force) await orElse(access(target, constants.W_OK), `cannot create regular file ${quoted(target)}`);
+    const writable = access(target, constants.W_OK);
+    if (!settings.force) await orElse(writable, `cannot create regular file ${quoted(target)}`);
+    // Then it is not as if it had been written into: nothing of it is kept.
+    else if (
+      !(await writable.then(
+        () => true,
+        () => false,
+      ))
+    )
+      replaced = undefined;
   }
   const own = target === destination ? staging : new Staging(directoryOf(target));
   try {
@@ -54,7 +65,10 @@ export async function copyRegular(
     const moved = await copyBytes(path, made, settings, run.watch(path)).catch((error: unknown) => {
       throw because(`error copying ${quoted(path)} to ${quoted(destination)}`, error);
     });
-    if (replaced !== undefined && !settings.preserve.has('ownership')) await keepOwner(made, replaced);
+    if (replaced !== undefined) {
+      if (!settings.preserve.has('ownership')) await keepOwner(made, replaced);
+      keepAttributes(target, made, settings.preserve.has('mode'));
+    }
     await giveAttributes(original, made, settings, mode);
     if (settings.fsync) await sync(made);
     run.signal.throwIfAborted();

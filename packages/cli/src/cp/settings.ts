@@ -40,8 +40,7 @@ export interface CopySettings {
 /** @throws {UsageError} */
 export function settingsOf(call: Call): CopySettings {
   const archive = call.has('archive');
-  const recursive = archive || call.has('recursive');
-  const noDereference = archive || call.has('no-dereference-links') || call.has('no-dereference');
+  const recursive = archive || call.has('recursive') || call.has('recurse');
   const preserve = new Set<Attribute>();
   const lists = [
     ...(archive ? ['all'] : []),
@@ -71,7 +70,7 @@ export function settingsOf(call: Call): CopySettings {
   if (range !== undefined && recursive) throw new UsageError('--range cannot be used with --recursive');
   return {
     recursive,
-    follow: followOf(call, recursive, noDereference),
+    follow: followOf(call, recursive),
     preserve,
     lenientXattr: !call.all('preserve').some((list) => list.split(',').includes('xattr')),
     reflink: sparse === 'never' ? 'never' : reflink,
@@ -98,10 +97,11 @@ function refuseTogether(call: Call, pairs: readonly (readonly [boolean, string, 
   }
 }
 
-function followOf(call: Call, recursive: boolean, noDereference: boolean): Follow {
-  if (call.has('dereference')) return 'all';
-  if (call.has('dereference-named')) return 'named';
-  return noDereference || recursive ? 'none' : 'all';
+/** Whichever was given last holds; -a and -d bring -P with them. */
+function followOf(call: Call, recursive: boolean): Follow {
+  const last = call.last(['archive', 'no-dereference-links', 'no-dereference', 'dereference', 'dereference-named']);
+  if (last === undefined) return recursive ? 'none' : 'all';
+  return last === 'dereference' ? 'all' : last === 'dereference-named' ? 'named' : 'none';
 }
 
 const isAttribute = (name: string): name is Attribute => (ATTRIBUTES as readonly string[]).includes(name);

@@ -3,8 +3,17 @@
  * (0700). So the file is on the destination's filesystem, inherits what files there inherit, and may have any mode, set-user-id
  * as well, before it has its owner.
  */
+import { rmSync } from 'node:fs';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { join, orElse, type Path, quoted } from './paths.js';
+
+/** Those that are there now. */
+const present = new Set<Path>();
+
+/** For a program that ends at once, as by a second signal: nothing is left then, either. */
+function removeAll(): void {
+  for (const path of present) rmSync(path, { recursive: true, force: true });
+}
 
 export class Staging {
   readonly #directory: Path;
@@ -23,6 +32,8 @@ export class Staging {
         mkdtemp(prefix as unknown as string, { encoding: 'buffer' }), // which takes a Buffer, whatever its types say
         `cannot create a temporary directory in ${quoted(this.#directory)}`,
       );
+      if (present.size === 0) process.on('exit', removeAll);
+      present.add(this.#made);
     }
     return join(this.#made, Buffer.from(String(this.#count++)));
   }
@@ -36,6 +47,9 @@ export class Staging {
   async remove(): Promise<void> {
     const made = this.#made;
     this.#made = undefined;
-    if (made !== undefined) await rm(made, { recursive: true, force: true });
+    if (made === undefined) return;
+    await rm(made, { recursive: true, force: true });
+    present.delete(made);
+    if (present.size === 0) process.off('exit', removeAll);
   }
 }

@@ -3,7 +3,7 @@ import type { BigIntStats } from 'node:fs';
 import { chmod, link, lstat, mkdir, readdir, readlink, stat as statOf, symlink } from 'node:fs/promises';
 import { check, syscalls } from '@zerocopy/core-syscalls';
 import { giveAttributes } from './attributes.js';
-import { because, CopyError, directoryOf, join, orElse, type Path, quoted } from './paths.js';
+import { baseOf, because, CopyError, directoryOf, join, orElse, type Path, quoted } from './paths.js';
 import { copyRegular, type Surroundings } from './regular.js';
 import { Staging } from './staging.js';
 
@@ -11,6 +11,10 @@ const PERMISSIONS = 0o777n;
 const OWNER_ALL = 0o700;
 
 const identity = ({ dev, ino }: BigIntStats): string => `${dev}:${ino}`;
+
+/** Of a file, by the name that it was given under: what is linked to it elsewhere is another source. */
+const nameOf = async (path: Path, stat: BigIntStats): Promise<string> =>
+  `${identity(stat)} ${identity(await statOf(directoryOf(path), { bigint: true }))} ${baseOf(path).toString('latin1')}`;
 
 const lstatOrNone = async (path: Path): Promise<BigIntStats | undefined> => {
   try {
@@ -29,8 +33,8 @@ export class Tree {
   readonly #links = new Map<string, Path>();
   /** Directories that were made by this run: they are not copied into themselves. */
   readonly #made = new Set<string>();
-  /** Names that this run has given on behalf of the command line: no second source may take them. */
-  readonly #named = new Set<string>();
+  /** Names that this run has given on behalf of the command line, and to which files: no other source may take them. */
+  readonly #named = new Map<string, string>();
 
   /** @param complain is told of each entry that could not be copied. */
   constructor(run: Surroundings, complain: (error: unknown) => void) {
@@ -64,25 +68,30 @@ export class Tree {
     const text = destination.toString('latin1');
     const there = await lstatOrNone(destination);
     if (stat.isDirectory()) return this.#directory(source, stat, destination, there, above);
-    if (there?.isDirectory()) {
-      throw new CopyError(`cannot overwrite directory ${quoted(destination)} with non-directory ${quoted(source)}`);
-    }
     if (there !== undefined && settings.noClobber) {
       tally.skipped++;
       return;
     }
+    if (there?.isDirectory()) {
+      throw new CopyError(`cannot overwrite directory ${quoted(destination)} with non-directory ${quoted(source)}`);
+    }
     if (isNamed && this.#named.has(text)) {
+      if (this.#named.get(text) === (await nameOf(source, stat))) return this.#warn(`source file ${quoted(source)}`);
       throw new CopyError(`will not overwrite just-created ${quoted(destination)} with ${quoted(source)}`);
     }
     if (!(await this.#linked(stat, destination, staging, there))) {
       const original = { path: source, stat };
       if (stat.isFile() || (stat.isFIFO() && !settings.recursive)) {
         await copyRegular(original, destination, there, staging, this.#run);
-      } else await this.#special(source, stat, destination, there, staging);
+      } else await this.#special(source, stat, destination, there, staging, follows);
       if (this.#keepsLinks(stat)) this.#links.set(identity(stat), destination);
     }
-    if (isNamed) this.#named.add(text);
+    if (isNamed) this.#named.set(text, await nameOf(source, stat));
     this.#told(source, destination);
+  }
+
+  #warn(what: string): void {
+    this.#run.warn(`${what} specified more than once`);
   }
 
   #told(source: Path, destination: Path): void {
@@ -111,18 +120,22 @@ export class Tree {
     return true;
   }
 
-  /** A symbolic link, a FIFO, a socket, a device: made anew. */
+  /** A symbolic link, a FIFO, a socket, a device: made anew, in the place of what is there only where no links are followed. */
   async #special(
     source: Path,
     stat: BigIntStats,
     destination: Path,
     there: BigIntStats | undefined,
     staging: Staging,
+    follows: boolean,
   ): Promise<void> {
     const { settings, tally } = this.#run;
     if (!settings.recursive && !stat.isSymbolicLink()) throw new CopyError(`${quoted(source)} is not a regular file`);
     if (there !== undefined && identity(there) === identity(stat)) {
       throw new CopyError(`${quoted(source)} and ${quoted(destination)} are the same file`);
+    }
+    if (there !== undefined && follows) {
+      throw new CopyError(`cannot create special file ${quoted(destination)}: file already exists`);
     }
     const made = await staging.name();
     if (stat.isSymbolicLink()) {
@@ -159,11 +172,17 @@ export class Tree {
     }
     if (above.includes(self)) throw new CopyError(`cannot copy cyclic symbolic link ${quoted(source)}`);
     const isNamed = above.length === 0;
+    if (there !== undefined && identity(there) === self) {
+      throw new CopyError(`${quoted(source)} and ${quoted(destination)} are the same file`);
+    }
     const isThere =
       there?.isDirectory() || (there?.isSymbolicLink() && isNamed && (await isDirectory(destination))) || false;
     if (there !== undefined && !isThere) {
       throw new CopyError(`cannot overwrite non-directory ${quoted(destination)} with directory ${quoted(source)}`);
     }
+    const text = destination.toString('latin1');
+    if (isNamed && this.#named.get(text) === self) return this.#warn(`source directory ${quoted(source)}`);
+    if (isNamed) this.#named.set(text, self);
     const mode = isThere ? undefined : await makeDirectory(destination, stat);
     const made = await statOf(destination, { bigint: true });
     this.#made.add(identity(made));

@@ -34,6 +34,9 @@ const printable = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
   text.replaceAll(/[\u0000-\u001f\u007f-\u009f"\\]/g, (one) => `\\x${one.charCodeAt(0).toString(16).padStart(2, '0')}`);
 
+/** Bytes of the log that wait for a reader of standard output. What comes beyond them is dropped: the server goes on. */
+const UNREAD = 2 ** 20;
+
 /** Writes to standard output. */
 export function accessLog(format: Exclude<LogFormat, 'none'>, terminal: Terminal): AccessLog {
   const asking = new AsyncLocalStorage<Asked>();
@@ -42,16 +45,26 @@ export function accessLog(format: Exclude<LogFormat, 'none'>, terminal: Terminal
     client: request.socket.remoteAddress ?? '-',
     at: new Date(),
   });
+  let dropped = 0;
+  const line = (text: string): void => {
+    if (terminal.stdio.stdout.writableLength > UNREAD) {
+      if (dropped++ === 0) terminal.note('zerocopy serve: standard output is not read: lines of the log are dropped');
+      return;
+    }
+    if (dropped > 0) terminal.note(`zerocopy serve: ${dropped} lines of the log were dropped`);
+    dropped = 0;
+    terminal.out(text);
+  };
   const write = ({ request, client, at }: Asked, info: Omit<SentInfo, 'path' | 'method'>): void => {
     const { method = '-', url = '-', httpVersion } = request;
     const { status, bytes, duration, transfer, error } = info;
     if (format === 'json') {
       const milliseconds = Math.round(duration * 1000) / 1000;
       const told = { time: at.toISOString(), client, method, url, status, bytes, milliseconds, transfer };
-      terminal.out(JSON.stringify({ ...told, error: error?.message }));
+      line(JSON.stringify({ ...told, error: error?.message }));
     } else {
-      const line = `${method} ${printable(url)} HTTP/${httpVersion}`;
-      terminal.out(`${client} - - [${commonDate(at)}] "${line}" ${status} ${bytes === 0 ? '-' : bytes}`);
+      const asked = `${method} ${printable(url)} HTTP/${httpVersion}`;
+      line(`${client} - - [${commonDate(at)}] "${asked}" ${status} ${bytes === 0 ? '-' : bytes}`);
     }
   };
   return {

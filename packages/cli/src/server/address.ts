@@ -1,7 +1,9 @@
 /** Where servers listen, and what they connect to: tcp://host:port, unix:path, fd:number. */
 import { once } from 'node:events';
-import { lstatSync, unlinkSync } from 'node:fs';
+import { existsSync, fstatSync, lstatSync, unlinkSync } from 'node:fs';
 import net, { type ListenOptions, type Server } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { dirname, resolve } from 'node:path';
 
 export type Address =
   | { readonly kind: 'tcp'; readonly host: string | undefined; readonly port: number }
@@ -9,7 +11,11 @@ export type Address =
   | { readonly kind: 'fd'; readonly fd: number };
 
 /** What an address has to look like. */
-export const ADDRESS = 'tcp://host:port, :port, unix:path or fd:number';
+export const ADDRESS = 'tcp://host:port, :port, unix:path (of up to 107 bytes) or fd:number';
+/** What the address of a target has to look like. */
+export const TARGET = 'tcp://host:port or unix:path (of up to 107 bytes)';
+/** Bytes of the path of a unix socket: what the kernel has room for (unix(7)). Node would listen at a part of a longer one. */
+const LONGEST_PATH = 107;
 /** The first descriptor of socket activation (sd_listen_fds(3)); those before it are standard streams. */
 const FIRST_FD = 3;
 const LAST_PORT = 65_535;
@@ -18,7 +24,7 @@ const LAST_PORT = 65_535;
 export function parseAddress(text: string): Address | undefined {
   if (text.startsWith('unix:')) {
     const path = text.slice(text.startsWith('unix://') ? 7 : 5);
-    return path === '' ? undefined : { kind: 'unix', path };
+    return path === '' || Buffer.byteLength(path) > LONGEST_PATH ? undefined : { kind: 'unix', path };
   }
   if (text.startsWith('fd:')) {
     const fd = Number(text.slice(3));
@@ -31,10 +37,11 @@ export function parseAddress(text: string): Address | undefined {
   return { kind: 'tcp', host: host === '*' ? undefined : host, port };
 }
 
-/** A target: a host is needed, a descriptor cannot be connected to. */
+/** A target: a host and a port are needed, a descriptor cannot be connected to. */
 export function parseTarget(text: string): Exclude<Address, { kind: 'fd' }> | undefined {
   const address = parseAddress(text);
   if (address === undefined || address.kind === 'fd') return undefined;
+  if (address.kind === 'tcp' && address.port === 0) return undefined;
   return address.kind === 'tcp' ? { ...address, host: address.host ?? '127.0.0.1' } : address;
 }
 
@@ -54,6 +61,22 @@ export function addressOf(server: Server, asked: Address): Address {
   const anywhere = bound.address === '::' || bound.address === '0.0.0.0';
   return { kind: 'tcp', host: anywhere ? undefined : bound.address, port: bound.port };
 }
+
+/**
+ * Whether a connection to `target` arrives at a server of this machine that listens at `bound`. Of names, localhost is the only
+ * one that is known.
+ */
+export function leadsTo(target: Address, bound: Address): boolean {
+  if (target.kind === 'unix') return bound.kind === 'unix' && resolve(target.path) === resolve(bound.path);
+  if (target.kind !== 'tcp' || bound.kind !== 'tcp' || target.port !== bound.port) return false;
+  const host = target.host ?? '127.0.0.1';
+  const isLoopback = host === 'localhost' || host === '::1' || host.startsWith('127.');
+  if (bound.host === undefined) return isLoopback || isOwn(host);
+  return host === bound.host || (host === 'localhost' && ['127.0.0.1', '::1'].includes(bound.host));
+}
+
+const isOwn = (host: string): boolean =>
+  Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ address }) => address === host));
 
 const BACKLOG = 4096;
 
@@ -79,6 +102,19 @@ export async function listen(server: Server, address: Address, tries = 1): Promi
     if (!isTaken || tries <= 1 || address.kind !== 'tcp' || address.port >= LAST_PORT) throw error;
     return await listen(server, { ...address, port: address.port + 1 }, tries - 1);
   }
+}
+
+/** @throws {Error} in better words than those of the error that would come of it, where nothing can listen at an address. */
+export function checkListenable(address: Address): void {
+  if (address.kind === 'unix' && !existsSync(dirname(address.path))) {
+    throw new Error(`cannot listen at ${address.path}: '${dirname(address.path)}' does not exist`);
+  }
+  if (address.kind !== 'fd') return;
+  let isSocket = false;
+  try {
+    isSocket = fstatSync(address.fd).isSocket();
+  } catch {} // it is not open at all
+  if (!isSocket) throw new Error(`descriptor ${address.fd} is not a socket that was passed on to this command`);
 }
 
 async function listenOnce(server: Server, address: Address): Promise<void> {

@@ -61,7 +61,7 @@ export function prometheusText(counters: Counters): string {
 
 /** A server that answers /metrics. */
 export function adminServer(read: () => Promise<Counters>): http.Server {
-  return http.createServer((request, response) => {
+  const server = http.createServer((request, response) => {
     const path = (request.url ?? '').replace(/\?.*$/, '');
     if (path !== '/metrics') return void response.writeHead(404).end();
     if (request.method !== 'GET' && request.method !== 'HEAD')
@@ -74,6 +74,8 @@ export function adminServer(read: () => Promise<Counters>): http.Server {
       () => response.writeHead(500).end(),
     );
   });
+  server.on('listening', () => server.on('error', () => {})); // a connection could not be accepted: the next may be
+  return server;
 }
 
 const ASK = 'zerocopy:counters?';

@@ -2,7 +2,7 @@
  * The header by which a proxy in front tells who is connected: PROXY protocol, versions 1 and 2.
  * @see https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
  */
-import { isIPv4, isIPv6, type Socket } from 'node:net';
+import { isIPv4, isIPv6, type Socket, SocketAddress } from 'node:net';
 import type { ConnectionAddresses } from '@zerocopy/splice-pipe';
 
 const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
@@ -88,7 +88,8 @@ function parseBinary(bytes: Buffer): ReadHeader | undefined {
 
 function addressText(bytes: Buffer): string {
   if (bytes.length === 4) return [...bytes].join('.');
-  return Array.from({ length: 8 }, (_, group) => bytes.readUInt16BE(group * 2).toString(16)).join(':');
+  const address = Array.from({ length: 8 }, (_, group) => bytes.readUInt16BE(group * 2).toString(16)).join(':');
+  return new SocketAddress({ family: 'ipv6', address }).address; // as the system writes it: 2001:db8::1
 }
 
 /** Reads the header of a connection. What follows it is `rest`. @throws {Error} it is none, or does not come in time. */

@@ -15,6 +15,11 @@ export const benchSpec: CommandSpec = {
     { name: 'size', value: 'BYTES', multiple: true, text: 'a size of the file. Default 64K, 1M and 16M' },
     { name: 'rounds', value: 'NUMBER', text: 'turns of each server. Default 5' },
     { name: 'turn', value: 'TIME', text: 'how long a turn takes. Default 200ms' },
+    {
+      name: 'patience',
+      value: 'TIME',
+      text: 'a server of whose answer not a byte has come for so long ends the race. Default 10s, which each has to begin as well',
+    },
     { name: 'quiet', short: 'q', text: 'no progress' },
     { name: 'json', text: 'print the figures of all turns as JSON on standard output' },
   ],

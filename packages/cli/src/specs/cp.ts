@@ -17,6 +17,7 @@ export const cpSpec: CommandSpec = {
       short: 'r',
       text: 'copy directories and what is in them; links, FIFOs, sockets and devices are made anew',
     },
+    { name: 'recurse', short: 'R', text: 'the same as --recursive' },
     { name: 'archive', short: 'a', text: 'the same as -d --recursive --preserve=all' },
     { name: 'no-dereference-links', short: 'd', text: 'the same as --no-dereference --preserve=links' },
     { name: 'no-dereference', short: 'P', text: 'never follow symbolic links in SOURCE; the default with --recursive' },

@@ -5,6 +5,7 @@ import { cold } from './cold.js';
 import { copy } from './copy.js';
 import { cacheDrop, direct } from './direct.js';
 import { growthOfConnections, growthOfSize, http, httpReconnect } from './http.js';
+import { https } from './https.js';
 import { importTime } from './import-time.js';
 import { lease } from './lease.js';
 import { mmapScenarios } from './mmap.js';
@@ -19,6 +20,7 @@ import { waiting } from './waiting.js';
 export const scenarios: readonly Scenario<Case>[] = [
   http,
   httpReconnect,
+  https,
   staticFiles,
   cold,
   waiting,

@@ -1,8 +1,11 @@
 /** A module of ours, or of Node's, that serves in a process of its own and talks to this one by messages. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { createRequire } from 'node:module';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { httpContestant } from '../processes/http-contestants.js';
 import type { ServerMessage } from '../processes/reporting.js';
+import type { Certificate } from './certificate.js';
 import { ProcessMeter } from './process-meter.js';
 import { type Details, pinned, type Server } from './server.js';
 
@@ -36,6 +39,15 @@ export class NodeServer implements Server {
   /** One contestant of the HTTP scenarios, serving the files of `directory`. */
   static http(contestant: string, directory: string, options: NodeServerOptions): Promise<NodeServer> {
     return NodeServer.run('http-process', [contestant, directory], options);
+  }
+
+  /** The same by HTTPS; or, for 'register', Node's contestant with the hook of @zerocopy/pipeline. */
+  static https(contestant: string, directory: string, tls: Certificate, pin: boolean): Promise<NodeServer> {
+    const isHooked = contestant === 'register';
+    const hook = pathToFileURL(createRequire(import.meta.url).resolve('@zerocopy/pipeline/register')).href;
+    const env = isHooked ? { NODE_OPTIONS: `--import=${hook}` } : (httpContestant(contestant).env ?? {});
+    const parameters = [isHooked ? 'node' : contestant, directory, tls.key, tls.certificate];
+    return NodeServer.run('http-process', parameters, { pin, env });
   }
 
   async details(detailed = false): Promise<Details> {

@@ -6,6 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
+import type { Certificate } from './certificate.js';
 import { ProcessMeter } from './process-meter.js';
 import { type Details, freePort, pinned, type Server } from './server.js';
 import { makeDirectory, removeDirectory } from './temporary-directory.js';
@@ -93,10 +94,10 @@ export function versionOf(command: readonly string[], pattern: RegExp): string |
 
 export const nginx = {
   version: (): string | undefined => versionOf(['nginx', '-v'], /nginx\/([\d.]+)/),
-  /** Serves the files of `root`, and takes uploads to any path below it. */
-  start: (root: string, pin: boolean): Promise<Server> =>
+  /** Serves the files of `root`, and takes uploads to any path below it. @param tls by HTTPS. */
+  start: (root: string, pin: boolean, tls?: Certificate): Promise<Server> =>
     ProgramServer.run(
-      'sendfile',
+      tls === undefined ? 'sendfile' : 'copy',
       (port, directory) => {
         writeFileSync(
           join(directory, 'nginx.conf'),
@@ -107,7 +108,8 @@ http {
   ${['proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${directory}/${name};`).join(' ')}
   client_body_temp_path ${root}/.nginx; client_max_body_size 0; client_body_buffer_size 1m;
   server {
-    listen 127.0.0.1:${port} backlog=4096;
+    listen 127.0.0.1:${port} ${tls === undefined ? '' : 'ssl '}backlog=4096;
+    ${tls === undefined ? '' : `ssl_certificate ${tls.certificate}; ssl_certificate_key ${tls.key}; ssl_protocols TLSv1.3;`}
     root ${root};
     dav_methods PUT;
   }

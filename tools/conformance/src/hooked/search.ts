@@ -26,6 +26,8 @@ const LONG = 1500;
 const PAIRS = [
   ['file', 'http'],
   ['file', 'socket'],
+  ['file', 'https'],
+  ['file', 'tls'],
   ['file', 'file'],
   ['socket', 'socket'],
   ['socket', 'file'],

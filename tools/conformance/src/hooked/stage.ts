@@ -2,12 +2,19 @@
 import { once } from 'node:events';
 import { createReadStream, createWriteStream, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import https from 'node:https';
 import net, { type AddressInfo, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import tls from 'node:tls';
+import { clientOptionsOf, serverOptionsOf } from '@zerocopy/testing/tls';
 
 export type SourceName = 'file' | 'socket' | 'body';
-export type DestinationName = 'file' | 'socket' | 'http';
+/** 'tls' and 'https': a socket, and a response, that Node encrypts. */
+export type DestinationName = 'file' | 'socket' | 'http' | 'tls' | 'https';
+
+export const isMessage = (to: DestinationName): boolean => to === 'http' || to === 'https';
+export const isEncrypted = (to: DestinationName): boolean => to === 'tls' || to === 'https';
 
 export interface Stage {
   readonly source: Readable;
@@ -38,23 +45,28 @@ let names = 0;
 export class Stages {
   readonly #directory: string;
   readonly #tcp: Server = net.createServer({ allowHalfOpen: true });
+  readonly #tls: tls.Server = tls.createServer({ ...serverOptionsOf(), allowHalfOpen: true } as tls.TlsOptions);
   readonly #http: http.Server = http.createServer();
+  readonly #https: https.Server = https.createServer(serverOptionsOf());
 
   constructor(directory: string) {
     this.#directory = directory;
   }
 
   async start(): Promise<void> {
-    for (const server of [this.#tcp, this.#http]) {
+    for (const server of [this.#tcp, this.#tls, this.#http, this.#https]) {
       server.listen(0, '127.0.0.1');
       await once(server, 'listening');
     }
   }
 
   stop(): void {
-    this.#http.closeAllConnections();
-    this.#http.close();
+    for (const server of [this.#http, this.#https]) {
+      server.closeAllConnections();
+      server.close();
+    }
     this.#tcp.close();
+    this.#tls.close();
   }
 
   #turn: Promise<unknown> = Promise.resolve();
@@ -68,10 +80,11 @@ export class Stages {
 
   async #make(from: SourceName, to: DestinationName, bytes: Buffer, isLengthTold: boolean): Promise<Stage> {
     const closers: (() => void)[] = [];
+    const length = from === 'body' ? bytes.length : 0;
     const exchange =
-      from === 'body' || to === 'http' ? await this.#exchange(from === 'body' ? bytes.length : 0, closers) : undefined;
-    const pair = from === 'socket' ? await this.#pair(closers) : undefined;
-    const out = to === 'socket' ? await this.#pair(closers) : undefined;
+      from === 'body' || isMessage(to) ? await this.#exchange(length, isEncrypted(to), closers) : undefined;
+    const pair = from === 'socket' ? await this.#pair(false, closers) : undefined;
+    const out = to === 'socket' || to === 'tls' ? await this.#pair(to === 'tls', closers) : undefined;
     const source =
       from === 'file'
         ? this.#file(bytes, closers)
@@ -81,7 +94,7 @@ export class Stages {
     const feeder = from === 'body' ? exchange?.client : pair?.client;
     const chunks: Buffer[] = [];
     let arrived = 0;
-    const receiver = to === 'http' ? exchange?.client : out?.client;
+    const receiver = isMessage(to) ? exchange?.client : out?.client;
     receiver?.on('data', (chunk: Buffer) => {
       chunks.push(chunk);
       arrived += chunk.length;
@@ -89,8 +102,8 @@ export class Stages {
     const path = join(this.#directory, `to-${names++}`);
     const file = to === 'file' ? createWriteStream(path) : undefined;
     if (file !== undefined) closers.push(() => rmSync(path, { force: true }));
-    const destination = (file ?? (to === 'http' ? exchange?.response : out?.accepted)) as Writable;
-    if (to === 'http' && isLengthTold) exchange?.response.setHeader('Content-Length', bytes.length);
+    const destination = (file ?? (isMessage(to) ? exchange?.response : out?.accepted)) as Writable;
+    if (isMessage(to) && isLengthTold) exchange?.response.setHeader('Content-Length', bytes.length);
     return {
       source,
       destination,
@@ -100,7 +113,7 @@ export class Stages {
       received() {
         if (file !== undefined) return file.bytesWritten === 0 ? Buffer.alloc(0) : readFileSync(path);
         const all = Buffer.concat(chunks);
-        return to === 'http' ? bodyOf(all) : all;
+        return isMessage(to) ? bodyOf(all) : all;
       },
       feed() {
         feeder?.write(bytes);
@@ -121,14 +134,10 @@ export class Stages {
     return createReadStream(path);
   }
 
-  async #pair(closers: (() => void)[]): Promise<{ accepted: Socket; client: Socket }> {
-    const client = net.connect({
-      port: (this.#tcp.address() as AddressInfo).port,
-      host: '127.0.0.1',
-      allowHalfOpen: true,
-    });
-    client.on('error', () => {});
-    const [accepted] = (await once(this.#tcp, 'connection')) as [Socket];
+  async #pair(encrypted: boolean, closers: (() => void)[]): Promise<{ accepted: Socket; client: Socket }> {
+    const server = encrypted ? this.#tls : this.#tcp;
+    const client = connect(server, encrypted);
+    const [accepted] = (await once(server, encrypted ? 'secureConnection' : 'connection')) as [Socket];
     closers.push(() => {
       client.destroy();
       accepted.destroy();
@@ -138,15 +147,23 @@ export class Stages {
 
   async #exchange(
     length: number,
+    encrypted: boolean,
     closers: (() => void)[],
   ): Promise<{ request: IncomingMessage; response: ServerResponse; client: Socket }> {
-    const client = net.connect((this.#http.address() as AddressInfo).port, '127.0.0.1');
-    client.on('error', () => {});
+    const server = encrypted ? this.#https : this.#http;
+    const client = connect(server, encrypted);
     client.write(`PUT / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: ${length}\r\n\r\n`);
-    const [request, response] = (await once(this.#http, 'request')) as [IncomingMessage, ServerResponse];
+    const [request, response] = (await once(server, 'request')) as [IncomingMessage, ServerResponse];
     closers.push(() => client.destroy());
     return { request, response, client };
   }
+}
+
+function connect(server: Server, encrypted: boolean): Socket {
+  const to = { port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true };
+  const client = encrypted ? tls.connect({ ...to, ...clientOptionsOf() }) : net.connect(to);
+  client.on('error', () => {});
+  return client;
 }
 
 /** As far as it has come. */

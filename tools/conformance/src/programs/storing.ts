@@ -142,7 +142,7 @@ export const storing: readonly RealProgram[] = [
   {
     name: 'https',
     modules: [],
-    kinds: [],
+    kinds: ['file->http'],
     start(site) {
       return listening(
         https.createServer(TLS, (_request, response) => {
