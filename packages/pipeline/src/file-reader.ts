@@ -1,6 +1,7 @@
 /** What a stream over a file must be for the kernel to read in its stead. */
 import fs from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { replacedMethod } from '@zerocopy/transfer';
 import { refusalOfReaderFs } from './node-files.js';
@@ -9,10 +10,9 @@ import { refusalOfReaderFs } from './node-files.js';
 export const READER_METHODS = ['read', 'push'] as const;
 /** The same of a stream that no route is in front of. */
 export const FREE_READER_METHODS = ['_read', 'read', 'push'] as const;
-const { AT_EMPTY_PATH, STATX_BASIC_STATS } = constants;
-/** Offsets of stx_ino and stx_size in a struct statx (include/uapi/linux/stat.h). */
+const { AT_EMPTY_PATH, AT_STATX_DONT_SYNC, STATX_BASIC_STATS } = constants;
+/** Offset of stx_ino in a struct statx (include/uapi/linux/stat.h). */
 const INODE = 32;
-const SIZE = 40;
 const status = Buffer.alloc(syscalls.STATX_SIZE);
 
 /**
@@ -53,12 +53,15 @@ export function isKernelDescriptor(fd: number): boolean {
 /**
  * What `source` still has to read, at most, in bytes; Infinity where nobody knows. It is a look that costs next to nothing, and
  * that a file of few bytes is left to Node by: what the number means to the kernel is not asked before.
+ * @param fd of `source`, which may have none yet.
  */
-export function bytesAhead({ fd, pos = 0, end }: FileReader): number {
-  if (syscalls.statx(fd as number, '', AT_EMPTY_PATH, STATX_BASIC_STATS, status) < 0) return Number.POSITIVE_INFINITY;
-  const size = status.readUInt32LE(SIZE) + status.readUInt32LE(SIZE + 4) * 2 ** 32;
-  // A size of 0 may be a lie (procfs), or that of something that has none.
-  return size === 0 ? Number.POSITIVE_INFINITY : Math.max(0, Math.min(size, end + 1) - pos);
+export function bytesAhead({ pos = 0, end }: FileReader, fd: number | null): number {
+  const flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+  if (fd === null || syscalls.statx(fd, '', flags, STATX_BASIC_STATS, status) < 0) return Number.POSITIVE_INFINITY;
+  const { mode, size } = syscalls.readStatx(status);
+  // A size of 0 may be a lie (procfs).
+  if (size === 0 || !isRegularFile({ mode })) return Number.POSITIVE_INFINITY;
+  return Math.max(0, Math.min(size, end + 1) - pos);
 }
 
 /** The reason of {@link isKernelDescriptor}. */

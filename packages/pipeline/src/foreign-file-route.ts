@@ -1,6 +1,13 @@
 /** A file of other code beneath a pipe: sent by the kernel, if the descriptor means to it what it means to node:fs. */
 import fs from 'node:fs';
-import { type FileReader, FileRoute, type FileRouteOptions, resolveDestination } from '@zerocopy/sendfile-stream/route';
+import {
+  type FileReader,
+  FileRoute,
+  type FileRouteOptions,
+  isOpenedAtOnce,
+  resolveDestination,
+  SMALL_FILE_SIZE,
+} from '@zerocopy/sendfile-stream/route';
 import { bodyFraming, isOutgoingMessage } from '@zerocopy/transfer';
 import {
   bytesAhead,
@@ -34,10 +41,11 @@ class ForeignFileRoute extends FileRoute {
 
   protected override begin(): string | undefined {
     if (!this.#isChecked) {
-      if (bytesAhead(this.source) < this.#minBytes) return fewBytes(this.#minBytes);
+      if (bytesAhead(this.source, this.source.fd) < this.#minBytes) return fewBytes(this.#minBytes);
       const refused = refusalOfReader(this.source, READER_METHODS);
       if (refused !== undefined) return refused;
-      if (!isKernelDescriptor(this.source.fd as number)) return NOT_KERNELS;
+      const fd = this.source.fd as number;
+      if (!isOpenedAtOnce(fd) && !isKernelDescriptor(fd)) return NOT_KERNELS;
       this.#isChecked = true;
     }
     return super.begin();
@@ -66,7 +74,7 @@ export function routeFile(
     announces: false,
     ends: false,
     lent: true,
-    smallFileSize: 0,
+    smallFileSize: SMALL_FILE_SIZE, // where so few bytes are taken at all
     minBytes: least,
     followsGrowth: true,
     onProgress(bytes) {

@@ -3,8 +3,8 @@
  * that is aborted at every end, and the stack traces of the errors behind it. Nobody could see either, since only functions
  * in a pipeline are given the signal.
  *
- * The sequence is that of pipelineImpl in Node's lib/internal/streams/pipeline.js, step by step: the same listeners, by the
- * same names, in the same order. What differs from one Node to another is said where it does.
+ * The sequence is that of pipelineImpl in Node's lib/internal/streams/pipeline.js, step by step, by the same names, with half
+ * of its listeners. What differs from one Node to another is said where it does.
  */
 import stream, { type Readable, type Writable } from 'node:stream';
 
@@ -39,36 +39,21 @@ const prematureClose = (): Error => nodeError('ERR_STREAM_PREMATURE_CLOSE', 'Pre
 const destroyedForPipe = (): Error =>
   nodeError('ERR_STREAM_DESTROYED', 'Cannot call pipe after a stream was destroyed');
 
-interface Destroyer {
-  destroy(error: Failure): void;
-  cleanup(): void;
-}
-
-function destroyer(of: Readable | Writable, reading: boolean, writing: boolean): Destroyer {
-  let isFinished = false;
-  of.on('close', () => {
-    isFinished = true;
-  });
-  const cleanup = finished(of, { readable: reading, writable: writing }, (error) => {
-    isFinished = !error;
-  });
-  return {
-    destroy(error) {
-      if (isFinished) return;
-      isFinished = true;
-      destroyStream(of, error ?? destroyedForPipe());
-    },
-    cleanup,
-  };
-}
-
-/** Joins them; `callback` is called once, in a later tick. */
+/**
+ * Joins them; `callback` is called once, in a later tick.
+ *
+ * Node listens to the end of each stream twice, and to 'close' once more, to know which of them it still has to destroy; here
+ * what is known of the first is used for both. A stream that has been closed need not be known: to destroy it does nothing.
+ */
 export function joinPair(source: Readable, destination: Writable, callback: Callback): void {
   let failure: Failure;
   let isTold = false;
-  let ends = 0;
-  const destroys: Destroyer['destroy'][] = [];
-  const cleanups: (() => void)[] = [];
+  let ends = 2;
+  let hasEnded = false;
+  let isSourceOver = false;
+  let isDestinationOver = false;
+  let isDestroyed = false;
+  let cleanups: readonly (() => void)[] = [];
 
   function finish(error?: Failure): void {
     finishImpl(error, --ends === 0);
@@ -84,10 +69,19 @@ export function joinPair(source: Readable, destination: Writable, callback: Call
       !failure || failure.code === 'ERR_STREAM_PREMATURE_CLOSE' || (REPLACES_ABORT && failure.name === 'AbortError');
     if (error && isReplaceable) failure = error;
     if (!failure && !isFinal) return;
-    for (let destroy = destroys.shift(); destroy !== undefined; destroy = destroys.shift()) destroy(failure);
+    destroyBoth();
     if (!isFinal) return;
     if (!failure) for (const cleanup of cleanups) cleanup();
     process.nextTick(tell, failure);
+  }
+
+  /** Those that are not over. Both are, at a proper end. */
+  function destroyBoth(): void {
+    if (isDestroyed) return;
+    isDestroyed = true;
+    const error = failure;
+    if (!isSourceOver) destroyStream(source, error ?? destroyedForPipe());
+    if (!isDestinationOver) destroyStream(destination, error ?? destroyedForPipe());
   }
 
   function tell(error: Failure): void {
@@ -102,47 +96,43 @@ export function joinPair(source: Readable, destination: Writable, callback: Call
     }
   }
 
-  destroys.push(destroyer(source, true, false).destroy);
-  source.on('error', onError);
-  const last = destroyer(destination, false, true);
-  destroys.push(last.destroy);
-  if (isReadable(destination)) cleanups.push(last.cleanup);
-  destination.on('error', onError);
-  if (isReadable(destination)) cleanups.push(() => destination.removeListener('error', onError));
-
-  ends += 2;
-  const cleanup = pipe(source, destination, finish, finishOnlyHandleError);
-  if (isReadable(destination)) cleanups.push(cleanup);
-}
-
-type Finish = (error?: Failure) => void;
-
-/** @returns what takes the listeners of the destination's end away. */
-function pipe(source: Readable, destination: Writable, finish: Finish, finishOnlyHandleError: Finish): () => void {
-  let hasEnded = false;
-  destination.on('close', () => {
+  function onClose(): void {
     // The destination has closed before the source has ended.
     if (!hasEnded) finishOnlyHandleError(prematureClose());
-  });
-  source.pipe(destination, { end: false });
+  }
 
   function endFn(): void {
     hasEnded = true;
     destination.end();
   }
 
-  if (!source.errored && source.readableEnded) process.nextTick(endFn);
-  else source.once('end', endFn);
-
-  finished(source, { readable: true, writable: false }, (error) => {
+  function onSourceOver(error?: Failure): void {
+    isSourceOver = !error;
     const state = (
       source as unknown as { _readableState: { ended?: boolean; errored?: unknown; errorEmitted?: boolean } }
     )._readableState;
     // Some streams close before they end, and 'end' is still to come.
-    const isEarly = (error as Failure)?.code === 'ERR_STREAM_PREMATURE_CLOSE';
+    const isEarly = error?.code === 'ERR_STREAM_PREMATURE_CLOSE';
     if (isEarly && state.ended && !state.errored && !state.errorEmitted)
       source.once('end', finish).once('error', finish);
     else finish(error);
-  });
-  return finished(destination, { readable: false, writable: true }, finish);
+  }
+
+  function onDestinationOver(error?: Failure): void {
+    isDestinationOver = !error;
+    finish(error);
+  }
+
+  source.on('error', onError);
+  destination.on('error', onError);
+  destination.on('close', onClose);
+  source.pipe(destination, { end: false });
+  if (!source.errored && source.readableEnded) process.nextTick(endFn);
+  else source.once('end', endFn);
+  finished(source, READING, onSourceOver);
+  const cleanup = finished(destination, WRITING, onDestinationOver);
+  if (isReadable(destination)) cleanups = [cleanup, () => destination.removeListener('error', onError)];
 }
+
+const READING = { readable: true, writable: false };
+const WRITING = { readable: false, writable: true };

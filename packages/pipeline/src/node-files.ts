@@ -1,5 +1,5 @@
 /** Whether a stream over a file reads and writes by Node's own functions, as they were when pipes began to be observed. */
-import fs from 'node:fs';
+import fs, { type ReadStream } from 'node:fs';
 
 type Functions = Pick<typeof fs, 'read' | 'write' | 'writev'>;
 
@@ -17,15 +17,39 @@ const isNodes = (current: unknown, own: (...args: never[]) => unknown): boolean 
   current === own || (typeof current === 'function' && Object.getPrototypeOf(current) === own);
 
 /** What Node keeps on its file streams under symbols that are not shared. */
+function symbolOf(stream: object, name: string): symbol | undefined {
+  return Object.getOwnPropertySymbols(stream).find(({ description }) => description === name);
+}
+
 function memberOf(stream: object, name: string): unknown {
-  const symbol = Object.getOwnPropertySymbols(stream).find(({ description }) => description === name);
+  const symbol = symbolOf(stream, name);
   return symbol === undefined ? undefined : (stream as Record<symbol, unknown>)[symbol];
+}
+
+/** node:fs, and what does the same. */
+const nodesOwn = new Set<unknown>([fs]);
+
+/**
+ * Has a plain fs.ReadStream that Node is about to open, in the next tick, use `cachedFs`: functions that do what those of
+ * node:fs do, and open and close a warm, local file without a hop of the thread pool.
+ */
+export function openBy(cachedFs: object, stream: ReadStream): void {
+  const { fd, flags, open, _readableState } = stream as unknown as Record<string, unknown>;
+  const { open: own } = fs.ReadStream.prototype as unknown as Record<string, unknown>;
+  const isPlain = stream.constructor === fs.ReadStream && flags === 'r' && open === own && fd === null;
+  if (!isPlain || (_readableState as { constructed?: unknown }).constructed !== false) return;
+  const symbol = symbolOf(stream, 'kFs');
+  if (symbol === undefined) return;
+  const streams = stream as unknown as Record<symbol, unknown>;
+  if (streams[symbol] !== fs) return;
+  nodesOwn.add(cachedFs);
+  streams[symbol] = cachedFs;
 }
 
 /** Whether the stream is over a FileHandle; or by node:fs, none of whose functions `functions` has been replaced. */
 function usesNodesFs(stream: object, isIntact: () => boolean): boolean {
   if (memberOf(stream, 'kHandle') !== undefined) return true;
-  return memberOf(stream, 'kFs') === fs && isIntact();
+  return nodesOwn.has(memberOf(stream, 'kFs')) && isIntact();
 }
 
 /** Why what `stream`, an fs.ReadStream, reads may be something else than the kernel would, or undefined. */

@@ -17,7 +17,8 @@ import {
 } from '@zerocopy/splice-pipe/route';
 import { BulkGauge, isSocket, otherReader, pipesOf, replacedMethod } from '@zerocopy/transfer';
 import { refusalOfWriterFs } from './node-files.js';
-import type { PairRecord } from './pair-record.js';
+import { PairRecord } from './pair-record.js';
+import type { PipeKind } from './pipe-kind.js';
 
 const SOCKET_METHODS = ['_read', 'read', 'push'] as const;
 /** Bytes: libuv reads up to 64 KiB at once. Half of it is much. */
@@ -27,14 +28,21 @@ const HOT = 4;
 /** After so many refusals the pair is left alone. */
 const TRIES_MAX = 8;
 
-type Push = (this: Socket, chunk: Buffer | null, encoding?: BufferEncoding) => boolean;
+type Push = (this: Observed, chunk: Buffer | null, encoding?: BufferEncoding) => boolean;
+
+const kObserved: unique symbol = Symbol('observed');
+
+type Observed = Socket & { [kObserved]?: ObservedSocket | undefined };
+
+// One function for all sockets: a closure for each would be in the heap of each idle connection.
+const push: Push = function push(chunk, encoding) {
+  this[kObserved]?.seen(chunk);
+  const own = Reflect.get(Object.getPrototypeOf(this) as object, 'push', this) as Push;
+  return own.call(this, chunk, encoding);
+};
 
 /** Observes the pair. @returns why not. */
-export function observeSocket(
-  source: Socket,
-  destination: Socket | WriteStream,
-  record: PairRecord,
-): string | undefined {
+export function observeSocket(source: Socket, destination: Socket | WriteStream, kind: PipeKind): string | undefined {
   if (!isSocket(source)) return 'the source only looks like a socket';
   if (isFileWriter(destination)) {
     const refused = refusalOfWriter(destination as WriteStream) ?? refusalOfWriterFs(destination);
@@ -44,61 +52,60 @@ export function observeSocket(
   if (replaced !== undefined) return `${replaced}() of the source has been replaced`;
   if (source.readableEncoding !== null) return 'the source has an encoding';
   if (source.readableObjectMode) return 'the source is in object mode';
-  new ObservedSocket(source, destination, record).observe();
+  new ObservedSocket(source, destination, kind).observe();
   return undefined;
 }
 
 class ObservedSocket {
   readonly #source: Socket;
   readonly #destination: Socket | WriteStream;
-  readonly #record: PairRecord;
-  readonly #push: Push;
+  readonly #kind: PipeKind;
+  /** Made when the pair is taken for the first time, or left alone. */
+  #record: PairRecord | undefined;
   #state: 'observed' | 'asked' | 'taken' | 'over' = 'observed';
   readonly #gauge: BulkGauge = new BulkGauge(FULL_READ, HOT);
   #tries = 0;
   #route: TakenRoute | undefined;
 
-  constructor(source: Socket, destination: Socket | WriteStream, record: PairRecord) {
+  constructor(source: Socket, destination: Socket | WriteStream, kind: PipeKind) {
     this.#source = source;
     this.#destination = destination;
-    this.#record = record;
-    const { push } = source;
-    const observed = this;
-    this.#push = function (chunk, encoding) {
-      observed.#seen(chunk);
-      return push.call(this, chunk, encoding);
-    };
+    this.#kind = kind;
   }
 
   observe(): void {
     this.#gauge.observe();
-    Object.defineProperty(this.#source, 'push', { configurable: true, writable: true, value: this.#push });
+    // It stays while the socket is taken: taken off and put on again, it would leave a dictionary of properties behind.
+    if (!Object.hasOwn(this.#source, 'push')) {
+      Object.defineProperty(this.#source, kObserved, { configurable: true, writable: true, value: this });
+      Object.defineProperty(this.#source, 'push', { configurable: true, writable: true, value: push });
+    }
     this.#destination.on('unpipe', this.#onUnpipe);
   }
 
-  #unobserve(): void {
-    if (this.#source.push === (this.#push as unknown)) Reflect.deleteProperty(this.#source, 'push');
+  #end(): void {
+    this.#state = 'over';
     this.#destination.off('unpipe', this.#onUnpipe);
+    const source = this.#source as Observed;
+    if (source[kObserved] !== this) return;
+    source[kObserved] = undefined;
+    if (source.push === (push as unknown)) Reflect.deleteProperty(source, 'push');
   }
 
   readonly #onUnpipe = (source: unknown): void => {
     if (source === this.#source) this.#end();
   };
 
-  #end(): void {
-    this.#state = 'over';
-    this.#unobserve();
-  }
-
-  #seen(chunk: Buffer | null): void {
+  /** What Node has read is about to be pushed. */
+  seen(chunk: Buffer | null): void {
     if (this.#state !== 'observed') return;
     if (chunk === null) return this.#end();
     if (!this.#gauge.read(chunk.length)) return;
     this.#state = 'asked';
-    setImmediate(this.#take);
+    setImmediate(() => this.#take());
   }
 
-  readonly #take = (): void => {
+  #take(): void {
     if (this.#state !== 'asked') return;
     const source = this.#source;
     if (source.destroyed || source.readableEnded) return this.#end();
@@ -107,12 +114,18 @@ class ObservedSocket {
     this.#state = 'observed';
     this.#tries++;
     if (this.#tries < TRIES_MAX) return;
-    this.#record.fallBack(refused);
+    this.#recorded().fallBack(refused);
     this.#end();
-  };
+  }
+
+  #recorded(): PairRecord {
+    this.#record ??= new PairRecord(this.#source, this.#kind, 'splice');
+    return this.#record;
+  }
 
   #lay(): string | undefined {
-    this.#unobserve();
+    this.#destination.off('unpipe', this.#onUnpipe);
+    const record = this.#recorded();
     const refused = refusalOfSource(this.#source, 1);
     const route: TakenRoute | RouteRefusal =
       refused !== undefined
@@ -120,7 +133,7 @@ class ObservedSocket {
         : routeBeneath(this.#source, this.#destination, {
             onMoved: (bytes) => {
               this.#gauge.moved(bytes);
-              this.#record.moved(bytes);
+              record.moved(bytes);
             },
             onDeclined: () => this.#onDeclined(),
           });
@@ -130,7 +143,7 @@ class ObservedSocket {
     }
     this.#state = 'taken';
     this.#route = route;
-    this.#gauge.watch(this.#look);
+    this.#gauge.watch((isLittle) => this.#look(isLittle));
     return undefined;
   }
 
@@ -141,11 +154,11 @@ class ObservedSocket {
   }
 
   /** Whether it is still worth it; and whether the route is over, for whatever reason. */
-  readonly #look = (isLittle: boolean): void => {
+  #look(isLittle: boolean): void {
     const route = this.#route as TakenRoute;
     if (!route.underWay) this.#observeAgain();
     else if (isLittle) route.leave();
-  };
+  }
 
   #observeAgain(): void {
     this.#gauge.unwatch();

@@ -7,7 +7,7 @@ import type * as Consider from './consider.lazy.js';
 import type { PipeObserver } from './hook.js';
 import { keepOriginals } from './node-files.js';
 import { triage } from './pipe-kind.js';
-import { DEFAULT_PLAN, type PipePlan } from './plan.js';
+import { CALLED_PLAN, type PipePlan } from './plan.js';
 import { countDeclined } from './stats.js';
 
 /** `stream[Symbol.for('zerocopy.pipe')] = false`: the pipes of this stream are left to Node. */
@@ -52,7 +52,11 @@ export function observerOf(plan: PipePlan): PipeObserver {
 }
 
 /** @returns whether it has been dealt with. */
-function look({ minBytes, filter }: PipePlan, source: Readable, destination: NodeJS.WritableStream): boolean {
+function look(
+  { minBytes, filter, opensAtOnce = false }: PipePlan,
+  source: Readable,
+  destination: NodeJS.WritableStream,
+): boolean {
   const seen = triage(source, destination);
   if (seen === undefined) return false;
   const refused = 'refused' in seen ? seen.refused : undefined;
@@ -64,14 +68,14 @@ function look({ minBytes, filter }: PipePlan, source: Readable, destination: Nod
   else if ('kind' in seen) {
     const examine = loaded();
     if (examine === undefined) countDeclined('the packages that know the way are not loaded');
-    else examine(seen.kind, source, destination, least as number);
+    else examine(seen.kind, source, destination, least as number, opensAtOnce);
   }
   return true;
 }
 
-const observeByDefault: PipeObserver = observerOf(DEFAULT_PLAN);
+const observeCalled: PipeObserver = observerOf(CALLED_PLAN);
 
-/** Looks at one pair that Node has just piped. Never throws. */
+/** Looks at one pair of `pipeline`, which Node has just piped. Never throws. */
 export const lookAt = (source: Readable, destination: NodeJS.WritableStream): void => {
-  if (process.platform === 'linux') observeByDefault(source, destination);
+  if (process.platform === 'linux') observeCalled(source, destination);
 };

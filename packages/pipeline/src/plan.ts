@@ -13,6 +13,8 @@ export interface PipePlan {
   /** The kinds that are looked at, with the least bytes that are worth it. */
   readonly minBytes: ReadonlyMap<PipeKind, number>;
   readonly filter?: PipeFilter | undefined;
+  /** A file that is still to be opened is opened at once, where that can be done without waiting. */
+  readonly opensAtOnce?: boolean;
 }
 
 /** A socket does not tell how much it will bring: it is taken when much comes. */
@@ -30,3 +32,12 @@ export const DEFAULT_MIN_BYTES: Readonly<Record<PipeKind, number>> = {
 
 /** Everything, from where it is worth it. */
 export const DEFAULT_PLAN: PipePlan = { minBytes: new Map(PIPE_KINDS.map((kind) => [kind, DEFAULT_MIN_BYTES[kind]])) };
+
+/**
+ * For a program that has called `pipeline` of this package: small files as well. It does not rest on how soon Node is through
+ * with them, as one may that has never heard of it.
+ */
+export const CALLED_PLAN: PipePlan = {
+  minBytes: new Map([...DEFAULT_PLAN.minBytes, ['file->http', 1]]),
+  opensAtOnce: true,
+};

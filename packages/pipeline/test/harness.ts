@@ -8,6 +8,7 @@ export { KiB, MiB, pattern, sha256 } from '@zerocopy/testing/bytes';
 export { fresh, makeFile, temporaryDirectory } from '@zerocopy/testing/files';
 export { openDescriptors } from '@zerocopy/testing/holdings';
 export { get, withHttpServer } from '@zerocopy/testing/http';
+export { isLongRun } from '@zerocopy/testing/kernel-tests';
 export { Examples, runProgram } from '@zerocopy/testing/programs';
 export { arrival, collect, connectedPair, destroyed, withPair } from '@zerocopy/testing/sockets';
 export { pause, turn, until } from '@zerocopy/testing/waiting';

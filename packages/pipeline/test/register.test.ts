@@ -3,7 +3,7 @@ import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { fixture, kernelTest, makeFile, pattern, runProgram, temporaryDirectory } from './harness.js';
+import { fixture, isLongRun, kernelTest, makeFile, pattern, runProgram, temporaryDirectory } from './harness.js';
 
 const directory = temporaryDirectory();
 const content = pattern(3_000_000);
@@ -90,3 +90,33 @@ test('where nothing can be moved by the kernel, one warning says why, and the pr
   t.deepEqual({ intact, transfers }, { intact: true, transfers: 0 });
   t.is(stderr.match(/\[ZEROCOPY_\w+\] Warning/g)?.length, 1, stderr);
 });
+
+/** What a proxied pair holds while nothing comes, beyond Node's own: bytes of heap. */
+const IDLE_HEAP_MAX = 1024;
+/** What is compiled, or made, once. */
+const ONCE = 150_000;
+
+for (const [what, bytes] of [
+  ['a little', 0],
+  ['much', 2 * 1024 * 1024],
+] as const) {
+  kernelTest(
+    `idle pairs of a proxy that have passed on ${what} hold no descriptor of ours${bytes === 0 ? ', and 1 KiB of heap' : ''}`,
+    async (t) => {
+      const count = isLongRun ? 1000 : bytes > 0 ? 20 : 200;
+      const held = async (args: readonly string[]): Promise<{ heap: number; descriptors: number }> => {
+        const program = [...args, fixture('idle-pairs'), String(count), String(bytes)];
+        const { NODE_V8_COVERAGE: _, ...env } = process.env; // counting what is covered takes memory too
+        const { status, stdout, stderr } = await runProgram(process.execPath, program, env);
+        t.is(status, 0, stderr);
+        return JSON.parse(stdout) as { heap: number; descriptors: number };
+      };
+      const [node, ours] = [await held([]), await held(['--import', register])];
+      t.is(ours.descriptors, node.descriptors);
+      const more = ours.heap - node.heap;
+      t.log(`heap of a pair: ${Math.round(node.heap)} bytes with Node, ${Math.round(more)} more`);
+      // Sockets whose methods have been replaced for a while, in both directions, keep their properties in a dictionary.
+      if (bytes === 0) t.true(more * count <= IDLE_HEAP_MAX * count + ONCE, `${ours.heap}, and ${node.heap} with Node`);
+    },
+  );
+}

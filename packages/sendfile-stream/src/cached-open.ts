@@ -10,6 +10,7 @@ import {
   closesAtOnce,
   type FileFacts,
   freeSpareDescriptors,
+  nameOfDescriptor,
   type OpenedFile,
   openLocalCached,
 } from '@zerocopy/core-syscalls/descriptors';
@@ -53,8 +54,29 @@ export function closeAtOnce(fd: number, known?: FileFacts): boolean {
   return true;
 }
 
+/** Node's close takes a hop, in which what is under way on the destination ends ('finish' before 'close'). */
+export function afterAHop(callback: () => void): void {
+  setImmediate(setImmediate, callback);
+}
+
 /** Descriptors that `cachedFs` has opened itself. */
 const opened = new Set<number>();
+
+/** Whether `cachedFs` has opened it without node:fs: it is the kernel's, whatever has been put in the place of node:fs. */
+export const isOpenedAtOnce = (fd: number): boolean => opened.has(fd);
+
+/**
+ * One more descriptor of a file that {@link openAtOnce} has opened, with a position of its own: to be closed by `cachedFs`.
+ * @returns a negative errno, if there are no more descriptors.
+ */
+export function reopenAtOnce(fd: number): number {
+  const open = (): number =>
+    syscalls.openat2(constants.AT_FDCWD, nameOfDescriptor(fd), FLAGS | constants.O_CLOEXEC, 0, 0);
+  let own = open();
+  if (own < 0 && freeSpareDescriptors(own)) own = open();
+  if (own >= 0) opened.add(own);
+  return own;
+}
 
 /** For the `fs` option of fs.ReadStream: Node's functions, but that warm local files are opened and closed at once. */
 export const cachedFs = {
@@ -78,7 +100,6 @@ export const cachedFs = {
   read: (...args: Parameters<typeof fs.read>): void => fs.read(...args),
   close(fd: number, callback: (error?: NodeJS.ErrnoException | null) => void): void {
     if (!opened.delete(fd) || !closeAtOnce(fd)) fs.close(fd, callback);
-    // Node's close takes a hop, in which what is under way on the destination ends ('finish' before 'close').
-    else setImmediate(() => setImmediate(callback));
+    else afterAHop(callback);
   },
 };

@@ -8,7 +8,9 @@ import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
   type CachePolicy,
+  countTransfer,
   isEndedByPipeline,
+  isObserved,
   type MethodRecord,
   OwnedDescriptor,
   PipeRoute,
@@ -18,7 +20,9 @@ import {
 import { resetWhenClosed } from './connection-reset.js';
 import { type FileDestination, resolveDestination, type SocketDestination } from './destination.js';
 import { createFileSend, reasonOf, type SendTarget } from './file-send.js';
-import { planSend, type SendPlan } from './send-plan.js';
+import { reserve } from './message-body.js';
+import type { OpenFile } from './open-file.js';
+import { announcePlan, planSend, type SendPlan } from './send-plan.js';
 import { readSmall, type SmallRead } from './small-file.js';
 import { inspectSource } from './source.js';
 
@@ -46,6 +50,8 @@ export interface FileRouteOptions {
   readonly ends: boolean;
   /** The descriptor may be closed, or moved, by others; else the source has opened it by itself. */
   readonly lent: boolean;
+  /** What is read where the source has no descriptor of its own yet: a file that others read, too, and stays open until the source is destroyed. */
+  readonly shared?: (() => OpenFile | undefined) | undefined;
   /** Up to this many bytes a warm file goes with the headers of an HTTP message; 0: never. */
   readonly smallFileSize: number;
   /** With fewer bytes to send than this, the file is left to Node. Default 1. */
@@ -111,13 +117,7 @@ export class FileRoute extends PipeRoute<FileReader> {
     const resolved = resolveDestination(this.destination);
     if ('refused' in resolved) return resolved.refused;
     if ('pending' in resolved) return this.#await(resolved.pending);
-    const fd = this.source.fd as number;
-    // A descriptor that was lent may be closed, and its number used again, at any moment (kernel-rules: fd-reuse).
-    const own = this.#options.lent ? OwnedDescriptor.tryDuplicate(fd) : undefined;
-    if (own === null) return 'the descriptor cannot be duplicated';
-    const refused = this.#sendFrom(own?.fd ?? fd, resolved, own);
-    if (refused !== undefined) own?.close();
-    return refused;
+    return this.#sendFrom(this.#options.shared?.()?.fd ?? (this.source.fd as number), resolved);
   }
 
   /** A client's request has no connection yet. */
@@ -134,35 +134,64 @@ export class FileRoute extends PipeRoute<FileReader> {
     this.hold();
   }
 
-  /** @param own what is to be closed at the end of the sending, if one begins. */
-  #sendFrom(
-    fd: number,
-    resolved: SocketDestination | FileDestination,
-    own: OwnedDescriptor | undefined,
-  ): string | undefined {
+  #sendFrom(fd: number, resolved: SocketDestination | FileDestination): string | undefined {
     const { destination } = this;
-    const { smallFileSize, minBytes = 1 } = this.#options;
+    const { smallFileSize, minBytes = 1, lent } = this.#options;
     const plan = this.#plan(fd, resolved);
     if (plan.length === 0 && this.#sent) {
-      own?.close();
       this.end();
       return undefined;
     }
     if (plan.refused !== undefined && !plan.queued) return plan.refused;
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
     const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
+    if (small !== undefined && !isObserved()) {
+      this.#movePosition(fd, plan.position as number, plan.length);
+      this.#write(small, plan);
+      return undefined;
+    }
     if (small === undefined && mayStayCorked(destination, plan.length)) return 'the destination is corked';
+    // A descriptor that was lent may be closed, and its number used again, at any moment (kernel-rules: fd-reuse).
+    const own = lent ? OwnedDescriptor.tryDuplicate(fd) : undefined;
+    if (own === null) return 'the descriptor cannot be duplicated';
     const out = 'file' in resolved ? OwnedDescriptor.tryDuplicate(resolved.file) : undefined;
-    if (out === null) return 'the destination cannot be duplicated';
+    if (out === null) {
+      own?.close();
+      return 'the destination cannot be duplicated';
+    }
     const target: SendTarget = 'file' in resolved ? { out: out as OwnedDescriptor, kind: 'stdio' } : resolved;
     this.#sent = true;
     const reason = reasonOf(plan, small, smallFileSize);
     this.record.goes(reason === undefined ? 'sendfile' : 'copy', reason);
-    this.#start(fd, plan, target, small, () => {
+    this.#start(own?.fd ?? fd, plan, target, small, () => {
       own?.close();
       out?.close();
     });
     return undefined;
+  }
+
+  /**
+   * A small file that has been read goes as Node's pipe would write it, and the source ends: its bytes wait for a slow receiver
+   * in the message, and hold no file open. It is counted as any transfer is, and there is nobody else to be told.
+   */
+  #write(small: SmallRead, plan: SendPlan): void {
+    const { length } = plan;
+    const { announces, ends, onProgress, smallFileSize } = this.#options;
+    const startedAt = performance.now();
+    const message = this.destination as unknown as OutgoingMessage;
+    const reason = reasonOf(plan, small, smallFileSize) as string;
+    this.record.goes('copy', reason);
+    this.#sent = true;
+    reserve(message, length);
+    if (announces && (ends || isEndedByPipeline(this.source))) announcePlan(message, plan);
+    message.write(small.bytes, (error?: Error | null) => {
+      if (!error) small.recycle();
+    });
+    this.#advance(length);
+    const durationMs = performance.now() - startedAt;
+    countTransfer({ bytes: length, method: 'copy', fallbackReason: reason, syscalls: 1, durationMs }, false);
+    onProgress?.(length, length);
+    this.end();
   }
 
   #plan(fd: number, resolved: SocketDestination | FileDestination): SendPlan {
@@ -207,15 +236,18 @@ export class FileRoute extends PipeRoute<FileReader> {
               told = bytes;
             },
       onEnd: (outcome, begun) => {
-        // A descriptor that was given without a start is read from, and moves, its own position, as by fs.read.
-        const { bytes } = outcome.result;
-        if (source.pos === undefined && bytes > 0) syscalls.lseek(fd, position + bytes, constants.SEEK_SET);
+        this.#movePosition(fd, position, outcome.result.bytes);
         close();
         this.#onSendEnd(outcome, begun);
       },
     });
     this.hold();
     this.#send.start();
+  }
+
+  /** A descriptor that was given without a start is read from, and moves, its own position, as by fs.read. */
+  #movePosition(fd: number, from: number, bytes: number): void {
+    if (this.source.pos === undefined && bytes > 0) syscalls.lseek(fd, from + bytes, constants.SEEK_SET);
   }
 
   /** Counts bytes that were not read by Node as if they were. */

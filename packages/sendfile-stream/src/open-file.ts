@@ -133,7 +133,7 @@ async function openByNode(path: string | Buffer | URL): Promise<OpenFile> {
  */
 export function openSource(source: FileSource, keepOpen: boolean): OpenFile | Promise<OpenFile> {
   if (typeof source === 'string')
-    return (keepOpen ? openKept(source) : OpenFile.openCached(source)) ?? openByNode(source);
+    return (keepOpen ? openShared(source) : undefined) ?? OpenFile.openCached(source) ?? openByNode(source);
   if (source instanceof OpenFile) {
     source.hold();
     return source;
@@ -143,15 +143,18 @@ export function openSource(source: FileSource, keepOpen: boolean): OpenFile | Pr
   return openByNode(source);
 }
 
-/** A file that is kept open, or opened at once and kept from now on; undefined if that cannot be done at once. */
-function openKept(path: string): OpenFile | undefined {
+/**
+ * A reference, to be released, to a file that is kept open for the next transfers, too: since an earlier one, or from now on;
+ * undefined if this one is not kept, or cannot be opened at once.
+ */
+export function openShared(path: string): OpenFile | undefined {
   const cache = openFiles() as OpenFileCache<OpenFile> | undefined;
-  if (cache === undefined) return OpenFile.openCached(path);
-  const kept = mayOpenAtOnce(path) ? cache.get(path) : undefined;
+  if (cache === undefined || !mayOpenAtOnce(path)) return undefined;
+  const kept = cache.get(path);
   if (kept !== undefined) return kept;
-  const identity = cache.wants(path) ? Buffer.allocUnsafeSlow(syscalls.STATX_IDENTITY_SIZE) : undefined;
-  const file = OpenFile.openCached(path, identity);
-  if (file !== undefined && identity !== undefined) cache.keep(path, file);
+  if (!cache.wants(path)) return undefined;
+  const file = OpenFile.openCached(path, Buffer.allocUnsafeSlow(syscalls.STATX_IDENTITY_SIZE));
+  if (file !== undefined) cache.keep(path, file);
   return file;
 }
 

@@ -5,20 +5,21 @@
  * (file-route.ts), which answers Node's `_read` in place of fs.read. Whatever ends the route, for instance a 'data'
  * listener, a second pipe or a pause, makes the stream an ordinary one, from the byte it has reached.
  */
-import { type createReadStream, ReadStream } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
+import { ReadStream } from 'node:fs';
 import type { Writable } from 'node:stream';
-import type { TransferMethod } from '@zerocopy/core-syscalls';
+import { SyscallError, type TransferMethod } from '@zerocopy/core-syscalls';
 import {
   type CachePolicy,
   isStandardOutput,
   MethodRecord,
+  nextTick,
   pipesOf,
   setImmediate,
+  validateBoolean,
   validateBytes,
   validateChoice,
 } from '@zerocopy/transfer';
-import { cachedFs } from './cached-open.js';
+import { afterAHop, cachedFs, reopenAtOnce } from './cached-open.js';
 import { resetWhenClosed } from './connection-reset.js';
 import { CopiedRead } from './copied-read.js';
 import { resolveDestination } from './destination.js';
@@ -26,50 +27,10 @@ import { feature } from './feature.js';
 import { FileRoute } from './file-route.js';
 import { LeaseHold, type LeaseOptions } from './lease.js';
 import { bytesLeft, isMessage, reserve } from './message-body.js';
-import { nameOf } from './open-file.js';
+import { nameOf, type OpenFile, openShared } from './open-file.js';
 import { validateLease } from './options.js';
+import type { SendfileStreamEvents, SendfileStreamOptions } from './read-stream-options.js';
 import { SMALL_FILE_SIZE } from './small-file.js';
-
-/** The options of `fs.createReadStream`, and ours. */
-export type SendfileStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> &
-  LeaseOptions & {
-    /** A descriptor or FileHandle to read from, in place of the path. */
-    fd?: number | FileHandle | undefined;
-    /** Destroys the stream. */
-    signal?: AbortSignal | null | undefined;
-    /**
-     * 'auto' (the default): where the kernel path cannot be taken, the stream is Node's own.
-     * 'never': then it fails with the code ERR_ZEROCOPY_UNAVAILABLE, and the reason, instead.
-     */
-    fallback?: 'auto' | 'never';
-    /**
-     * Up to this many bytes, inclusive, a warm file is copied into the write of the HTTP message's headers, which for so
-     * few bytes costs less than a system call of their own. Default 65536; 0: never.
-     */
-    smallFileSize?: number;
-    /**
-     * 'drop': pages that the stream has brought into the page cache leave it again, those that a slow receiver has to get yet some seconds later;
-     * those that were there before stay. Default 'keep'.
-     */
-    cache?: CachePolicy;
-  };
-
-/** Bytes handed to the destination so far, and in all. */
-type OnProgress = (bytes: number, total: number) => void;
-
-/** The event that {@link SendfileReadStream} has besides those of fs.ReadStream. */
-export interface SendfileStreamEvents {
-  /** After every pause of the transfer and at its end; not where Node copies the file. */
-  addListener(event: 'progress', listener: OnProgress): this;
-  /** After every pause of the transfer and at its end; not where Node copies the file. */
-  on(event: 'progress', listener: OnProgress): this;
-  /** After every pause of the transfer and at its end; not where Node copies the file. */
-  once(event: 'progress', listener: OnProgress): this;
-  /** After every pause of the transfer and at its end; not where Node copies the file. */
-  prependListener(event: 'progress', listener: OnProgress): this;
-  /** After every pause of the transfer and at its end; not where Node copies the file. */
-  prependOnceListener(event: 'progress', listener: OnProgress): this;
-}
 
 interface PipeOptions {
   end?: boolean | undefined;
@@ -91,6 +52,17 @@ function countIn(destination: NodeJS.WritableStream, bytes: number): void {
   if (!fits) (destination as Writable).destroy();
 }
 
+// Not private: fs.ReadStream's constructor sets it before there is anything private.
+const kDescriptor: unique symbol = Symbol('descriptor');
+
+/** As fs.ReadStream tells that it is open, which may be news to whoever has begun to listen in this turn. */
+function tellOpen(stream: SendfileReadStream, callback: () => void): void {
+  callback();
+  // A descriptor of its own is made when it is asked for.
+  if (stream.listenerCount('open') > 0 || stream.emit !== ReadStream.prototype.emit) stream.emit('open', stream.fd);
+  stream.emit('ready');
+}
+
 /** What {@link createSendfileStream} makes: an fs.ReadStream that says how its bytes go. */
 export class SendfileReadStream extends ReadStream {
   /** @internal Where the next read starts: fs.ReadStream's own, not in its types. */
@@ -99,8 +71,8 @@ export class SendfileReadStream extends ReadStream {
   declare start: number | undefined;
   /** The last byte, inclusive; Infinity: the file's. */
   declare end: number;
-  /** The descriptor; null while the file is not open. */
-  declare fd: number | null;
+  /** @internal As fs.ReadStream has set it: see {@link fd}. */
+  declare [kDescriptor]: number | null;
   /** @internal fs.ReadStream's own, not in its types. */
   declare autoClose: boolean;
 
@@ -111,6 +83,9 @@ export class SendfileReadStream extends ReadStream {
   readonly #ownFs: boolean;
   readonly #leaseOptions: LeaseOptions | undefined;
   readonly #givenDescriptor: boolean;
+  readonly #keepOpen: boolean;
+  /** What is read, shared with other transfers, as long as nobody has asked for a descriptor. */
+  #shared: OpenFile | undefined;
   #lease: LeaseHold | undefined;
   #route: FileRoute | undefined;
   #copied: CopiedRead | undefined;
@@ -127,12 +102,14 @@ export class SendfileReadStream extends ReadStream {
       cache = 'keep',
       lease = false,
       leaseBreak = 'finish',
+      keepOpen = true,
       ...rest
     } = allOptions(options);
     validateChoice(fallback, 'fallback', ['auto', 'never']);
     validateBytes(smallFileSize, 'smallFileSize');
     validateChoice(cache, 'cache', ['keep', 'drop']);
     validateLease(lease, leaseBreak);
+    validateBoolean(keepOpen, 'keepOpen');
     const isBag =
       options === undefined || options === null || typeof options === 'object' || typeof options === 'string';
     const own = rest.fd === undefined || rest.fd === null ? { fs: cachedFs, ...rest } : rest;
@@ -146,10 +123,46 @@ export class SendfileReadStream extends ReadStream {
     this.#ownFs = rest.fs !== undefined && rest.fs !== null;
     this.#leaseOptions = lease === false ? undefined : { lease, leaseBreak };
     this.#givenDescriptor = typeof this.fd === 'number';
+    this.#keepOpen = keepOpen && own !== rest && !this.#ownFs && lease === false;
+  }
+
+  /** The descriptor; null while the file is not open. */
+  get fd(): number | null {
+    const own = this[kDescriptor];
+    return own === null && #shared in this && this.#shared !== undefined ? this.#openOwn(this.#shared) : own;
+  }
+
+  set fd(fd: number | null) {
+    this[kDescriptor] = fd;
+  }
+
+  static {
+    // Node's own asks for the descriptor. Not as a member: its types say that it is a property, and no accessor.
+    Object.defineProperty(SendfileReadStream.prototype, 'pending', {
+      configurable: true,
+      get(this: SendfileReadStream): boolean {
+        return this[kDescriptor] === null && this.#shared === undefined;
+      },
+    });
+  }
+
+  /** A caller who asks for the descriptor may close it, or move its position: it gets one that no other transfer uses. */
+  #openOwn(shared: OpenFile): number | null {
+    const fd = reopenAtOnce(shared.fd);
+    if (fd < 0) {
+      nextTick(() => this.destroy(new SyscallError(fd, 'open', { path: nameOf(this.path) })));
+      return null;
+    }
+    this[kDescriptor] = fd;
+    return fd;
   }
 
   /** @internal */
   override _construct(callback: (error?: Error | null) => void): void {
+    if (this.#mayShare()) {
+      this.#shared = openShared(this.path as string);
+      if (this.#shared !== undefined) return nextTick(tellOpen, this, callback);
+    }
     // @ts-expect-error not in the types of fs.ReadStream
     super._construct((error?: Error | null) => {
       if (!error && !this.#givenDescriptor && this.closed) {
@@ -168,6 +181,14 @@ export class SendfileReadStream extends ReadStream {
         callback,
       );
     });
+  }
+
+  /** Whether it is opened as by `cachedFs`, and by no code of others. */
+  #mayShare(): boolean {
+    // Without autoClose it is the caller who closes the descriptor, and nobody says when what is shared is needed no more.
+    if (!this.#keepOpen || this.destroyed || !this.autoClose || typeof this.path !== 'string') return false;
+    const { flags, open } = this as unknown as { flags: unknown; open: unknown };
+    return flags === 'r' && open === (ReadStream.prototype as unknown as { open: unknown }).open;
   }
 
   /** How the bytes go: 'sendfile', or 'copy' where they pass through this process; undefined while that is not decided. */
@@ -214,7 +235,7 @@ export class SendfileReadStream extends ReadStream {
     if (this.method === undefined) this.#record.fallBack('the stream is read in user space');
     if (this.destroyed) return;
     this.#copied ??= new CopiedRead(this, this.#record, this.#givenDescriptor, this.#cache);
-    if (this.destroyed) return; // by a subscriber
+    if (this.destroyed || this.fd === null) return; // by a subscriber; for want of a descriptor
     this.#readWithin(this.#copied.room(), size);
   }
 
@@ -249,7 +270,14 @@ export class SendfileReadStream extends ReadStream {
     if (!(#route in this)) return close();
     this.#copied?.end(error);
     const release = (): void => {
-      if (this.#lease === undefined) close();
+      const shared = this.#shared;
+      if (shared !== undefined) {
+        this.#shared = undefined;
+        const closing = shared.release();
+        if (this[kDescriptor] !== null) close();
+        else if (closing !== undefined) closing.then(close, close);
+        else afterAHop(close); // as of cachedFs.close
+      } else if (this.#lease === undefined) close();
       else this.#lease.release().then(close, close);
     };
     // The descriptor must stay open for as long as a call on another thread may use it.
@@ -276,6 +304,7 @@ export class SendfileReadStream extends ReadStream {
       announces: true,
       ends: options?.end !== false && !isStandardOutput(destination),
       lent: this.#givenDescriptor,
+      shared: () => (this[kDescriptor] === null ? this.#shared : undefined),
       smallFileSize: this.#smallFileSize,
       cache: this.#cache,
       onProgress: (bytes, total) => this.emit('progress', bytes, total),

@@ -3,6 +3,7 @@
  * semantic versioning.
  */
 
+export { cachedFs, isOpenedAtOnce } from './cached-open.js';
 export { LENT_MAX, lentBuffers } from './copy-buffers.js';
 export { resolveDestination } from './destination.js';
 export { type FileReader, FileRoute, type FileRouteOptions } from './file-route.js';

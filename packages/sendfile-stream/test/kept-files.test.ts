@@ -1,6 +1,6 @@
 /** Files that stay open between transfers: what is found at the path by the next one, and when they are closed. */
 import { once } from 'node:events';
-import {
+import fs, {
   appendFileSync,
   chmodSync,
   closeSync,
@@ -18,10 +18,10 @@ import http from 'node:http';
 import { join } from 'node:path';
 import { feature, libcStatus } from '@zerocopy/core-syscalls';
 import { filesystemOf, freeSpareDescriptors } from '@zerocopy/core-syscalls/descriptors';
-import { keepFilesOpen, sendFile } from '@zerocopy/sendfile-stream';
+import { createSendfileStream, keepFilesOpen, sendFile } from '@zerocopy/sendfile-stream';
 import { OpenFileCache } from '@zerocopy/sendfile-stream/route';
 import { testsWhere } from '@zerocopy/testing/kernel-tests';
-import { get, KiB, pattern, temporaryDirectory, until, withHttpServer, writeFile } from './harness.js';
+import { collect, get, KiB, pattern, temporaryDirectory, until, withHttpServer, writeFile } from './harness.js';
 
 const directory = temporaryDirectory();
 
@@ -211,4 +211,85 @@ serial('options that are none are refused', (t) => {
   }
   t.throws(() => keepFilesOpen(true as never), { code: 'ERR_INVALID_ARG_TYPE' });
   t.throws(() => keepFilesOpen({ files: '1', maxAgeMs: 1 } as never), { code: 'ERR_INVALID_ARG_TYPE' });
+});
+
+/** Makes it one that is kept: from the second time on that it is asked for. */
+async function keep(path: string): Promise<void> {
+  for (let n = 0; n < 2; n++) await collect(createSendfileStream(path).on('error', () => {}));
+}
+
+serial(
+  'streams read a kept file each from its own position, and have a descriptor of their own when it is asked for',
+  async (t) => {
+    keepFilesOpen({ files: 10, maxAgeMs: 60_000 });
+    const content = pattern(300_000);
+    const path = writeFile(join(directory, 'shared'), content);
+    await keep(path);
+    t.deepEqual(openFiles(), ['shared']);
+    const streams = Array.from({ length: 4 }, () => createSendfileStream(path));
+    t.true(streams.every(({ pending, fd }) => pending && fd === null));
+    const opened = await Promise.all(streams.map(async (stream) => (await once(stream, 'open'))[0] as number));
+    t.is(new Set(opened).size, 4);
+    t.deepEqual(
+      streams.map(({ fd }) => fd),
+      opened,
+    );
+    t.true(streams.every(({ pending }) => !pending));
+    for (const bytes of await Promise.all(streams.map(collect))) t.true(bytes.equals(content));
+    await until(() => openFiles().length === 1, 'only the kept one is open');
+    // A caller who closes the descriptor closes nobody else's.
+    const own = createSendfileStream(path, { autoClose: false });
+    await once(own, 'ready');
+    closeSync(own.fd as number);
+    own.on('error', () => {}).destroy();
+    t.true((await collect(createSendfileStream(path, { start: 5, end: 99_999 }))).equals(content.subarray(5, 100_000)));
+    keepFilesOpen(false);
+    t.deepEqual(openFiles(), []);
+  },
+);
+
+serial('a kept file beneath a pipe: unpiped in the middle, destroyed, replaced meanwhile', async (t) => {
+  keepFilesOpen({ files: 10, maxAgeMs: 60_000 });
+  const content = pattern(20 * 1024 * KiB);
+  const path = writeFile(join(directory, 'piped'), content);
+  await keep(path);
+  await withHttpServer(
+    (request, response) => {
+      const stream = createSendfileStream(path);
+      stream.on('error', () => {});
+      if (request.url === '/destroyed') stream.once('progress', () => stream.destroy(new Error('enough')));
+      if (request.url === '/unpiped')
+        stream.once('progress', () => {
+          stream.unpipe(response);
+          setImmediate(() => stream.pipe(response));
+        });
+      stream.pipe(response);
+      stream.on('close', () => stream.readableEnded || response.destroy());
+    },
+    async (port) => {
+      t.true((await get(port, { path: '/whole' })).body.equals(content));
+      t.true((await get(port, { path: '/unpiped' })).body.equals(content));
+      await t.throwsAsync(get(port, { path: '/destroyed' }));
+      const other = pattern(5000);
+      writeFile(`${path}-new`, other);
+      const before = get(port, { path: '/before' });
+      renameSync(`${path}-new`, path);
+      const { body } = await before;
+      t.true(body.equals(content) || body.equals(other));
+      for (let n = 0; n < 3; n++) t.true((await get(port, { path: '/after' })).body.equals(other));
+    },
+  );
+  keepFilesOpen(false);
+  await until(() => openFiles().length === 0, 'all are closed');
+});
+
+serial('keepOpen: false, and an fs or an open of others: nothing is shared', async (t) => {
+  keepFilesOpen({ files: 10, maxAgeMs: 60_000 });
+  const path = writeFile(join(directory, 'apart'), pattern(1000));
+  for (let n = 0; n < 3; n++) await collect(createSendfileStream(path, { keepOpen: false }));
+  t.deepEqual(openFiles(), []);
+  for (let n = 0; n < 3; n++) await collect(createSendfileStream(path, { fs }));
+  t.deepEqual(openFiles(), []);
+  t.throws(() => createSendfileStream(path, { keepOpen: 1 as unknown as boolean }), { code: 'ERR_INVALID_ARG_TYPE' });
+  keepFilesOpen({ files: 256, maxAgeMs: 1000 });
 });

@@ -4,7 +4,8 @@
  *
  *   preparing ──parsed, taken──► queued ──all earlier writes done──► moving ──► over
  *       └───────────────leave──────┴───────────────leave──────────────┴───────► over    the source is given back, and
- *                                                      Node's pipe goes on from the byte that has been reached
+ *                                                      Node's pipe goes on from the byte that has been reached;
+ *                                                      where the destination has failed, it has left it first
  *
  * What holds the source is not its unanswered `_read`, as in PipeRoute, but that it has been taken: bytes come to a
  * socket whether it is asked for them or not. It is taken before the slot is asked for: what Node has read already goes
@@ -15,7 +16,15 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { SyscallError } from '@zerocopy/core-syscalls';
-import { closedEarly, isSocket, type MethodRecord, nextTick, otherReader, PipeWatch } from '@zerocopy/transfer';
+import {
+  closedEarly,
+  isSocket,
+  type MethodRecord,
+  nextTick,
+  otherReader,
+  PipeWatch,
+  pipesOf,
+} from '@zerocopy/transfer';
 import { Relay, type RelayOutcome } from './relay.js';
 import { contentLength, HeldRequest } from './request-body.js';
 import { type RouteDestination, type RouteSlot, type RouteTarget, targetOf } from './route-target.js';
@@ -74,6 +83,7 @@ const EMPTY = Buffer.alloc(0);
 export class TakenRoute {
   /** What is piped. */
   readonly source: Readable;
+  readonly #destination: NodeJS.WritableStream;
   readonly #target: RouteTarget;
   readonly #options: TakenRouteOptions;
   readonly #held: Held;
@@ -98,6 +108,7 @@ export class TakenRoute {
     this.#target = targetOf(destination, isSocket(source) ? undefined : contentLength(source));
     this.#written = this.#target.written;
     const writable = destination as NodeJS.WritableStream;
+    this.#destination = writable;
     this.#held = isSocket(source) ? new HeldSocket(source, writable) : new HeldRequest(source);
     this.#watch = new PipeWatch(source, writable, (reason) => this.leave(reason));
     this.#watchEncoding();
@@ -239,8 +250,29 @@ export class TakenRoute {
     }
     // Before the source: what that is given back would flow into the file, behind the failure and uncounted.
     this.#slot?.end(failed === 'source' || this.#target.destroyed ? null : cause);
-    relay.release();
+    if (failed === 'destination' || this.#target.destroyed) this.#whenUnpiped(() => relay.release());
+    else relay.release();
     if (failed === undefined) this.#watch.drained();
+  }
+
+  /**
+   * Node's pipe leaves a destination that has failed when it hears of it, which is a tick or more later. What is given back
+   * before would still flow there, and be lost to whoever pipes the source elsewhere.
+   */
+  #whenUnpiped(then: () => void): void {
+    const { source } = this;
+    const destination = this.#destination;
+    if (source.destroyed || !pipesOf(source)?.includes(destination)) return then();
+    const end = (): void => {
+      destination.off('unpipe', onUnpipe);
+      source.off('close', end);
+      then();
+    };
+    const onUnpipe = (unpiped: unknown): void => {
+      if (unpiped === source) end();
+    };
+    destination.on('unpipe', onUnpipe);
+    source.on('close', end);
   }
 
   #over(): void {

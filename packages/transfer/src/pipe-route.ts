@@ -193,7 +193,9 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   #over(): void {
     this.#state = 'over';
     this.#watch?.end();
-    for (const [name, value] of Object.entries(this.#attached ?? {})) {
+    // The last that was put there first: so the stream has its former hidden class again, and not a dictionary of properties,
+    // by which everything that Node does with it would be slower.
+    for (const [name, value] of Object.entries(this.#attached ?? {}).reverse()) {
       if (this.source[name as keyof Attached] === value) Reflect.deleteProperty(this.source, name);
     }
     this.#attached = undefined;

@@ -100,6 +100,7 @@ class Taken implements TakenSocket {
   constructor(socket: Socket, onTouched: TakeOptions['onTouched']) {
     this.#socket = socket;
     this.#onTouched = onTouched;
+    this.#counter = countReads(socket); // stays: before what is taken off again
     this.#put('_read', () => {}); // read() below must not start libuv's loop again
     stopReading(socket);
     // read() also emits 'data': a listener that is there receives these bytes by itself, and they are not ours to move.
@@ -110,7 +111,6 @@ class Taken implements TakenSocket {
     }
     this.head = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
     this.ended = hasSeenEnd(socket);
-    this.#counter = countReads(socket);
     this.#resuming = isResuming(socket);
     // Behind the listener of Node's HTTP server, which reads at this event whatever the stream says.
     socket.on('resume', this.#onResume);
@@ -151,7 +151,8 @@ class Taken implements TakenSocket {
     this.#given = true;
     const socket = this.#socket;
     socket.off('resume', this.#onResume).off('pause', this.#onPause).off('newListener', this.#onNewListener);
-    for (const name of this.#replaced) Reflect.deleteProperty(socket, name);
+    // The last that was put there first: the socket has its former hidden class again, and not a dictionary of properties.
+    for (const name of this.#replaced.reverse()) Reflect.deleteProperty(socket, name);
     if (unread !== undefined && unread.length > 0 && !socket.destroyed) {
       // An encoding that was set meanwhile is for these bytes, too: unshift() would not decode them.
       if (socket.readableEncoding !== null && socket.readableLength === 0) socket.push(unread);

@@ -205,11 +205,14 @@ const crowding = (['write', 'end', 'cork'] as const).map((name) => {
   return [name, Object.assign(method, { [kOwn]: true })] as const;
 });
 
+/** In which they are taken off again: so the socket has its former hidden class again, and not a dictionary of properties. */
+const crowdingBackwards = [...crowding].reverse();
+
 /** Counts watchful slots, and sees to it that they are told. */
 function watch(socket: InstrumentedSocket, queue: WriteQueue, change: 1 | -1): void {
   queue.watchful += change;
   const [on, off] = [change === 1 && queue.watchful === 1, change === -1 && queue.watchful === 0];
-  for (const [name, method] of crowding) {
+  for (const [name, method] of on ? crowding : crowdingBackwards) {
     if (on && !Object.hasOwn(socket, name)) {
       Object.defineProperty(socket, name, { configurable: true, writable: true, value: method });
     } else if (off && socket[name] === (method as unknown)) Reflect.deleteProperty(socket, name);

@@ -122,6 +122,27 @@ const zerocopyPipeline: HttpContestant = {
   },
 };
 
+const fileByPipeline: HttpContestant = {
+  name: 'file-by-pipeline',
+  description: "pipeline(fs.createReadStream(path), res), by @zerocopy/pipeline's pipeline",
+  role: 'ours',
+  onlyIfNamed: true,
+  async serve(directory) {
+    const { pipeline: ownPipeline } = await import('@zerocopy/pipeline');
+    return answering((path, _size, _request, response) => ownPipeline(createReadStream(path), response, ignore))(
+      directory,
+    );
+  },
+};
+
+const fileByPipe: HttpContestant = {
+  name: 'file-by-pipe',
+  description: 'fs.createReadStream(path).pipe(res)',
+  role: 'peer',
+  onlyIfNamed: true,
+  serve: answering((path, _size, _request, response) => createReadStream(path).pipe(response)),
+};
+
 const disabled: HttpContestant = {
   name: 'zerocopy-disabled',
   description: 'pipeline(createSendfileStream(path), res) with ZEROCOPY_DISABLE=all',
@@ -312,6 +333,8 @@ export const httpContestants: readonly HttpContestant[] = [
   zerocopyMmap,
   zerocopyUncached,
   zerocopyPipeline,
+  fileByPipeline,
+  fileByPipe,
   zerocopyKernel,
   zerocopyCopy,
   disabled,
