@@ -1,9 +1,9 @@
 /** The page in a real browser, where one is installed. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { temporaryDirectory } from '@zerocopy/testing/files';
 import test from 'ava';
 import { type Browser, launch, type Page } from 'puppeteer-core';
 import { pageOf } from '../dist/report/page.js';
@@ -17,7 +17,7 @@ const inChromium =
     ? (title: string, _run: unknown) => test.skip(`${title} (Chromium is not installed)`, () => {})
     : test.serial;
 
-const directory = mkdtempSync(join(tmpdir(), 'zerocopy-page-'));
+const directory = temporaryDirectory(undefined, 'page');
 const file = join(directory, 'page.html');
 let browser: Browser | undefined;
 
@@ -34,7 +34,6 @@ test.before(async () => {
 
 test.after.always(async () => {
   await browser?.close();
-  rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
 });
 
 interface Look {
