@@ -63,8 +63,9 @@ export function routeFile(
   if ('refused' in resolved) return resolved.refused;
   const isCopied = 'socket' in resolved && resolved.copied !== undefined;
   const least = isCopied ? Math.max(minBytes, COPIED_MIN_BYTES) : minBytes;
-  // Known before the file is open: then nothing is put on the stream at all.
+  // Known before anything is put on the stream: a stream that it is taken off again costs more from then on.
   if (announcedBytes(destination) < least) return fewBytes(least);
+  if (isCopied && source.fd !== null && bytesAhead(source, source.fd) < least) return fewBytes(least);
   if (!(source instanceof fs.ReadStream)) return 'the source only looks like an fs.ReadStream';
   const refused = refusalOfReader(source, FREE_READER_METHODS);
   if (refused !== undefined) return refused;

@@ -98,7 +98,12 @@ kernelTest('few bytes, a replaced write, and what comes from elsewhere are left 
       'TLSv1.3',
       (request, response) => {
         if (request.method === 'PUT') return void request.pipe(response);
-        if (request.url === '/few') return void createReadStream(few).pipe(response);
+        if (request.url === '/few') {
+          const source = createReadStream(few);
+          source.pipe(response);
+          source.once('ready', () => t.false(Object.hasOwn(source, '_read'), 'nothing is put on the open stream'));
+          return;
+        }
         if (request.url === '/announced') {
           response.setHeader('Content-Length', 128 * KiB - 1);
           const source = createReadStream(few);
