@@ -27,12 +27,23 @@ test('each package says where it comes from, where its faults go, and what it ne
   }
 });
 
-test('each package is in the table of the README, and its README has an install line', (t) => {
+test('each package is in the tables of the README and of docs/packages.md, and its README has an install line', (t) => {
   for (const folder of packages) {
     t.true(textOf('README.md').includes(`](packages/${folder})`), folder);
+    t.true(textOf('docs/packages.md').includes(`](../packages/${folder})`), folder);
     if (folder === 'transfer') continue; // not to be installed by itself
     const { name } = JSON.parse(textOf(`packages/${folder}/package.json`));
     t.regex(textOf(`packages/${folder}/README.md`), new RegExp(`^(npm install|npx) .*${name}\\b`, 'm'), folder);
+  }
+});
+
+test('the declarations that each package exports are among those that the API reference is made from', (t) => {
+  const { include } = JSON.parse(textOf('docs/site/tsconfig.json'));
+  for (const folder of packages) {
+    const { types } = JSON.parse(textOf(`packages/${folder}/package.json`)).exports['.'].import;
+    const declarations = `packages/${folder}/${types.replace('./', '')}`;
+    const isIncluded = (glob) => declarations.endsWith(glob.slice(glob.lastIndexOf('*') + 1));
+    t.true(include.some(isIncluded), declarations);
   }
 });
 
