@@ -7,7 +7,8 @@
 import { type createReadStream, fstat, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { nextTick, pipesOf } from '@zerocopy/transfer';
+import { isUint8Array } from 'node:util/types';
+import { invalidArgument, nextTick, pipesOf } from '@zerocopy/transfer';
 import { DirectDescriptor } from './direct-descriptor.js';
 import { DirectRoute, isDirectWriter } from './direct-route.js';
 import { validateWhole } from './options.js';
@@ -96,8 +97,10 @@ export class DirectReadStream extends ReadStream {
    * nothing that goes on reading it may be under way: neither a write of it nor a hash. To be called or not, as suits.
    * @param chunk what the stream has given, or a part of it.
    * @returns whether it was a chunk of this stream that has not been released yet.
+   * @throws {TypeError} ERR_INVALID_ARG_TYPE for what is no Uint8Array, such as a chunk of a stream with an encoding.
    */
   release(chunk: Uint8Array): boolean {
+    if (!isUint8Array(chunk)) throw invalidArgument('chunk', 'a Buffer or Uint8Array', chunk);
     return this.#ahead?.release(chunk) ?? false;
   }
 

@@ -5,6 +5,7 @@ import { finished, pipeline } from 'node:stream/promises';
 import { addressOf } from '@zerocopy/core-syscalls/native';
 import { createDirectReadStream, createDirectWriteStream } from '@zerocopy/direct-io';
 import { testsWhere } from '@zerocopy/testing/kernel-tests';
+import test from 'ava';
 import fc from 'fast-check';
 import { fresh, isLongRun, KiB, MiB, makeFile, methodOf, pattern, temporaryDirectory } from './harness.js';
 
@@ -75,6 +76,18 @@ directTest('an empty stream, a stream that is closed, and one with an encoding',
 
 type Step = 'pause' | 'listen' | 'pipe twice' | 'unpipe' | 'encoding' | 'cork' | 'foreign write' | 'nothing';
 const STEPS: readonly Step[] = ['pause', 'listen', 'pipe twice', 'unpipe', 'cork', 'foreign write', 'nothing'];
+
+test('what is released is a Buffer or Uint8Array, whether the stream is direct or not', async (t) => {
+  for (const file of [path, '/proc/self/status']) {
+    const stream = createDirectReadStream(file, { highWaterMark: CHUNK });
+    for await (const _ of stream) {
+      for (const wrong of ['text', undefined, new ArrayBuffer(1)]) {
+        const error = t.throws(() => stream.release(wrong as unknown as Buffer), { instanceOf: TypeError });
+        t.like(error, { code: 'ERR_INVALID_ARG_TYPE' });
+      }
+    }
+  }
+});
 
 directTest('from one into the other, whatever is done to the pipe: as with node:fs', async (t) => {
   await fc.assert(
