@@ -1,8 +1,9 @@
-import { closeSync, openSync, statSync, truncateSync } from 'node:fs';
+import { closeSync, openSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import { guardMapping, readChecked } from '@zerocopy/lease-guard';
 
-const file = process.argv[2] ?? 'data.bin';
+const file = process.argv[2] ?? 'scratch.bin';
+writeFileSync(file, Buffer.alloc(65536)); // a file to be lost
 const fd = openSync(file, 'r');
 const { size } = statSync(file);
 const address = check(syscalls.mmap(null, size, constants.PROT_READ, constants.MAP_SHARED, fd, 0), 'mmap');
@@ -14,7 +15,7 @@ try {
 } catch (error) {
   console.log(`an error instead of a signal: ${error.code}`);
 }
-console.log(`truncated: ${guard.truncated}`);
+console.log(`truncated: ${guard.truncated}`); // true once a load of the page itself has been answered with zeros
 guard.release();
 closeSync(fd);
 check(syscalls.munmap(address, size), 'munmap');
