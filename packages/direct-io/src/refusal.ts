@@ -1,16 +1,11 @@
 /** Why a file that is open cannot be read or written past the page cache: asked before it is tried. */
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { directIoRefusal, type FileFacts, factsOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
+import { directIoRefusal, factsOf, isBlockDevice, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import { toldAlignment } from './alignment.js';
 import { unavailable } from './feature.js';
 
 const { FS_IOC_GETFLAGS, FS_NOCOW_FL, F_GETFL, O_APPEND, O_RDONLY } = constants;
 const O_ACCMODE = 3;
-const S_IFMT = 0o170000;
-const S_IFBLK = 0o060000;
-
-/** Whether it is a disk, or a part of one. */
-export const isBlockDevice = ({ mode }: Pick<FileFacts, 'mode'>): boolean => (mode & S_IFMT) === S_IFBLK;
 
 /** The access mode of an open file: O_RDONLY, O_WRONLY or O_RDWR. */
 export const accessOf = (fd: number): number => Math.max(0, syscalls.fcntl(fd, F_GETFL)) & O_ACCMODE;

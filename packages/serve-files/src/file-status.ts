@@ -2,12 +2,10 @@
 import { hash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { syscalls } from '@zerocopy/core-syscalls';
+import { isDirectory, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 
 /** Base64url digits of a digest: 96 bits. */
 const DIGEST_DIGITS = 16;
-const S_IFMT = 0o170000;
-const S_IFREG = 0o100000;
-const S_IFDIR = 0o040000;
 
 /** The facts about a file that options which are functions are given. As of node:fs, but read-only. */
 export interface FileStat {
@@ -75,11 +73,11 @@ export class FileStatus implements FileStat {
   }
 
   get isFile(): boolean {
-    return (this.mode & S_IFMT) === S_IFREG;
+    return isRegularFile(this);
   }
 
   get isDirectory(): boolean {
-    return (this.mode & S_IFMT) === S_IFDIR;
+    return isDirectory(this);
   }
 
   /** Of the identity: inode and device are not to be read from it. */

@@ -9,6 +9,8 @@ const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFSOCK = 0o140000;
 const S_IFIFO = 0o010000;
+const S_IFDIR = 0o040000;
+const S_IFBLK = 0o060000;
 
 /** The facts of an open file. Also of one that was opened with O_PATH, only to be looked at. */
 export interface FileFacts {
@@ -52,6 +54,16 @@ export function factsOf(fd: number, identity?: Buffer): FileFacts {
 /** Whether it is a regular file: bytes at positions, neither a directory nor a device nor a pipe. */
 export function isRegularFile({ mode }: Pick<FileFacts, 'mode'>): boolean {
   return (mode & S_IFMT) === S_IFREG;
+}
+
+/** Whether it is a directory. */
+export function isDirectory({ mode }: Pick<FileFacts, 'mode'>): boolean {
+  return (mode & S_IFMT) === S_IFDIR;
+}
+
+/** Whether it is a disk, or a part of one. */
+export function isBlockDevice({ mode }: Pick<FileFacts, 'mode'>): boolean {
+  return (mode & S_IFMT) === S_IFBLK;
 }
 
 /** Whether it is a socket, a pipe or a FIFO: what libuv can wait for. */

@@ -3,7 +3,7 @@ export { closeQuietly } from './close-quietly.js';
 export { closesAtOnce } from './closes-at-once.js';
 export { descriptorOf, OwnedDescriptor } from './descriptor.js';
 export { directIoRefusal } from './direct-io-refusal.js';
-export { type FileFacts, factsOf, isPollable, isRegularFile } from './file-facts.js';
+export { type FileFacts, factsOf, isBlockDevice, isDirectory, isPollable, isRegularFile } from './file-facts.js';
 export {
   type Filesystem,
   type FilesystemKind,
