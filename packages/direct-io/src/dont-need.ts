@@ -1,18 +1,11 @@
 /** Pages of a file taken out of the page cache. */
 import type { FileHandle } from 'node:fs/promises';
-import { constants, OwnedDescriptor, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { descriptorOf, invalidArgument, isFileHandle, runOffThread } from '@zerocopy/transfer';
+import { check, constants, OwnedDescriptor, SyscallError } from '@zerocopy/core-syscalls';
+import { descriptorOf, dropPages, invalidArgument, isFileHandle, writeBack } from '@zerocopy/transfer';
 import { validateWhole } from './options.js';
 import { accessOf } from './refusal.js';
 
-const { EBADF, ESPIPE, O_RDONLY, POSIX_FADV_DONTNEED } = constants;
-const { SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE } = constants;
-const WRITE_BACK = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-
-const call = async (syscall: string, make: (done: (result: number) => void) => void): Promise<void> => {
-  const result = await new Promise<number>((resolve) => runOffThread(make, resolve));
-  if (result < 0) throw new SyscallError(result, syscall);
-};
+const { EBADF, ESPIPE, O_RDONLY } = constants;
 
 /**
  * Takes the pages of a range of an open file out of the page cache, whoever has brought them there. Dirty ones are written
@@ -33,13 +26,10 @@ export async function dontNeed(file: FileHandle | number, start = 0, length = 0)
   const own = OwnedDescriptor.duplicate(fd); // the caller's may be closed meanwhile (kernel-rules: fd-reuse)
   try {
     if (accessOf(own.fd) !== O_RDONLY) {
-      await call('sync_file_range', (done) =>
-        syscalls.syncFileRangeAsync(own.fd, start, length, WRITE_BACK, (result) =>
-          done(result === -ESPIPE ? 0 : result),
-        ),
-      );
+      const written = await writeBack(own.fd, start, length);
+      if (written !== -ESPIPE) check(written, 'sync_file_range');
     }
-    await call('posix_fadvise', (done) => syscalls.posixFadviseAsync(own.fd, start, length, POSIX_FADV_DONTNEED, done));
+    check(await dropPages(own.fd, start, length), 'posix_fadvise');
   } finally {
     own.close();
   }

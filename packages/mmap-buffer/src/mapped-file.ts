@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted, uninterruptedAsync } from '@zerocopy/core-syscalls/native';
-import { runOffThread, validateChoice } from '@zerocopy/transfer';
+import { callOffThread, validateChoice } from '@zerocopy/transfer';
 import { type MapAccess, type MapOptions, planOf } from './map-options.js';
 import { Mapping } from './mapping.js';
 import { closedError, MappingError, truncatedError } from './mapping-error.js';
@@ -363,7 +363,7 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
     const region = (this.#mapping as Mapping).region;
     region?.retain();
     try {
-      return await new Promise<number>((resolve) => runOffThread((done) => uninterruptedAsync(call, done), resolve));
+      return await callOffThread((done) => uninterruptedAsync(call, done));
     } finally {
       region?.release();
     }

@@ -11,7 +11,7 @@
  *                      └────────────────────────┘
  */
 import { check, constants, type ErrorContext, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { runOffThread } from '@zerocopy/transfer';
+import { callOffThread } from '@zerocopy/transfer';
 import { externalMemory, type MemoryUser } from './external-memory.js';
 import { MAX_VIEW } from './view.js';
 
@@ -109,11 +109,8 @@ export class Region implements MemoryUser {
       const { fd, offset, sharing } = file;
       const flags = sharing | MAP_FIXED | MAP_NORESERVE;
       this.retain();
-      const result = await new Promise<number>((resolve) =>
-        runOffThread(
-          (done) => syscalls.mmapAsync(this.address + from, length, READ_WRITE, flags, fd, offset + from, done),
-          resolve,
-        ),
+      const result = await callOffThread((done) =>
+        syscalls.mmapAsync(this.address + from, length, READ_WRITE, flags, fd, offset + from, done),
       );
       this.release();
       check(result, 'mmap', context);

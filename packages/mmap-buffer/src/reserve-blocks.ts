@@ -3,7 +3,7 @@ import { ftruncate, write } from 'node:fs';
 import { promisify } from 'node:util';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { uninterruptedAsync } from '@zerocopy/core-syscalls/native';
-import { runOffThread } from '@zerocopy/transfer';
+import { callOffThread } from '@zerocopy/transfer';
 import { tellAlso } from './tell-also.js';
 
 const { ENOSYS, EOPNOTSUPP, FALLOC_FL_KEEP_SIZE } = constants;
@@ -19,9 +19,7 @@ export async function reserveBlocks(fd: number, end: number, length: number, pat
   try {
     const fallocate = (done: (result: number) => void): void =>
       syscalls.fallocateAsync(fd, FALLOC_FL_KEEP_SIZE, end, length, done);
-    const result = await new Promise<number>((resolve) =>
-      runOffThread((done) => uninterruptedAsync(fallocate, done), resolve),
-    );
+    const result = await callOffThread((done) => uninterruptedAsync(fallocate, done));
     if (result >= 0) return;
     if (result !== -EOPNOTSUPP && result !== -ENOSYS) throw new SyscallError(result, 'fallocate', { path });
     await writeZeros(fd, end, length);

@@ -12,7 +12,7 @@ import { opendir } from 'node:fs/promises';
 import { isMainThread } from 'node:worker_threads';
 import { constants, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
 import { filesystemOfMagic, isLocalFilesystem, nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
-import { assertOpenPermitted } from '@zerocopy/transfer';
+import { assertOpenPermitted, callOffThread } from '@zerocopy/transfer';
 import { feature } from './feature.js';
 import { FileStatus } from './file-status.js';
 import { type Maybe, run, type Steps, settled } from './maybe.js';
@@ -26,7 +26,7 @@ import {
   type Root,
   type SymlinkPolicy,
 } from './root.js';
-import { waitForDisk, waitForServer } from './waiting-lane.js';
+import { waitForServer } from './waiting-lane.js';
 
 const { AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_DONT_SYNC, AT_SYMLINK_NOFOLLOW } = constants;
 const { O_CLOEXEC, O_DIRECTORY, O_NONBLOCK, O_PATH, O_RDONLY } = constants;
@@ -331,7 +331,7 @@ export class KernelRoot implements Root {
       const fd = syscalls.openat2(directory.fd, path, flags | O_CLOEXEC, 0, this.#resolve | RESOLVE_CACHED);
       if (fd !== -EAGAIN) return fd;
     }
-    const wait = this.#leadsToServer(directory, path) ? waitForServer : waitForDisk;
+    const wait = this.#leadsToServer(directory, path) ? waitForServer : callOffThread;
     let result = -EAGAIN;
     for (let race = 0; race < RACES_MAX && (result === -EAGAIN || result === -EINTR); race++) {
       result = yield* settled(wait((done) => syscalls.openat2Async(directory.fd, path, flags, 0, this.#resolve, done)));

@@ -1,5 +1,5 @@
 /**
- * Calls that may wait for a server, or for a disk, on the thread pool.
+ * Calls that may wait for a server, on the thread pool.
  *
  * What waits for a server that is gone waits for ever, and holds its thread. So few of these calls are under way at a time,
  * and cold files on local disks always find a thread; and no more than so many wait.
@@ -34,11 +34,6 @@ function start({ call, resolve }: Waiting): void {
     },
     'server',
   );
-}
-
-/** A call that waits for a local disk at most. @returns what the call answers. */
-export function waitForDisk(call: OffThreadCall): Promise<number> {
-  return new Promise((resolve) => runOffThread(call, resolve));
 }
 
 function enqueue(waiting: Waiting): void {

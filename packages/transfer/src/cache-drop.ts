@@ -15,7 +15,7 @@
  */
 import { constants, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
 import { type FileFacts, factsOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
-import { runOffThread } from './off-thread.js';
+import { beginWriteBack, dropPages, type FileRange, missingPages, writeBack } from './page-cache.js';
 import { setTimeout } from './timers.js';
 
 /** What becomes of the pages that a transfer has brought into the page cache. */
@@ -30,50 +30,7 @@ const BACKLOG_MAX = 4;
 const AFTER_END = 100;
 const AFTER_END_MAX = 7000;
 
-const { F_GETFL, MAP_SHARED, O_APPEND, POSIX_FADV_DONTNEED, PROT_NONE } = constants;
-const { SYNC_FILE_RANGE_WAIT_AFTER, SYNC_FILE_RANGE_WAIT_BEFORE, SYNC_FILE_RANGE_WRITE } = constants;
-const WRITE_BACK = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-
-/** A part of the file, in bytes: `end` is exclusive. */
-interface Range {
-  readonly start: number;
-  readonly end: number;
-}
-
-const asked = new BigUint64Array(2);
-const counted = new BigUint64Array(5);
-
-/** The parts of a range whose pages are not in the page cache; none where that cannot be asked. */
-function missingPages(fd: number, { start, end }: Range): readonly Range[] {
-  const page = syscalls.getpagesize();
-  asked[0] = BigInt(start);
-  asked[1] = BigInt(end - start);
-  if (syscalls.cachestat(fd, asked, counted) === 0) {
-    const resident = Number(counted[0]);
-    if (resident === 0) return [{ start, end }];
-    if (resident >= (end - start) / page) return [];
-  }
-  const address = syscalls.mmap(null, end - start, PROT_NONE, MAP_SHARED, fd, start);
-  if (address < 0) return [];
-  const vector = new Uint8Array(Math.ceil((end - start) / page));
-  const told = syscalls.mincore(address, end - start, vector);
-  syscalls.munmap(address, end - start);
-  if (told < 0) return [];
-  const missing: Range[] = [];
-  let from = -1;
-  for (let index = 0; index <= vector.length; index++) {
-    const isMissing = index < vector.length && ((vector[index] as number) & 1) === 0;
-    if (isMissing && from < 0) from = index;
-    else if (!isMissing && from >= 0) {
-      missing.push({ start: start + from * page, end: start + index * page });
-      from = -1;
-    }
-  }
-  return missing;
-}
-
-const call = (make: (done: (result: number) => void) => void): Promise<number> =>
-  new Promise((resolve) => runOffThread(make, resolve));
+const { F_GETFL, O_APPEND } = constants;
 
 /** What follows one file through a transfer; see the head of this file. */
 export class CacheDrop {
@@ -81,7 +38,7 @@ export class CacheDrop {
   readonly #written: boolean;
   readonly #mapped: boolean;
   /** What was not resident, by the number of the window. */
-  readonly #missing = new Map<number, readonly Range[]>();
+  readonly #missing = new Map<number, readonly FileRange[]>();
   readonly #first: number;
   #position: number;
   /** Where the next window begins, in bytes. */
@@ -203,7 +160,7 @@ export class CacheDrop {
   }
 
   /** Whether a page of a part that was not resident still is: asked in the same way as before it was moved. */
-  #isResident({ start, end }: Range): boolean {
+  #isResident({ start, end }: FileRange): boolean {
     const missing = missingPages(this.#file.fd, { start, end }).reduce((sum, part) => sum + part.end - part.start, 0);
     return missing < end - start;
   }
@@ -222,10 +179,7 @@ export class CacheDrop {
 
   /** Starts to write, so that it is done by the time when it is waited for. */
   #writeBack(window: number): void {
-    this.#queue(async () => {
-      const { fd } = this.#file;
-      await call((done) => syscalls.syncFileRangeAsync(fd, window * WINDOW, WINDOW, SYNC_FILE_RANGE_WRITE, done));
-    });
+    this.#queue(() => beginWriteBack(this.#file.fd, window * WINDOW, WINDOW));
   }
 
   /** @param keep what is known of the window is needed once more. */
@@ -234,24 +188,20 @@ export class CacheDrop {
     if (!keep) this.#missing.delete(window);
     if (ranges === undefined || ranges.length === 0) return;
     this.#queue(async () => {
-      const { fd } = this.#file;
-      if (this.#written)
-        await call((done) => syscalls.syncFileRangeAsync(fd, window * WINDOW, WINDOW, WRITE_BACK, done));
+      if (this.#written) await writeBack(this.#file.fd, window * WINDOW, WINDOW);
       await this.#dropRanges(ranges);
     });
   }
 
-  async #dropRanges(ranges: readonly Range[]): Promise<void> {
-    const { fd } = this.#file;
-    for (const { start, end } of ranges) {
-      await call((done) => syscalls.posixFadviseAsync(fd, start, end - start, POSIX_FADV_DONTNEED, done));
-    }
+  async #dropRanges(ranges: readonly FileRange[]): Promise<void> {
+    for (const { start, end } of ranges) await dropPages(this.#file.fd, start, end - start);
   }
 
-  #queue(job: () => Promise<void>): void {
+  #queue(job: () => Promise<unknown>): void {
     this.#backlog++;
-    this.#work = this.#work.then(job).finally(() => {
+    const after = (): void => {
       this.#backlog--;
-    });
+    };
+    this.#work = this.#work.then(job).then(after, after);
   }
 }

@@ -28,7 +28,7 @@ export {
 export { type FileSlotHandlers, FileSlotRequest, type FileWriter, type FileWriteSlot } from './file-write-slot.js';
 export { MethodRecord } from './method-record.js';
 export { replacedMethod } from './node-originals.js';
-export { type OffThreadCall, type OffThreadWait, runOffThread, threadPoolSize } from './off-thread.js';
+export { callOffThread, type OffThreadCall, type OffThreadWait, runOffThread, threadPoolSize } from './off-thread.js';
 export {
   invalidArgument,
   isFileHandle,
@@ -48,6 +48,7 @@ export {
   validateSignal,
 } from './options.js';
 export { socketOver } from './owned-socket.js';
+export { dropPages, writeBack } from './page-cache.js';
 export { assertOpenPermitted } from './path-permission.js';
 export { PipeRoute } from './pipe-route.js';
 export { otherReader, PipeWatch } from './pipe-watch.js';

@@ -85,3 +85,8 @@ export function runOffThread(
   if (isFree(wait)) start({ call, callback }, wait);
   else queues[wait].push({ call, callback });
 }
+
+/** {@link runOffThread} as a promise of the result, which is never rejected. */
+export function callOffThread(call: OffThreadCall, wait: OffThreadWait = 'disk'): Promise<number> {
+  return new Promise((resolve) => runOffThread(call, resolve, wait));
+}
