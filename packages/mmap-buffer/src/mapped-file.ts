@@ -1,12 +1,14 @@
 /** A file as a Buffer: mmap(2). */
 import { EventEmitter } from 'node:events';
-import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted, uninterruptedAsync } from '@zerocopy/core-syscalls/native';
 import { callOffThread, validateChoice } from '@zerocopy/transfer';
-import { type MapAccess, type MapOptions, planOf } from './map-options.js';
+import { ADVICE, type MapAdvice } from './map-advice.js';
+import type { mapFile, mapFileSync } from './map-file.js';
+import type { MapAccess } from './map-options.js';
 import { Mapping } from './mapping.js';
 import { closedError, MappingError, truncatedError } from './mapping-error.js';
-import { type Copied, openMapping, openMappingSync } from './open.js';
+import type { Copied } from './open.js';
 import { type ByteRange, resolveRange, validateCount } from './options.js';
 import { resizeMapping } from './resize.js';
 import { unwatchTruncation, watchTruncation } from './truncation-watch.js';
@@ -17,30 +19,6 @@ const MiB = 1024 * 1024;
 const DEFAULT_WINDOW = 64 * MiB;
 /** Pages that one mincore call is asked about. */
 const RESIDENCY_PAGES = 65_536;
-
-/** As in madvise(2). 'dontneed' throws away what was stored into a mapping that is not shared. */
-export type MapAdvice =
-  | 'normal'
-  | 'random'
-  | 'sequential'
-  | 'willneed'
-  | 'dontneed'
-  | 'cold'
-  | 'pageout'
-  | 'hugepage'
-  | 'nohugepage';
-
-const ADVICE: Readonly<Record<MapAdvice, number>> = {
-  normal: constants.MADV_NORMAL,
-  random: constants.MADV_RANDOM,
-  sequential: constants.MADV_SEQUENTIAL,
-  willneed: constants.MADV_WILLNEED,
-  dontneed: constants.MADV_DONTNEED,
-  cold: constants.MADV_COLD,
-  pageout: constants.MADV_PAGEOUT,
-  hugepage: constants.MADV_HUGEPAGE,
-  nohugepage: constants.MADV_NOHUGEPAGE,
-};
 
 /** How much of a range is in memory. */
 export interface Residency {
@@ -368,50 +346,4 @@ export class MappedFile extends EventEmitter<MappedFileEvents> implements Dispos
       region?.release();
     }
   }
-}
-
-/**
- * Maps a file. Where that is not possible its bytes are read instead: see {@link MappedFile.method}.
- *
- * @throws Node's own error if it cannot be opened; {@link SyscallError} ENODEV for what is no regular file, EISDIR;
- * RangeError if the file does not hold the range; ERR_ZEROCOPY_UNAVAILABLE if it must be mapped and cannot be.
- * @see https://man7.org/linux/man-pages/man2/mmap.2.html
- */
-export async function mapFile(path: string | Buffer | URL, options: MapOptions = {}): Promise<MappedFile> {
-  const plan = planOf(path, options);
-  const file = new MappedFile(await openMapping(plan), plan.access);
-  if (plan.populate) {
-    try {
-      await file.populate();
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
-  }
-  return file;
-}
-
-/**
- * {@link mapFile} at once, whatever it has to wait for. It takes no lease, for which a thread has to be started: 'both' is
- * the trap alone.
- * @throws also ERR_INVALID_ARG_VALUE for `guard: 'lease'`.
- */
-export function mapFileSync(path: string | Buffer | URL, options: MapOptions = {}): MappedFile {
-  const plan = planOf(path, options);
-  if (plan.guard === 'lease') {
-    throw Object.assign(new TypeError("mapFileSync takes no leases: use mapFile for guard 'lease'"), {
-      code: 'ERR_INVALID_ARG_VALUE',
-    });
-  }
-  const source = openMappingSync(plan);
-  if (plan.populate && source instanceof Mapping) {
-    const { address, length } = source.pagesOf(0, source.length);
-    const result = length === 0 ? 0 : uninterrupted(() => syscalls.madvise(address, length, MADV_POPULATE_READ));
-    const answered = result === -EFAULT && source.isTrapped && !source.truncated;
-    if (result < 0 && result !== -EINVAL && !answered) {
-      source.close();
-      throw new SyscallError(result, 'madvise', { path: source.path });
-    }
-  }
-  return new MappedFile(source, plan.access);
 }
