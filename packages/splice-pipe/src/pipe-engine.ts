@@ -17,9 +17,9 @@ import {
 } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { readAfterZero } from './read-watcher.js';
-import type { RelayEngine } from './relay.js';
+import type { RelayEngine, RelayEngineOptions } from './relay.js';
 import type { KernelSource } from './source.js';
-import { CARRY_SIZE, FILE_PIECE, SPLICE_FLAGS, type SpliceEngineOptions } from './splice-engine.js';
+import { CARRY_SIZE, FILE_PIECE, SPLICE_FLAGS } from './splice-call.js';
 import { SPLICE_REFUSALS } from './splice-refusals.js';
 
 const { EAGAIN, EBADF, EINTR, FIONREAD } = constants;
@@ -39,7 +39,7 @@ export class PipeEngine implements RelayEngine {
   #blocked: 'head' | Side = 'source';
   #buffer: Buffer | undefined;
 
-  constructor({ source, destination, head }: SpliceEngineOptions) {
+  constructor({ source, destination, head }: RelayEngineOptions) {
     this.#source = source;
     this.#destination = destination;
     this.#head = head === undefined ? source.head : Buffer.concat([head, source.head]);

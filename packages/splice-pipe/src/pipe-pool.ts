@@ -136,6 +136,16 @@ export function takeFromPipe(pipe: Pipe, buffer: Uint8Array, size: number): numb
   return result;
 }
 
+/** Takes all bytes out of a pipe. @returns them; if a read has failed, fewer than `pipe.held` was, and it tells what is left. */
+export function takeAllFromPipe(pipe: Pipe): Buffer {
+  const bytes = Buffer.allocUnsafe(pipe.held);
+  let taken = 0;
+  for (let read = 1; pipe.held > 0 && read > 0; taken += Math.max(0, read)) {
+    read = takeFromPipe(pipe, bytes.subarray(taken), pipe.held);
+  }
+  return bytes.subarray(0, taken);
+}
+
 /** The pipes of this thread, at this moment. */
 export function pipePoolStats(): PipePoolStats {
   let small = 0;

@@ -37,6 +37,16 @@ export interface RelayEngine extends SlotEngine {
   close(): Buffer;
 }
 
+/** What an engine is made for. */
+export interface RelayEngineOptions {
+  readonly source: KernelSource;
+  readonly destination: KernelDestination;
+  /** Bytes of the source that other code has read from it already. */
+  readonly head?: Buffer | undefined;
+  /** Whether to begin by splicing, instead of waiting for what flows to show that it pays. */
+  readonly eager: boolean;
+}
+
 export interface RelayOutcome {
   /** Null: the source has ended, all of `length` has arrived, or it was stopped. */
   readonly error: TransferError | null;

@@ -13,52 +13,30 @@
  * 0 from splice(2) is no end by itself: at the mark of urgent data it is the answer, though more follows
  * (kernel-rules: urgent-mark). A read decides, with an empty pipe.
  *
- * While what flows is small, it is copied: one read, which libuv makes anyway, and one write. A read that fills its
- * buffer shows that there is more, and splicing begins; a few wake-ups in a row that bring little end it again.
+ * Whether it is spliced or copied is said in splice-choice.ts.
  */
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import {
   COPY_SIZE,
-  describeRefusal,
   NOT_RESIDENT,
   type Resume,
-  refusalOf,
   runOffThread,
   type Side,
   SOURCE_ENDED,
   WOULD_BLOCK,
 } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
-import { acquirePipe, FILL_MIN, type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
+import { acquirePipe, FILL_MIN, type Pipe, releasePipe, takeAllFromPipe, takeFromPipe } from './pipe-pool.js';
 import { readAfterZero, WATCH_SIZE_MAX } from './read-watcher.js';
-import type { RelayEngine } from './relay.js';
+import type { RelayEngine, RelayEngineOptions } from './relay.js';
 import type { KernelSource } from './source.js';
-import { SPLICE_REFUSALS } from './splice-refusals.js';
+import { CARRY_SIZE, FILE_PIECE, SPLICE_FLAGS } from './splice-call.js';
+import { SpliceChoice } from './splice-choice.js';
 
-const KiB = 1024;
-/** What goes through the destination's stream when it is full: enough to be the wake-up, little to copy. */
-export const CARRY_SIZE: number = 4 * KiB;
-/** Of a file, read or written in one call on another thread. */
-export const FILE_PIECE: number = 1024 * KiB;
-/** A wake-up that brings less is small. */
-const SMALL = 16 * KiB;
-/** So many of them in a row, and copying is cheaper. */
-const SMALL_WAKEUPS_MAX = 4;
-/** Fits into any empty pipe, of one page, too. */
-const PAGE = 4 * KiB;
+/** Bytes that fit into any empty pipe, of one page, too. */
+const PAGE = 4 * 1024;
 
-const { EAGAIN, EBADF, EINTR, EIO } = constants;
-const { SPLICE_F_MORE, SPLICE_F_MOVE, SPLICE_F_NONBLOCK } = constants;
-export const SPLICE_FLAGS: number = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
-
-export interface SpliceEngineOptions {
-  readonly source: KernelSource;
-  readonly destination: KernelDestination;
-  /** Bytes of the source's that somebody else has read from it already. */
-  readonly head?: Buffer | undefined;
-  /** Whether to begin by splicing, instead of waiting for what flows to show that it is worth while. */
-  readonly eager: boolean;
-}
+const { EAGAIN, EBADF, EINTR, EIO, SPLICE_F_MORE } = constants;
 
 export class SpliceEngine implements RelayEngine {
   readonly syscall = 'splice';
@@ -80,26 +58,17 @@ export class SpliceEngine implements RelayEngine {
   #offThread: 'fill' | 'drain' = 'drain';
   /** The pipe holds the byte of a wake-up, and the rest is to follow before it is drained. */
   #topUp = false;
-  #splicing: boolean;
-  /** Not by splice(2) any more, on that side; see `refusal`. */
-  #sourceRefuses = false;
-  #destinationRefuses = false;
-  #refusal: string | undefined;
-  /** The last attempt found no pipe to be had. */
-  #withoutPipe = false;
-  #copied = 0;
-  #spliced = false;
-  #smallWakeups = 0;
+  readonly #choice: SpliceChoice;
   #closed = false;
   #buffer: Buffer | undefined;
 
-  constructor({ source, destination, head, eager }: SpliceEngineOptions) {
+  constructor({ source, destination, head, eager }: RelayEngineOptions) {
     this.#source = source;
     this.#destination = destination;
     this.#head = head === undefined ? source.head : Buffer.concat([head, source.head]);
     this.#ended = source.ended;
     // A file is never written to in small pieces from here: it costs a thread-pool hop each, however they come.
-    this.#splicing = eager || destination.mayBlock || source.mayBlock;
+    this.#choice = new SpliceChoice(eager || destination.mayBlock || source.mayBlock);
   }
 
   get method(): 'splice' | 'copy' {
@@ -107,10 +76,7 @@ export class SpliceEngine implements RelayEngine {
   }
 
   get reason(): string | undefined {
-    if (this.#refusal !== undefined) return this.#refusal;
-    if (this.#spliced || this.#copied === 0) return undefined;
-    if (this.#withoutPipe) return 'no pipe could be had (see pipePoolStats)';
-    return 'what came was too little for splice to be worth while, or in user space already';
+    return this.#choice.reason;
   }
 
   /** Whether the source has been read to its end. */
@@ -139,7 +105,7 @@ export class SpliceEngine implements RelayEngine {
         this.#writeHead(count, resume);
         break;
       case 'destination':
-        this.#carry(this.#pipe as Pipe, this.#destinationRefuses ? COPY_SIZE : CARRY_SIZE, resume);
+        this.#carry(this.#pipe as Pipe, this.#choice.destinationRefuses ? COPY_SIZE : CARRY_SIZE, resume);
         break;
       case 'source':
         this.#waitForSource(count, resume);
@@ -154,7 +120,7 @@ export class SpliceEngine implements RelayEngine {
     }
     const pipe = this.#pipe as Pipe;
     if (this.#offThread === 'fill') this.#fillOffThread(pipe, count, resume);
-    else if (this.#destinationRefuses) this.#carry(pipe, COPY_SIZE, resume);
+    else if (this.#choice.destinationRefuses) this.#carry(pipe, COPY_SIZE, resume);
     else this.#drainOffThread(pipe, resume);
   }
 
@@ -168,18 +134,12 @@ export class SpliceEngine implements RelayEngine {
     const pipe = this.#pipe;
     this.#pipe = undefined;
     if (pipe === undefined) return this.#head;
-    const held = Buffer.allocUnsafe(pipe.held);
-    let taken = 0;
-    for (let read = 1; pipe.held > 0 && read > 0; taken += Math.max(0, read)) {
-      read = takeFromPipe(pipe, held.subarray(taken), pipe.held);
-    }
+    const taken = takeAllFromPipe(pipe);
     this.missing = pipe.held;
     releasePipe(pipe);
-    if (this.missing > 0) {
-      this.missing += this.#head.length; // what follows a gap is of no use
-      return held.subarray(0, taken);
-    }
-    return Buffer.concat([held, this.#head]);
+    if (this.missing === 0) return Buffer.concat([taken, this.#head]);
+    this.missing += this.#head.length; // what follows a gap is of no use
+    return taken;
   }
 
   #block(on: 'head' | Side, answer: number): number {
@@ -196,9 +156,9 @@ export class SpliceEngine implements RelayEngine {
       return this.#sourceError;
     }
     if (this.#ended) return 0;
-    if (!this.#splicing || this.#sourceRefuses) return this.#block('source', WOULD_BLOCK);
+    if (!this.#choice.fillsPipe) return this.#block('source', WOULD_BLOCK);
     const pipe = this.#acquire();
-    this.#withoutPipe = pipe === null;
+    this.#choice.withoutPipe = pipe === null;
     if (pipe === null) return this.#block('source', WOULD_BLOCK);
     if (this.#source.mayBlock) {
       this.#offThread = 'fill';
@@ -246,10 +206,7 @@ export class SpliceEngine implements RelayEngine {
       return this.#block('source', result);
     }
     if (result === -EINTR) return result;
-    const refusal = refusalOf(SPLICE_REFUSALS, result, pipe.writeFd);
-    if (refusal !== undefined) {
-      this.#sourceRefuses = true;
-      this.#refusal = describeRefusal('splice from the source', refusal);
+    if (this.#choice.isRefused('source', result, pipe.writeFd)) {
       if (pipe.held === 0) this.#releaseEmpty();
       return this.#block('source', WOULD_BLOCK);
     }
@@ -264,7 +221,7 @@ export class SpliceEngine implements RelayEngine {
       this.#offThread = 'drain';
       return NOT_RESIDENT;
     }
-    if (this.#destinationRefuses) return this.#block('destination', WOULD_BLOCK);
+    if (this.#choice.destinationRefuses) return this.#block('destination', WOULD_BLOCK);
     const fd = this.#destination.descriptor();
     if (fd < 0) {
       this.failed = 'destination';
@@ -286,10 +243,7 @@ export class SpliceEngine implements RelayEngine {
   #notDrained(result: number): number {
     if (result === -EAGAIN) return this.#block('destination', result);
     if (result === -EINTR) return result;
-    const refusal = refusalOf(SPLICE_REFUSALS, result, this.#destination.descriptor());
-    if (refusal !== undefined) {
-      this.#destinationRefuses = true;
-      this.#refusal = describeRefusal('splice to the destination', refusal);
+    if (this.#choice.isRefused('destination', result, this.#destination.descriptor())) {
       return this.#block('destination', WOULD_BLOCK);
     }
     this.failed = 'destination';
@@ -297,7 +251,7 @@ export class SpliceEngine implements RelayEngine {
   }
 
   #drained(pipe: Pipe, bytes: number): void {
-    this.#spliced = true;
+    this.#choice.spliced();
     pipe.held -= bytes;
     this.#source.delivered(bytes);
   }
@@ -378,7 +332,7 @@ export class SpliceEngine implements RelayEngine {
 
   #written(error: Error | null, bytes: number, resume: Resume): void {
     this.inStream = 0;
-    this.#copied += bytes;
+    this.#choice.copied(bytes);
     if (error !== null) this.failed = 'destination';
     this.#source.delivered(bytes);
     resume(error, bytes);
@@ -387,7 +341,7 @@ export class SpliceEngine implements RelayEngine {
   #waitForSource(
     count: number,
     resume: Resume,
-    oneByte: boolean = this.#splicing && !this.#sourceRefuses && !this.#withoutPipe,
+    oneByte: boolean = this.#choice.fillsPipe && !this.#choice.withoutPipe,
   ): void {
     this.#source.onReadable(oneByte ? 1 : Math.min(count, WATCH_SIZE_MAX), (error, chunk) => {
       if (error !== null) {
@@ -420,19 +374,14 @@ export class SpliceEngine implements RelayEngine {
     }
     const part = chunk.subarray(0, count);
     if (part.length < chunk.length) this.#head = Buffer.from(chunk.subarray(count)); // more than asked for: given back
-    if (!this.#splicing && chunk.length === WATCH_SIZE_MAX && !this.#sourceRefuses) this.#splicing = true;
+    this.#choice.read(chunk.length);
     this.inStream = part.length;
     this.calls++;
     this.#destination.send(part, (error, bytes) => this.#written(error, bytes, resume));
   }
 
   #wokeUpFor(bytes: number): void {
-    if (this.#destination.mayBlock) return;
-    if (bytes >= SMALL) this.#smallWakeups = 0;
-    else if (++this.#smallWakeups >= SMALL_WAKEUPS_MAX) {
-      this.#smallWakeups = 0;
-      this.#splicing = false;
-    }
+    if (!this.#destination.mayBlock) this.#choice.wokeUpFor(bytes);
   }
 
   #acquire(): Pipe | null {

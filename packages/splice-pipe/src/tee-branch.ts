@@ -6,7 +6,7 @@ import { constants, SyscallError, syscalls, type TransferError } from '@zerocopy
 import { COPY_SIZE, closedEarly, describeRefusal, refusalOf } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { type Pipe, releasePipe, takeFromPipe } from './pipe-pool.js';
-import { CARRY_SIZE, SPLICE_FLAGS } from './splice-engine.js';
+import { CARRY_SIZE, SPLICE_FLAGS } from './splice-call.js';
 import { SPLICE_REFUSALS } from './splice-refusals.js';
 
 const { EAGAIN, EINTR, EIO } = constants;

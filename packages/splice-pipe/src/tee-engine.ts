@@ -23,7 +23,7 @@ import {
 import { acquirePipe, type Pipe, takeFromPipe } from './pipe-pool.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
-import { SPLICE_FLAGS } from './splice-engine.js';
+import { SPLICE_FLAGS } from './splice-call.js';
 import { SPLICE_REFUSALS } from './splice-refusals.js';
 import type { TeeBranch } from './tee-branch.js';
 
