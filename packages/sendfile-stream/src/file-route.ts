@@ -184,7 +184,7 @@ export class FileRoute extends PipeRoute<FileReader> {
     this.#sent = true;
     reserve(message, length);
     if (announces && (ends || isEndedByPipeline(this.source))) announcePlan(message, plan);
-    message.write(small.bytes, (error?: Error | null) => {
+    message.write(small.bytesFor(message), (error?: Error | null) => {
       if (!error) small.recycle();
     });
     this.#advance(length);

@@ -53,8 +53,7 @@ export function sendSmallFile(message: OutgoingMessage, prepared: PreparedSend):
     message.on('close', onClose);
     message.on('error', ignore);
     try {
-      small?.goesTo(message);
-      message.end(small?.bytes);
+      message.end(small?.bytesFor(message));
     } catch (error) {
       return fail(error); // of methods that others have replaced
     }

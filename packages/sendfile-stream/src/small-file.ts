@@ -21,25 +21,26 @@ const BODY_METHODS = ['write', 'end'] as const;
 
 /** A range of a file that has been read whole. */
 export class SmallRead {
-  /** As many as were asked for, in memory that is used again. */
-  readonly bytes: Buffer;
+  /** Bytes: as many as were asked for. */
+  readonly length: number;
   readonly #memory: syscalls.Iovec;
   /** Other code has seen the bytes, and may keep them for as long as it likes. */
   #isSeen = false;
 
   /** @internal */
   constructor(memory: syscalls.Iovec, length: number) {
-    const buffer = memory.target as Buffer;
-    this.bytes = length === buffer.length ? buffer : buffer.subarray(0, length);
+    this.length = length;
     this.#memory = memory;
   }
 
-  /** To be called before `message` is given the bytes: other code may have put itself in front of its methods. */
-  goesTo(message: OutgoingMessage): void {
+  /** The bytes, in memory that is used again, for `message`: other code may have put itself in front of its methods. */
+  bytesFor(message: OutgoingMessage): Buffer {
     this.#isSeen ||= replacedMethod(message, BODY_METHODS) !== undefined;
+    const memory = this.#memory.target as Buffer;
+    return this.length === memory.length ? memory : memory.subarray(0, this.length);
   }
 
-  /** To be called when the message does not read `bytes` any more. Not calling it only costs an allocation later. */
+  /** To be called when the message does not read them any more. Not calling it only costs an allocation later. */
   recycle(): void {
     if (!this.#isSeen) recycle(this.#memory);
   }

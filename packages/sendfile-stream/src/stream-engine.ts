@@ -164,11 +164,10 @@ export class SmallFileEngine implements SlotEngine {
   }
 
   wait(_count: number, resume: Resume): void {
-    const { bytes } = this.#file;
     if (this.#message.writableEnded) return resume(endedByAnother(), 0);
-    this.inStream = bytes.length;
+    this.inStream = this.#file.length;
     this.#resume = resume;
-    this.#file.goesTo(this.#message);
+    const bytes = this.#file.bytesFor(this.#message);
     if (!this.#ends) {
       this.#message.write(bytes, this.#onWritten);
       // What uncorks it may be its end, which comes after the file.
@@ -197,7 +196,7 @@ export class SmallFileEngine implements SlotEngine {
     this.inStream = 0;
     const resume = this.#resume;
     this.#resume = undefined;
-    resume?.(null, this.#file.bytes.length);
+    resume?.(null, this.#file.length);
   }
 
   #isCorked(): boolean {

@@ -179,13 +179,12 @@ const SMALL = `the file is small: up to ${SMALL_FILE_SIZE} bytes are cheaper to 
 
 /** Published as every transfer is. */
 function deliverSmall(message: ServerResponse, plan: Plan, small: SmallRead, tell: Tell | undefined): void {
-  const { length } = small.bytes;
+  const { length } = small;
   const scope = new TransferScope({ length, source: 'file', destination: 'http', detail: { source: plan.path } });
   const startedAt = performance.now();
   plan.release();
   scope.start(); // foreign code, which may have destroyed the response
-  small.goesTo(message);
-  if (!message.writableEnded) message.end(small.bytes);
+  if (!message.writableEnded) message.end(small.bytesFor(message));
   message.on('close', () => {
     const whole = message.writableFinished;
     const durationMs = performance.now() - startedAt;
