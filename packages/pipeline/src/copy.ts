@@ -9,6 +9,7 @@ import { sendFile } from '@zerocopy/sendfile-stream';
 import { splice } from '@zerocopy/splice-pipe';
 import {
   abortError,
+  invalidArgument,
   isFileHandle,
   isPath,
   pathText,
@@ -64,6 +65,7 @@ export async function copy(
 ): Promise<TransferResult> {
   const options = readOptions<CopyOptions>(given, ['start', 'end', 'length', 'signal', 'onProgress']);
   validate(options);
+  validateDestination(destination);
   if (options.signal?.aborted) throw abortError(options.signal, 0);
   const { start, end, length } = options;
   const isWhole = start === undefined && end === undefined && length === undefined;
@@ -82,6 +84,12 @@ export async function copy(
   } finally {
     await from?.close();
   }
+}
+
+function validateDestination(value: unknown): void {
+  const { write, on } = Object(value) as { write?: unknown; on?: unknown };
+  if (isPath(value) || typeof value === 'number' || (typeof write === 'function' && typeof on === 'function')) return;
+  throw invalidArgument('destination', 'a path, a Writable, an HTTP message, a FileHandle or a descriptor', value);
 }
 
 function validate({ start, end, length, signal, onProgress }: CopyOptions): void {

@@ -177,7 +177,15 @@ test('invalid arguments', async (t) => {
   };
   const sink = new PassThrough();
   await wrong('ERR_INVALID_ARG_TYPE', {}, sink);
-  await wrong('ERR_INVALID_ARG_TYPE', path, {});
+  for (const source of [path, new PassThrough()]) {
+    for (const destination of [undefined, {}]) {
+      const copying = copy(source, destination as unknown as PassThrough);
+      await t.throwsAsync(copying, {
+        code: 'ERR_INVALID_ARG_TYPE',
+        message: /'destination' must be a path, a Writable/,
+      });
+    }
+  }
   await wrong('ERR_INVALID_ARG_TYPE', path, sink, null);
   await wrong('ERR_INVALID_ARG_VALUE', path, sink, { end: 1, length: 1 });
   await wrong('ERR_INVALID_ARG_VALUE', new PassThrough(), sink, { start: 1 });
