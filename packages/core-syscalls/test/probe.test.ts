@@ -50,6 +50,9 @@ onLinux('every feature is answered, with a reason where it is missing; asked twi
     if (!available) t.log(`${name}: ${reason}`);
     t.is(feature(name), report.features[name]);
   }
+  const { available, reason } = feature('senfile' as 'sendfile');
+  t.false(available);
+  t.regex(reason ?? '', /^there is no feature 'senfile', but sendfile, /);
   t.is(probe(), report);
   t.true((report.limits.leaseBreakTimeMs ?? 1000) >= 1000);
 });

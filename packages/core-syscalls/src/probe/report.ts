@@ -66,6 +66,9 @@ function reasonOf(error: unknown): string {
 const cache = new Map<FeatureName, Feature>();
 
 function examine(name: FeatureName): Feature {
+  if (!featureNames.includes(name)) {
+    return { available: false, reason: `there is no feature '${name}', but ${featureNames.join(', ')}` };
+  }
   if (disabledOrWarn().names.has(name)) return { available: false, reason: 'disabled by ZEROCOPY_DISABLE' };
   const libc = libcStatus();
   if (!libc.available) return { available: false, reason: libc.reason };
