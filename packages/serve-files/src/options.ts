@@ -231,7 +231,7 @@ function validate(options: ServeFilesOptions): void {
   if (rate !== undefined && typeof rate !== 'function') RateLimit.validate(rate, 'rate');
   validateBytes(options.rateAfter, 'rateAfter');
   if (cache !== undefined && cache !== false) {
-    oneOf(cache, 'cache', ['object']);
+    if (typeof cache !== 'object' || cache === null) throw wrong('cache', 'false or { files, maxAgeMs }', cache);
     validateCacheLimits(cache, 'cache');
   }
   validateFunction(options.onSent, 'onSent');
@@ -250,7 +250,8 @@ function oneOf(value: unknown, name: string, kinds: readonly Kind[]): void {
   const fits = kinds.some((kind) =>
     kind === 'RegExp' ? value instanceof RegExp : typeof value === kind && value !== null,
   );
-  if (!fits) throw wrong(name, kinds.map((kind) => `a ${kind}`).join(' or '), value);
+  if (!fits)
+    throw wrong(name, kinds.map((kind) => (kind === 'object' ? 'an object' : `a ${kind}`)).join(' or '), value);
 }
 
 const received = (value: unknown): string => `Received ${inspect(value, { depth: 0 })}`;

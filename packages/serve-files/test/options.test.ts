@@ -50,6 +50,9 @@ test('each option by its type', (t) => {
       t.regex(error.message, /Received/);
     }
   }
+  const message = "The option 'cache' must be false or { files, maxAgeMs }. Received true";
+  t.throws(() => serveFiles('/tmp', { cache: true as never }), { code: 'ERR_INVALID_ARG_TYPE', message });
+  t.throws(() => serveFiles('/tmp', { headers: 1 as never }), { message: /must be an object or a function/ });
   t.throws(() => new RateLimit(0), { code: 'ERR_OUT_OF_RANGE' });
 });
 
