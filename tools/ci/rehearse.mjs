@@ -33,7 +33,8 @@ function clone() {
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
   for (const [name, from] of packageFolders()) {
     const built = join(from, 'dist');
-    if (!existsSync(built)) {
+    const isTested = !existsSync(join(from, 'examples')) || existsSync(join(from, 'dist-test'));
+    if (!existsSync(built) || !isTested) {
       console.error(`${name} is not built: npm run build && npm run typecheck`);
       exit(1);
     }
