@@ -77,7 +77,8 @@ function install(tarballs) {
 /** The examples, as npm has installed them, in the folder of a user; with the tests of them beside. */
 function stage(app) {
   const modules = join(app, 'node_modules');
-  symlinkSync(join(root, 'node_modules', 'ava'), join(modules, 'ava'));
+  // What the tests are written with; no package needs either.
+  for (const tool of ['ava', 'fast-check']) symlinkSync(join(root, 'node_modules', tool), join(modules, tool));
   symlinkSync(join(root, 'tools', 'testing'), join(modules, '@zerocopy', 'testing'));
   const staged = new Map();
   for (const [name, from] of packageFolders()) {
