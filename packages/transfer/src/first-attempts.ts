@@ -2,6 +2,9 @@
 import { pieceSize, quantumSize } from './quantum.js';
 import { NOT_RESIDENT, type TransferBefore, type TransferEngine } from './transfer.js';
 
+/** Of a transfer without first attempts. */
+export const NOTHING_MOVED: TransferBefore = { bytes: 0, syscalls: 0, result: undefined };
+
 /** Attempts until `length` bytes, or a first turn's worth, are moved, or an attempt moves nothing. Runs no foreign code. */
 export function attemptFirst(engine: TransferEngine, length: number): TransferBefore {
   const { pieceMin } = engine;

@@ -99,11 +99,5 @@ export {
 } from './transfer.js';
 export type { TransferCounts } from './transfer-counters.js';
 export { countTransfer, isObserved, type TransferAbout, TransferScope, transferCounts } from './transfer-scope.js';
-export {
-  hasPlainQueue,
-  requestWriteSlot,
-  type SlotHandlers,
-  type SlotRequest,
-  type WriteSlot,
-  whileUncorked,
-} from './write-slot.js';
+export { hasPlainQueue, whileUncorked } from './write-queue.js';
+export { requestWriteSlot, type SlotHandlers, type SlotRequest, type WriteSlot } from './write-slot.js';

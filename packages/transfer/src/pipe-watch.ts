@@ -2,7 +2,7 @@
 import type { Readable } from 'node:stream';
 import { isOutgoingMessage, isSocket, socketOfMessage } from '@zerocopy/core-syscalls/descriptors';
 import { pipesOf } from './socket-internals.js';
-import { isSlotFull } from './write-slot.js';
+import { isSlotFull } from './write-queue.js';
 
 /** Node's pipe is there, and would get nothing of what the source brings: its listeners have been removed. */
 const DEAF = "the 'data' listener of the pipe was removed";

@@ -112,3 +112,15 @@ export interface SlotTransferOptions {
   /** What is published of it on the tracing channel besides its length. */
   readonly about?: Omit<TransferAbout, 'length'> | undefined;
 }
+
+/**
+ * An empty list. Lists are made with what they hold, and not pushed to: a grown one has room for seventeen, in every idle
+ * connection.
+ */
+export const NONE: readonly never[] = [];
+
+/** The destinations with a slot, one after the other. */
+export function destinationsOf(destination: SlotTransferOptions['destination']): readonly SlotDestination[] {
+  if (destination === undefined) return NONE;
+  return Array.isArray(destination) ? destination : [destination as SlotDestination];
+}

@@ -22,22 +22,15 @@ import {
   type Side,
   transferError,
 } from './errors.js';
-import { attemptFirst } from './first-attempts.js';
+import { attemptFirst, NOTHING_MOVED } from './first-attempts.js';
 import type { SlotDestination, SlotEngine, SlotOutcome, SlotTransferOptions } from './slot-transfer-options.js';
+import { destinationsOf, NONE } from './slot-transfer-options.js';
 import { heldBytes } from './socket-internals.js';
 import { addSharedListener, removeSharedListener } from './stream-listeners.js';
-import { Transfer, type TransferBefore } from './transfer.js';
+import { Transfer } from './transfer.js';
 import { TransferScope } from './transfer-scope.js';
-import { createWriteSlot, flushQueue, type SlotRequest, type UnqueuedSlot, type WriteSlot } from './write-slot.js';
-
-// Arrays are made with what they hold, and not pushed to: a grown one has room for seventeen, in every idle connection.
-const NONE: readonly never[] = [];
-const NOTHING_MOVED: TransferBefore = { bytes: 0, syscalls: 0, result: undefined };
-
-function severalOf(destination: SlotTransferOptions['destination']): readonly SlotDestination[] {
-  if (destination === undefined) return NONE;
-  return Array.isArray(destination) ? destination : [destination as SlotDestination];
-}
+import { flushQueue } from './write-queue.js';
+import { createWriteSlot, type SlotRequest, type UnqueuedSlot, type WriteSlot } from './write-slot.js';
 
 /** The machine of a transfer in a slot: the states above. */
 export class SlotTransfer {
@@ -59,11 +52,16 @@ export class SlotTransfer {
   #lost: { readonly side: Side; readonly error: Error | null } | undefined;
   /** What has ended it in a state that cannot be left at once: it is told when that state is left. */
   #early: SlotOutcome | undefined;
+  /** Its engine has been made, and it is still to be asked for. */
+  #unqueued: UnqueuedSlot | undefined;
+  /** What was moved before the slot. */
+  #before = NOTHING_MOVED;
+  #onAbort: (() => void) | undefined;
 
   /** To be made in the async context of the caller, in which `onProgress` and `onEnd` run. */
   constructor(options: SlotTransferOptions) {
     this.#options = options;
-    this.#destinations = severalOf(options.destination);
+    this.#destinations = destinationsOf(options.destination);
     const { before, source, destination, detail, isPart } = options.about ?? {};
     const length = Number.isFinite(options.length) ? options.length : undefined;
     this.#scope = new TransferScope({ length, before, source, destination, detail, isPart });
@@ -75,11 +73,8 @@ export class SlotTransfer {
     this.#state = 'starting';
     const { source, written, signal } = this.#options;
     this.#scope.start(); // foreign code: it may have ended this, or destroyed one of the ends
-    const socket = this.#single?.socket;
     if (this.#early === undefined && signal?.aborted) this.#endEarly(abortError(signal, 0), undefined);
-    else if (this.#early === undefined && socket?.destroyed) this.lost(socket.errored, 'destination');
-    else if (this.#early === undefined && written?.destroyed) this.lost(written.errored ?? null, 'destination');
-    else if (this.#early === undefined && source?.destroyed) this.lost(source.errored, 'source');
+    else if (this.#early === undefined) this.#loseDestroyed();
     if (this.#early === undefined) this.#tellStarted();
     if (this.#early !== undefined) return this.#end(this.#early);
     this.#state = 'queued';
@@ -101,7 +96,7 @@ export class SlotTransfer {
     const destination = this.#single;
     if (destination === undefined || !Number.isFinite(length)) return false;
     try {
-      if (!flushQueue(destination.stream, destination.socket) || this.#hasEnded) return this.#hasEnded;
+      if (!flushQueue(destination.stream, destination.socket) || this.ended) return this.ended;
       const slot = this.#createSlot(0);
       this.#unqueued = slot;
       this.#engine = engine(slot, [slot]);
@@ -126,14 +121,6 @@ export class SlotTransfer {
     }
     this.#end({ kind: 'completed', result });
     return true;
-  }
-  /** Its engine has been made, and it is still to be asked for. */
-  #unqueued: UnqueuedSlot | undefined;
-  /** What was moved before the slot. */
-  #before = NOTHING_MOVED;
-
-  get #hasEnded(): boolean {
-    return this.#state === 'ended';
   }
 
   #tellStarted(): void {
@@ -185,14 +172,21 @@ export class SlotTransfer {
 
   /** Ends it at the current byte, as 'failed' with `error`, of neither side. */
   fail(error: Error): void {
+    // What has been destroyed is the reason for whatever else happens to it.
+    if (this.#loseDestroyed()) return;
+    if (this.#transfer !== undefined) this.#transfer.stop(error);
+    else this.#endEarly(error, undefined);
+  }
+
+  /** Ends it if the stream at one end has been destroyed. @returns whether one has. */
+  #loseDestroyed(): boolean {
     const { source, written } = this.#options;
     const socket = this.#single?.socket;
-    // What has been destroyed is the reason for whatever else happens to it.
     if (socket?.destroyed) this.lost(socket.errored, 'destination');
     else if (written?.destroyed) this.lost(written.errored ?? null, 'destination');
     else if (source?.destroyed) this.lost(source.errored, 'source');
-    else if (this.#transfer !== undefined) this.#transfer.stop(error);
-    else this.#endEarly(error, undefined);
+    else return false;
+    return true;
   }
 
   /** Ends it because the stream at one end is gone. @param error what that stream says; null: nothing. */
@@ -290,8 +284,6 @@ export class SlotTransfer {
     this.#transfer.start();
   }
 
-  #onAbort: (() => void) | undefined;
-
   #stopListening(): void {
     if (this.#onAbort !== undefined) this.#options.signal?.removeEventListener('abort', this.#onAbort);
     this.#onAbort = undefined;
@@ -319,8 +311,7 @@ export class SlotTransfer {
         this.#lost = { side: 'destination', error: destination.errored ?? null };
       } else if (side !== 'destination' && source?.destroyed) this.#lost = { side: 'source', error: source.errored };
     }
-    if (this.#lost !== undefined) return this.#lossError(error.bytes);
-    return error;
+    return this.#lost === undefined ? error : this.#lossError(error.bytes);
   }
 
   /** Before an end is published: whether it comes too early. */
