@@ -3,6 +3,7 @@ import { closeSync, constants, openSync, readdirSync, statSync, writeSync } from
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { type Feature, formatReport, type PathReport, probe, probePath } from '@zerocopy/core-syscalls';
+import { nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { type Call, PARTLY } from './command.js';
 import { wrap } from './help.js';
 import type { Terminal } from './terminal.js';
@@ -37,7 +38,7 @@ function examine(path: string): PathReport {
     return ofAnyFileIn(path);
   }
   try {
-    return { ...probePath(`/proc/self/fd/${fd}`), path };
+    return { ...probePath(nameOfDescriptor(fd)), path };
   } finally {
     closeSync(fd);
   }
@@ -48,7 +49,7 @@ function openUnnamed(directory: string): number {
   const fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o600);
   try {
     writeSync(fd, '.');
-    return openSync(`/proc/self/fd/${fd}`, constants.O_RDONLY);
+    return openSync(nameOfDescriptor(fd), constants.O_RDONLY);
   } finally {
     closeSync(fd);
   }

@@ -2,6 +2,7 @@
 import { fstat, fstatSync, open, openSync, readSync, type Stats, stat, statSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { constants, SyscallError } from '@zerocopy/core-syscalls';
+import { nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { closeUnwaited, readRetrying } from '@zerocopy/transfer';
 import { saysUnmappable } from './cannot-map.js';
@@ -130,7 +131,7 @@ function* copying(plan: MapPlan, { size }: Stats, reason: string): Generator<Rea
  */
 async function openAgain({ path }: MapPlan, fd: number, stat: Stats): Promise<number> {
   try {
-    return await openAsync(`/proc/self/fd/${fd}`, 'r');
+    return await openAsync(nameOfDescriptor(fd), 'r');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'ERR_ACCESS_DENIED') throw error;

@@ -8,6 +8,7 @@
  */
 import { fstatSync, openSync } from 'node:fs';
 import { check, constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
+import { nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { memoryAt, uninterrupted, untilMoved } from '@zerocopy/core-syscalls/native';
 import { closeQuietly } from '@zerocopy/transfer';
 import { HolderLocks } from './holder-locks.js';
@@ -75,7 +76,7 @@ const totalSize = ({ bufferSize, count }: PoolShape): number => booksSize(count)
  * @throws {Error} ERR_ZEROCOPY_UNAVAILABLE where there is no /proc, or Node's permission model denies it.
  */
 function reopen(fd: number): number {
-  const path = `/proc/self/fd/${fd}`;
+  const path = nameOfDescriptor(fd);
   try {
     return openSync(path, 'r+');
   } catch (cause) {

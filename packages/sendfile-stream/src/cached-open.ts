@@ -13,12 +13,12 @@ import {
   nameOfDescriptor,
   type OpenedFile,
   openLocalCached,
+  withSpareDescriptors,
 } from '@zerocopy/core-syscalls/descriptors';
 import { nextTick, setImmediate } from '@zerocopy/transfer';
 import { feature } from './feature.js';
 
 // O_NONBLOCK: a leased file must not make it wait for the holder.
-
 const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK;
 
 // If a program replaces them (a virtual file system, a queue for EMFILE), theirs are called, as by fs.createReadStream.
@@ -70,10 +70,8 @@ export const isOpenedAtOnce = (fd: number): boolean => opened.has(fd);
  * @returns a negative errno, if there are no more descriptors.
  */
 export function reopenAtOnce(fd: number): number {
-  const open = (): number =>
-    syscalls.openat2(constants.AT_FDCWD, nameOfDescriptor(fd), FLAGS | constants.O_CLOEXEC, 0, 0);
-  let own = open();
-  if (own < 0 && freeSpareDescriptors(own)) own = open();
+  const flags = FLAGS | constants.O_CLOEXEC;
+  const own = withSpareDescriptors(() => syscalls.openat2(constants.AT_FDCWD, nameOfDescriptor(fd), flags, 0, 0));
   if (own >= 0) opened.add(own);
   return own;
 }
