@@ -24,7 +24,8 @@ function tableAfter(file, text) {
 
 const escapeHtml = (text) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('`', '');
 /** Ours stand out; what is named by its function in backquotes may be Node's. */
-const isOurs = (name) => /createSendfileStream|sendFile|receiveFile|zerocopy|copyFile|mmap-buffer/.test(name) && !/fs\./.test(name);
+const isOurs = (name) =>
+  /createSendfileStream|sendFile|receiveFile|zerocopy|copyFile|mmap-buffer/.test(name) && !/fs\./.test(name);
 
 function barsOf([head, , ...rows]) {
   const [, ...names] = cellsOf(head);
