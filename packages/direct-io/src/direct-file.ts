@@ -3,15 +3,21 @@ import { constants as buffers } from 'node:buffer';
 import { close, fstat, ftruncate, open, type Stats, stat } from 'node:fs';
 import { promisify } from 'node:util';
 import { constants, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { closeUnwaited, invalidArgument, pathText, runOffThread, transferError } from '@zerocopy/transfer';
+import {
+  closeUnwaited,
+  invalidArgument,
+  pathText,
+  runOffThread,
+  transferError,
+  validateCount,
+} from '@zerocopy/transfer';
 import { alignedBuffer, isAligned, poolFor } from './aligned-memory.js';
 import type { Alignment } from './alignment.js';
 import { DirectDescriptor } from './direct-descriptor.js';
-import { type OpenDirectOptions, type OpenPlan, planOf, validateWhole } from './options.js';
+import { type OpenDirectOptions, type OpenPlan, planOf } from './options.js';
 import type { Done } from './requests.js';
 
 const { EBADF, EINVAL, EISDIR, FALLOC_FL_KEEP_SIZE } = constants;
-const MAX = Number.MAX_SAFE_INTEGER;
 const closeAsync = promisify(close);
 const openAsync = promisify(open);
 const truncateAsync = promisify(ftruncate);
@@ -89,8 +95,8 @@ export class DirectFile {
    */
   read(position: number, length: number): Promise<Buffer> {
     return this.#request('read', (done: (error: unknown, bytes: number, result: Buffer) => void) => {
-      validateWhole(position, 'position', 0, MAX);
-      validateWhole(length, 'length', 0, buffers.MAX_LENGTH);
+      validateCount(position, 'position');
+      validateCount(length, 'length', 0, buffers.MAX_LENGTH);
       if (length === 0) return done(null, 0, Buffer.alloc(0));
       const { memory, readOffset } = this.alignment;
       const before = position % readOffset;
@@ -112,7 +118,7 @@ export class DirectFile {
    */
   readInto(position: number, target: NodeJS.ArrayBufferView): Promise<number> {
     return this.#request('read', (done: (error: unknown, bytes: number, result: number) => void) => {
-      validateWhole(position, 'position', 0, MAX);
+      validateCount(position, 'position');
       if (!ArrayBuffer.isView(target)) throw invalidArgument('target', 'a Buffer, TypedArray or DataView', target);
       const bytes = Buffer.from(target.buffer, target.byteOffset, target.byteLength);
       if (bytes.length === 0) return done(null, 0, 0);
@@ -163,7 +169,7 @@ export class DirectFile {
    */
   write(position: number, data: NodeJS.ArrayBufferView): Promise<number> {
     return this.#request('write', (done: (error: unknown, bytes: number, result: number) => void) => {
-      validateWhole(position, 'position', 0, MAX);
+      validateCount(position, 'position');
       if (!ArrayBuffer.isView(data)) {
         throw invalidArgument('data', 'a Buffer, TypedArray or DataView', data);
       }
@@ -187,7 +193,7 @@ export class DirectFile {
    */
   allocate(length: number): Promise<void> {
     return this.#request('fallocate', (done: (error: unknown, bytes: number, result: undefined) => void) => {
-      validateWhole(length, 'length', 1, MAX);
+      validateCount(length, 'length', 1);
       runOffThread(
         (settle) => syscalls.fallocateAsync(this.#fd, FALLOC_FL_KEEP_SIZE, 0, length, settle),
         (result) => done(result < 0 ? new SyscallError(result, 'fallocate') : null, 0, undefined),
@@ -198,7 +204,7 @@ export class DirectFile {
   /** Makes the file exactly `length` bytes long: cuts it, or lets it end with a hole. */
   truncate(length: number): Promise<void> {
     return this.#request('ftruncate', (done: (error: unknown, bytes: number, result: undefined) => void) => {
-      validateWhole(length, 'length', 0, MAX);
+      validateCount(length, 'length');
       truncateAsync(this.#fd, length).then(
         () => done(null, 0, undefined),
         (error: unknown) => done(error, 0, undefined),

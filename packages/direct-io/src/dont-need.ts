@@ -1,8 +1,7 @@
 /** Pages of a file taken out of the page cache. */
 import type { FileHandle } from 'node:fs/promises';
 import { check, constants, OwnedDescriptor, SyscallError } from '@zerocopy/core-syscalls';
-import { descriptorOf, dropPages, invalidArgument, isFileHandle, writeBack } from '@zerocopy/transfer';
-import { validateWhole } from './options.js';
+import { descriptorOf, dropPages, invalidArgument, isFileHandle, validateCount, writeBack } from '@zerocopy/transfer';
 import { accessOf } from './refusal.js';
 
 const { EBADF, ESPIPE, O_RDONLY } = constants;
@@ -19,8 +18,8 @@ export async function dontNeed(file: FileHandle | number, start = 0, length = 0)
   if (typeof file !== 'number' && !isFileHandle(file)) {
     throw invalidArgument('file', 'a FileHandle or a descriptor', file);
   }
-  validateWhole(start, 'start', 0, Number.MAX_SAFE_INTEGER);
-  validateWhole(length, 'length', 0, Number.MAX_SAFE_INTEGER);
+  validateCount(start, 'start');
+  validateCount(length, 'length');
   const fd = descriptorOf(file);
   if (fd === null) throw new SyscallError(EBADF, 'posix_fadvise');
   const own = OwnedDescriptor.duplicate(fd); // the caller's may be closed meanwhile (kernel-rules: fd-reuse)

@@ -1,6 +1,6 @@
 /** The arguments of openDirect, checked as in every other package. */
 import { constants } from '@zerocopy/core-syscalls';
-import { pathText, readOptions, validateChoice, validatePath } from '@zerocopy/transfer';
+import { pathText, readOptions, validateChoice, validateCount, validatePath } from '@zerocopy/transfer';
 
 const { O_APPEND, O_CREAT, O_DIRECT, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 const O_SYNC = 0o4010000;
@@ -50,32 +50,14 @@ const FLAGS: Readonly<Record<string, number>> = {
 
 const QUEUE_DEPTH_MAX = 1024;
 
-function invalid(message: string, code: string, Base: typeof TypeError | typeof RangeError): Error {
-  return Object.assign(new Base(message), { code });
-}
-
 function flagsOf(given: unknown): number {
   if (typeof given === 'number' && Number.isInteger(given) && given >= 0) return given & ~O_DIRECT;
   const known = typeof given === 'string' && Object.hasOwn(FLAGS, given) ? FLAGS[given] : undefined;
   if (known !== undefined) return known;
-  throw invalid(
-    `The argument 'flags' must be a whole number or one of ${Object.keys(FLAGS).join(', ')}. Received ${String(given)}`,
-    'ERR_INVALID_ARG_VALUE',
-    TypeError,
-  );
-}
-
-/** @throws {RangeError} ERR_OUT_OF_RANGE, {TypeError} ERR_INVALID_ARG_TYPE. */
-export function validateWhole(value: unknown, name: string, min: number, max: number): asserts value is number {
-  if (typeof value !== 'number') {
-    throw invalid(`'${name}' must be a number. Received ${typeof value}`, 'ERR_INVALID_ARG_TYPE', TypeError);
-  }
-  if (Number.isInteger(value) && value >= min && value <= max) return;
-  throw invalid(
-    `'${name}' must be an integer from ${min} to ${max}. Received ${value}`,
-    'ERR_OUT_OF_RANGE',
-    RangeError,
-  );
+  const expected = `a whole number or one of ${Object.keys(FLAGS).join(', ')}`;
+  throw Object.assign(new TypeError(`The argument 'flags' must be ${expected}. Received ${String(given)}`), {
+    code: 'ERR_INVALID_ARG_VALUE',
+  });
 }
 
 /** @throws {TypeError | RangeError} unless these are what openDirect takes. */
@@ -83,8 +65,8 @@ export function planOf(path: string | Buffer | URL, flags: unknown, given: OpenD
   validatePath(path, 'path');
   const options = readOptions<OpenDirectOptions>(given, ['mode', 'queueDepth', 'datasync']);
   const { mode = 0o666, queueDepth = 32, datasync = 'none' } = options;
-  validateWhole(mode, 'mode', 0, 0o7777);
-  validateWhole(queueDepth, 'queueDepth', 1, QUEUE_DEPTH_MAX);
+  validateCount(mode, 'mode', 0, 0o7777);
+  validateCount(queueDepth, 'queueDepth', 1, QUEUE_DEPTH_MAX);
   validateChoice(datasync, 'datasync', ['none', 'end', 'each']);
   const dsync = datasync === 'each' ? O_DSYNC : 0;
   return {

@@ -8,12 +8,11 @@ import { type createReadStream, fstat, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { isUint8Array } from 'node:util/types';
-import { invalidArgument, nextTick, pipesOf } from '@zerocopy/transfer';
+import { copyOptions, invalidArgument, nextTick, pipesOf, validateCount } from '@zerocopy/transfer';
 import { DirectDescriptor } from './direct-descriptor.js';
 import { DirectRoute, isDirectWriter } from './direct-route.js';
-import { validateWhole } from './options.js';
 import { ReadAhead } from './read-ahead.js';
-import { CHUNK, type Fallback, isBag, ownCopy, validateFallback } from './stream-options.js';
+import { CHUNK, type Fallback, isBag, validateFallback } from './stream-options.js';
 import { StreamRecord } from './stream-record.js';
 
 /** The options of `fs.createReadStream`, and ours. */
@@ -62,9 +61,9 @@ export class DirectReadStream extends ReadStream {
   /** As {@link createDirectReadStream}. */
   constructor(path: string | Buffer | URL, options?: DirectReadStreamOptions | BufferEncoding | null) {
     const given: DirectReadStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
-    const { fallback = 'auto', queueDepth = 2, ...rest } = ownCopy(given);
+    const { fallback = 'auto', queueDepth = 2, ...rest } = copyOptions(given);
     validateFallback(fallback);
-    validateWhole(queueDepth, 'queueDepth', 1, DEPTH_MAX);
+    validateCount(queueDepth, 'queueDepth', 1, DEPTH_MAX);
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
     super(path, isBag(options) ? { highWaterMark: CHUNK, ...rest } : options);
     this.#told = new StreamRecord(

@@ -7,13 +7,6 @@ export const CHUNK: number = 1024 * 1024;
 /** Whether a stream that cannot go past the page cache is Node's own, or fails. */
 export type Fallback = 'auto' | 'never';
 
-/** Inherited ones included, as node:fs copies its options. */
-export function ownCopy<Options extends object>(options: Options): Options {
-  const copy: Record<string, unknown> = {};
-  for (const name in options) copy[name] = options[name];
-  return copy as Options;
-}
-
 /** Whether these are options that node:fs takes; it refuses all others in its own words. */
 export const isBag = (options: unknown): boolean =>
   options === undefined || options === null || typeof options === 'object' || typeof options === 'string';

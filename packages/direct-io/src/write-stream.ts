@@ -7,10 +7,10 @@
  */
 import { type createWriteStream, WriteStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { validateChoice } from '@zerocopy/transfer';
+import { copyOptions, validateChoice } from '@zerocopy/transfer';
 import { DirectDescriptor } from './direct-descriptor.js';
 import type { Datasync } from './options.js';
-import { CHUNK, type Fallback, isBag, ownCopy, validateFallback } from './stream-options.js';
+import { CHUNK, type Fallback, isBag, validateFallback } from './stream-options.js';
 import { StreamRecord } from './stream-record.js';
 
 /** The options of `fs.createWriteStream`, and ours. */
@@ -60,7 +60,7 @@ export class DirectWriteStream extends WriteStream {
   /** As {@link createDirectWriteStream}. */
   constructor(path: string | Buffer | URL, options?: DirectWriteStreamOptions | BufferEncoding | null) {
     const given: DirectWriteStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
-    const { fallback = 'auto', datasync = 'none', ...rest } = ownCopy(given);
+    const { fallback = 'auto', datasync = 'none', ...rest } = copyOptions(given);
     validateFallback(fallback);
     validateChoice(datasync, 'datasync', ['none', 'end', 'each']);
     // @ts-expect-error the types declare no constructor parameters; createWriteStream calls it with these

@@ -2,14 +2,14 @@
 import { EventEmitter } from 'node:events';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted, uninterruptedAsync } from '@zerocopy/core-syscalls/native';
-import { callOffThread, validateChoice } from '@zerocopy/transfer';
+import { callOffThread, validateChoice, validateCount } from '@zerocopy/transfer';
 import { ADVICE, type MapAdvice } from './map-advice.js';
 import type { mapFile, mapFileSync } from './map-file.js';
 import type { MapAccess } from './map-options.js';
 import { Mapping } from './mapping.js';
 import { closedError, MappingError, truncatedError } from './mapping-error.js';
 import type { Copied } from './open.js';
-import { type ByteRange, resolveRange, validateCount } from './options.js';
+import { type ByteRange, resolveRange } from './options.js';
 import { resizeMapping } from './resize.js';
 import { unwatchTruncation, watchTruncation } from './truncation-watch.js';
 import { bufferTooLarge, MAX_VIEW } from './view.js';

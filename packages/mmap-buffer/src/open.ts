@@ -4,13 +4,12 @@ import { promisify } from 'node:util';
 import { constants, SyscallError } from '@zerocopy/core-syscalls';
 import { nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { acquireLease } from '@zerocopy/lease-guard';
-import { closeUnwaited, readRetrying } from '@zerocopy/transfer';
+import { closeUnwaited, outOfRange, readRetrying } from '@zerocopy/transfer';
 import { saysUnmappable } from './cannot-map.js';
 import { feature } from './feature.js';
 import { isMappedAtOnce } from './file-status.js';
 import type { MapPlan } from './map-options.js';
 import { endLease, type HeldLease, Mapping } from './mapping.js';
-import { outOfRange } from './options.js';
 import { bufferTooLarge, MAX_VIEW } from './view.js';
 
 const { EISDIR, ENODEV } = constants;
@@ -44,9 +43,9 @@ function refusal({ guard }: MapPlan, lease: HeldLease | undefined): string | und
 
 /** The range in bytes. @throws {RangeError} if the file does not hold it (kernel-rules: page-alignment). */
 function rangeOf({ offset, length }: MapPlan, size: number): { offset: number; length: number } {
-  if (offset > size) throw outOfRange('offset', `at most the file's size, ${size}`, offset);
+  if (offset > size) throw outOfRange("'offset'", `at most the file's size, ${size}`, offset);
   if (length !== undefined && length > size - offset) {
-    throw outOfRange('length', `at most what the file holds from the offset on, ${size - offset}`, length);
+    throw outOfRange("'length'", `at most what the file holds from the offset on, ${size - offset}`, length);
   }
   return { offset, length: length ?? size - offset };
 }

@@ -1,23 +1,5 @@
 /** What is particular to the arguments of this package; the rest is checked as in every other (transfer's options.ts). */
-import { inspect } from 'node:util';
-import { invalidArgument } from '@zerocopy/transfer';
-
-class ArgumentRangeError extends RangeError {
-  readonly code = 'ERR_OUT_OF_RANGE';
-}
-
-/** ERR_OUT_OF_RANGE. */
-export function outOfRange(name: string, expected: string, value: unknown): RangeError {
-  return new ArgumentRangeError(`'${name}' must be ${expected}. Received ${inspect(value, { depth: 0 })}`);
-}
-
-/** A whole number of bytes, or of things: from `min` to `max`, both inclusive. */
-export function validateCount(value: unknown, name: string, min = 0, max: number = Number.MAX_SAFE_INTEGER): void {
-  if (typeof value !== 'number') throw invalidArgument(name, 'a number', value);
-  if (!Number.isSafeInteger(value) || value < min || value > max) {
-    throw outOfRange(name, `a whole number from ${min} to ${max}`, value);
-  }
-}
+import { invalidArgument, validateCount } from '@zerocopy/transfer';
 
 /** Part of something of `total` bytes. */
 export interface ByteRange {

@@ -6,7 +6,13 @@
  */
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { CacheDrop, type CachePolicy, KernelPathUnavailableError, validateChoice } from '@zerocopy/transfer';
+import {
+  CacheDrop,
+  type CachePolicy,
+  copyOptions,
+  KernelPathUnavailableError,
+  validateChoice,
+} from '@zerocopy/transfer';
 import { isMemoryTracked } from './external-memory.js';
 import { feature } from './feature.js';
 import { fileStatus } from './file-status.js';
@@ -43,13 +49,6 @@ const unavailable = (name: 'mmap' | 'sigbusTrap'): string | undefined => {
   return available ? undefined : (reason ?? `${name} is not available`);
 };
 
-/** Inherited ones included, as node:fs copies its options. */
-function ownCopy(options: MmapReadStreamOptions): MmapReadStreamOptions {
-  const copy: Record<string, unknown> = {};
-  for (const name in options) copy[name] = options[name as keyof MmapReadStreamOptions];
-  return copy as MmapReadStreamOptions;
-}
-
 /** A chunk may be kept, or its memory transferred, for longer than the stream lives. */
 const untracked = (): string | undefined =>
   isMemoryTracked() ? undefined : 'when the last view of its memory is gone cannot be learnt in this process';
@@ -79,7 +78,7 @@ export class MmapReadStream extends ReadStream {
   /** See {@link createMmapReadStream}, which makes one. */
   constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
     const given: MmapReadStreamOptions = typeof options === 'string' ? { encoding: options } : (options ?? {});
-    const { fallback = 'auto', cache = 'keep', ...rest } = ownCopy(given);
+    const { fallback = 'auto', cache = 'keep', ...rest } = copyOptions(given);
     validateChoice(fallback, 'fallback', ['auto', 'never']);
     validateChoice(cache, 'cache', ['keep', 'drop']);
     const isBag = options === undefined || options === null || ['object', 'string'].includes(typeof options);

@@ -2,9 +2,8 @@
  * Buffers that processes and threads hand to each other without a copy (fbufs: Druschel and Peterson, SOSP 1993): of one
  * size, in one sealed memory file that each of them has mapped.
  */
-import { invalidArgument, readOptions } from '@zerocopy/transfer';
+import { invalidArgument, readOptions, validateCount } from '@zerocopy/transfer';
 import { feature } from './feature.js';
-import { validateCount } from './options.js';
 import { PoolMemory, type SharedBufferHandle } from './pool-memory.js';
 import { MAX_VIEW } from './view.js';
 

@@ -30,10 +30,12 @@ export { MethodRecord } from './method-record.js';
 export { replacedMethod } from './node-originals.js';
 export { callOffThread, type OffThreadCall, type OffThreadWait, runOffThread, threadPoolSize } from './off-thread.js';
 export {
+  copyOptions,
   invalidArgument,
   isFileHandle,
   isPath,
   isURL,
+  outOfRange,
   pathText,
   readOptions,
   TIMER_MAX,
@@ -41,6 +43,7 @@ export {
   validateBoolean,
   validateBytes,
   validateChoice,
+  validateCount,
   validateFunction,
   validateInteger,
   validatePath,

@@ -16,7 +16,7 @@ function invalid(what: string, expected: string, value: unknown, code: Code = 'E
 }
 
 /** A RangeError with Node's code ERR_OUT_OF_RANGE: the type is right, the value is not. */
-function outOfRange(what: string, expected: string, value: unknown): RangeError {
+export function outOfRange(what: string, expected: string, value: unknown): RangeError {
   return Object.assign(new RangeError(`${what} must be ${expected}. ${received(value)}`), {
     code: 'ERR_OUT_OF_RANGE' satisfies Code,
   });
@@ -92,6 +92,29 @@ export function validateInteger(value: unknown, name: string, least: number, mos
   if (!Number.isInteger(value) || value < least || value > most) {
     throw outOfRange(option(name), `an integer from ${least} to ${most}`, value);
   }
+}
+
+/**
+ * Checks a whole number of bytes, or of things, of an argument or an option: from `least` to `most`, both inclusive.
+ * @throws {TypeError} ERR_INVALID_ARG_TYPE. @throws {RangeError} ERR_OUT_OF_RANGE.
+ */
+export function validateCount(
+  value: unknown,
+  name: string,
+  least = 0,
+  most: number = Number.MAX_SAFE_INTEGER,
+): asserts value is number {
+  if (typeof value !== 'number') throw invalidArgument(name, 'a number', value);
+  if (!Number.isSafeInteger(value) || value < least || value > most) {
+    throw outOfRange(`'${name}'`, `a whole number from ${least} to ${most}`, value);
+  }
+}
+
+/** A copy of options that node:fs gets: inherited ones included, as node:fs copies its options. */
+export function copyOptions<Options extends object>(options: Options): Options {
+  const copy: Record<string, unknown> = {};
+  for (const name in options) copy[name] = options[name];
+  return copy as Options;
 }
 
 /**
