@@ -10,7 +10,7 @@ import { filesOf, root } from './repository-text.mjs';
 
 const CALLS =
   /(^|\.)#?(fallBack|refused|unavailable|leave|stop|touch|onEnd|succeed|copyInstead|readInstead|countDeclined|no|unusable)$/;
-const CLASSES = /^(MethodRecord|StreamCopyEngine)$/;
+const CLASSES = /^(MethodRecord|StreamCopyEngine|RelayCopyEngine)$/;
 const PROPERTIES = /^#?(reason|refused|fallbackReason|sequential|write|end|E[A-Z]+)$/;
 const CONSTANTS = /^(refused|reason|unshared|sequential|before|[A-Z][A-Z_]+|empty|text|why)$/;
 /** Files whose texts become the message of an error, a page, or an answer to the probe, and never a reason of a transfer. */
@@ -19,7 +19,7 @@ const NO_REASONS = [
   /^packages\/core-syscalls\/src\/(syscalls|probe\/(format-report|known-bad-kernels|probe-path|network-interfaces))/,
   /^packages\/serve-files\/src\/(?!send-plan)/,
   /^packages\/cli\//,
-  /^packages\/mmap-buffer\/src\/(pool-|holder-|shared-|map-options|mapped-file|resize|reserve-|tell-)/,
+  /^packages\/mmap-buffer\/src\/(pool-|holder-|shared-|map-options|map-file|mapped-file|resize|reserve-|tell-)/,
 ];
 
 const isAssignment = ({ operatorToken: { kind } }) =>

@@ -28,12 +28,12 @@ const CQE_SIZE = 16;
 const SQE = { operation: 0, fd: 1, offset: 2, address: 4, length: 6, slot: 8 } as const;
 const TWO_32 = 2 ** 32;
 
-interface Mapping {
+interface RingPart {
   readonly address: number;
   readonly length: number;
 }
 
-function map(fd: number, length: number, offset: number): Mapping {
+function map(fd: number, length: number, offset: number): RingPart {
   const address = syscalls.mmap(null, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, offset);
   if (address < 0) throw new SyscallError(address, 'mmap');
   return { address, length };
@@ -42,7 +42,7 @@ function map(fd: number, length: number, offset: number): Mapping {
 /** See above. */
 export class Ring {
   readonly #fd: number;
-  readonly #mappings: readonly Mapping[];
+  readonly #mappings: readonly RingPart[];
   readonly #words: Int32Array;
   readonly #requests: Int32Array;
   // Indices of words: where the rings' own places, and their contents, are.
@@ -60,7 +60,7 @@ export class Ring {
     const told = Buffer.alloc(syscalls.IO_URING_PARAMS_SIZE);
     this.#fd = syscalls.ioUringSetup(entries, told);
     if (this.#fd < 0) throw new SyscallError(this.#fd, 'io_uring_setup');
-    const mappings: Mapping[] = [];
+    const mappings: RingPart[] = [];
     this.#mappings = mappings;
     try {
       const word = (offset: number): number => told.readUInt32LE(offset);

@@ -16,7 +16,7 @@ import {
   HELD,
   LEASE_SIGNAL,
   LISTENERS,
-  type Mapping,
+  type MappedRange,
   RELEASED,
   stateOf,
   WORDS,
@@ -85,7 +85,7 @@ interface LeaseOwner {
   readonly ownsFile: boolean;
   forget(): void;
   /** Its type, or what it protects, has changed. */
-  changed(type: LeaseType, mapping: Mapping | undefined): void;
+  changed(type: LeaseType, mapping: MappedRange | undefined): void;
   close(): Promise<void>;
 }
 
@@ -97,7 +97,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
   readonly #words: Int32Array;
   readonly #owner: LeaseOwner;
   #released: Promise<void> | undefined;
-  #mapping: Mapping | undefined;
+  #mapping: MappedRange | undefined;
 
   /** @internal */
   constructor(fd: number, type: LeaseType, words: Int32Array, owner: LeaseOwner) {
@@ -169,7 +169,7 @@ export class Lease extends EventEmitter<LeaseEvents> implements AsyncDisposable 
   }
 
   /** @internal The mapping that a break of this lease makes independent of the file, before it is given up. */
-  protect(mapping: Mapping | undefined): void {
+  protect(mapping: MappedRange | undefined): void {
     this.#mapping = mapping;
     // Locked: the lease thread may be copying what was there, and its address is another mapping's afterwards.
     exclusively(this.#words, (state) => {

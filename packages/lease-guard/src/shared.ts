@@ -36,7 +36,7 @@ export interface ThreadData {
 }
 
 /** Whole pages. */
-export interface Mapping {
+export interface MappedRange {
   readonly address: number;
   /** Bytes. */
   readonly length: number;
@@ -53,7 +53,7 @@ export interface Watch {
   /** Milliseconds. */
   readonly releaseBefore: number;
   /** A mapping of the file, of whole pages, to be made independent of it before the lease is given up. */
-  readonly mapping?: Mapping | undefined;
+  readonly mapping?: MappedRange | undefined;
   /** Of the mapping. */
   readonly generation: number;
 }

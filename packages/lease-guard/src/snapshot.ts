@@ -1,7 +1,7 @@
 /** A mapping that no longer depends on its file: its bytes, copied into anonymous memory, in its place. */
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted } from '@zerocopy/core-syscalls/native';
-import type { Mapping } from './shared.js';
+import type { MappedRange } from './shared.js';
 
 const { EFAULT, MAP_ANONYMOUS, MAP_PRIVATE, MREMAP_FIXED, MREMAP_MAYMOVE, PROT_READ, PROT_WRITE } = constants;
 
@@ -11,7 +11,7 @@ const span = (address: number, length: number): BigUint64Array => BigUint64Array
  * Replaces the mapping by a copy of what it shows. A thread that reads it meanwhile sees the same bytes before and after.
  * @throws {SyscallError} ENOMEM, or if the bytes cannot be copied (a sandbox); then the mapping is what it was.
  */
-export function detachMapping({ address, length }: Mapping): void {
+export function detachMapping({ address, length }: MappedRange): void {
   const copy = check(syscalls.mmap(null, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 'mmap');
   try {
     copyMapped(address, copy, length);

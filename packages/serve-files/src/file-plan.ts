@@ -11,7 +11,7 @@ import { OpenedFile } from './opened-file.js';
 import type { Settings } from './options.js';
 import { NOTHING, Plan, type PlanHeaders, type PlanPart, plainPlan, type Question, type Site } from './plan.js';
 import { acceptedEncodings, type Encoding, variantPath } from './precompressed.js';
-import { type ByteRange, contentRange, isByteRange, parseRange } from './ranges.js';
+import { type ContentRange, contentRange, isByteRange, parseRange } from './ranges.js';
 import { Pace } from './rate.js';
 
 /** What is sent of a resource. */
@@ -189,7 +189,7 @@ function wholeBody(file: OpenedFile): readonly PlanPart[] {
   return file.size === 0 ? NOTHING : [{ file, start: 0, length: file.size }];
 }
 
-function partialBody(file: OpenedFile, ranges: readonly ByteRange[], type: string): Body {
+function partialBody(file: OpenedFile, ranges: readonly ContentRange[], type: string): Body {
   const { size } = file;
   const [first] = ranges;
   if (first !== undefined && ranges.length === 1) {

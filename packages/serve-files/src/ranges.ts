@@ -4,7 +4,7 @@
  */
 
 /** Bytes from `start` to `end`, both inclusive. */
-export interface ByteRange {
+export interface ContentRange {
   readonly start: number;
   readonly end: number;
 }
@@ -46,10 +46,10 @@ function parseSpecs(value: string): readonly (readonly [number | undefined, numb
  * they were asked for; 'unsatisfiable' (416) if none of them is in the file; undefined if all of it is to be sent: the
  * field says nothing, or more than {@link PARTS_MAX} parts would be needed.
  */
-export function parseRange(value: string, size: number): readonly ByteRange[] | 'unsatisfiable' | undefined {
+export function parseRange(value: string, size: number): readonly ContentRange[] | 'unsatisfiable' | undefined {
   const specs = parseSpecs(value);
   if (specs === undefined) return undefined;
-  const asked: ByteRange[] = [];
+  const asked: ContentRange[] = [];
   for (const [first, last] of specs) {
     const start = first ?? Math.max(0, size - (last as number));
     const end = first === undefined ? size - 1 : Math.min(last ?? size - 1, size - 1);
@@ -60,7 +60,7 @@ export function parseRange(value: string, size: number): readonly ByteRange[] | 
   return ranges.length > PARTS_MAX ? undefined : ranges;
 }
 
-function combine(asked: readonly ByteRange[]): readonly ByteRange[] {
+function combine(asked: readonly ContentRange[]): readonly ContentRange[] {
   const sorted = asked.map((range, order) => ({ ...range, order })).sort((a, b) => a.start - b.start);
   const combined: { start: number; end: number; order: number }[] = [];
   for (const range of sorted) {
@@ -74,4 +74,4 @@ function combine(asked: readonly ByteRange[]): readonly ByteRange[] {
   return combined.sort((a, b) => a.order - b.order).map(({ start, end }) => ({ start, end }));
 }
 
-export const contentRange = ({ start, end }: ByteRange, size: number): string => `bytes ${start}-${end}/${size}`;
+export const contentRange = ({ start, end }: ContentRange, size: number): string => `bytes ${start}-${end}/${size}`;

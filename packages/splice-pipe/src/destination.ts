@@ -43,7 +43,7 @@ export function refusalOfDestination(socket: Socket, facts?: DescriptorFacts): s
   return undefined;
 }
 
-export class SocketDestination implements KernelDestination {
+export class KernelSocketDestination implements KernelDestination {
   readonly mayBlock = false;
   readonly #slot: WriteSlot;
 
@@ -73,7 +73,7 @@ export class SocketDestination implements KernelDestination {
   }
 }
 
-export class FileDestination implements KernelDestination {
+export class KernelFileDestination implements KernelDestination {
   readonly mayBlock = true;
   readonly #fd: number;
   /** Bytes from the file's start; undefined: at the descriptor's own position, which moves. */

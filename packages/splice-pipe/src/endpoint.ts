@@ -19,11 +19,11 @@ import {
   transferError,
 } from '@zerocopy/transfer';
 import { type DescriptorFacts, factsOf } from './descriptor-kind.js';
-import { FileDestination, type KernelDestination, refusalOfDestination } from './destination.js';
+import { type KernelDestination, KernelFileDestination, refusalOfDestination } from './destination.js';
 import { feature } from './feature.js';
 import { lend } from './lent-descriptor.js';
 import { countBody, refusalOfMessage, roomIn, slotOfMessage } from './message-destination.js';
-import { FileSource, type KernelSource, refusalOfSource, SocketSource } from './source.js';
+import { KernelFileSource, KernelSocketSource, type KernelSource, refusalOfSource } from './source.js';
 
 /** What bytes are spliced from: a net.Socket, an HTTP/1 message that is received, a FileHandle, a descriptor, a Readable. */
 export type SpliceSource = Readable | IncomingMessage | FileHandle | number;
@@ -175,7 +175,7 @@ export function openSource(source: unknown, length: number): SourceEnd {
     refused: unavailable() ?? refusalOfSource(source),
     kind: 'socket',
     socket: source,
-    take: () => new SocketSource(source),
+    take: () => new KernelSocketSource(source),
     stream: () => source,
     dispose: () => {},
   };
@@ -190,12 +190,12 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
     const { socket, dispose } = wrap(own, { readable: true, writable: false });
     const refused = unavailable() ?? refusalOfSource(socket, 0, nonblocking(facts));
     // Now: what this stream would have read by the time the transfer begins could never be given back.
-    const taken = refused === undefined ? new SocketSource(socket, { facts, resume: () => false }) : undefined;
+    const taken = refused === undefined ? new KernelSocketSource(socket, { facts, resume: () => false }) : undefined;
     return {
       refused,
       kind: endKindOf(facts),
       socket,
-      take: () => taken as SocketSource,
+      take: () => taken as KernelSocketSource,
       stream() {
         taken?.giveBack(taken.head, taken.ended); // the other end refuses
         return socket;
@@ -209,7 +209,7 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
     refused: unavailable() ?? (kind === 'file' ? undefined : `of the source: ${(kind as { refused: string }).refused}`),
     kind: endKindOf(facts),
     socket: undefined,
-    take: () => new FileSource((own as OwnedDescriptor).moved(), length),
+    take: () => new KernelFileSource((own as OwnedDescriptor).moved(), length),
     stream: () => {
       stream ??= fileStream(fd, own, (options) => createReadStream('', { ...options, ...end }));
       return stream;
@@ -285,7 +285,7 @@ function openDestinationDescriptor(fd: number | null): DestinationEnd {
     refused: unavailable() ?? (appending ? 'the destination is open for appending' : refused),
     kind: endKindOf(facts),
     socket: undefined,
-    target: new FileDestination(own?.fd ?? -1, undefined),
+    target: new KernelFileDestination(own?.fd ?? -1, undefined),
     stream: () => {
       stream ??= fileStream(fd, own, (options) => createWriteStream('', options));
       return stream;

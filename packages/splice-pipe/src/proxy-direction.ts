@@ -25,7 +25,7 @@ import type { DescriptorFacts } from './descriptor-kind.js';
 import { refusalOfDestination } from './destination.js';
 import { WATCH_SIZE_MAX } from './read-watcher.js';
 import { Relay, type RelayOutcome } from './relay.js';
-import { refusalOfSource, SocketSource } from './source.js';
+import { KernelSocketSource, refusalOfSource } from './source.js';
 
 const { ECONNRESET, MSG_DONTWAIT, MSG_PEEK } = constants;
 
@@ -92,7 +92,7 @@ export class ProxyDirection {
   #refusal: string | undefined;
   #relay: Relay | undefined;
   /** Taken for `#relay`. */
-  #source: SocketSource | undefined;
+  #source: KernelSocketSource | undefined;
   /** Whether `#source` has become the relay's. */
   #isOpened = false;
 
@@ -235,7 +235,7 @@ export class ProxyDirection {
     this.#state = 'taken';
     this.#paused = false;
     this.#isOpened = false;
-    const source = new SocketSource(from, { resume: always, facts: this.#owner.factsOf(from) });
+    const source = new KernelSocketSource(from, { resume: always, facts: this.#owner.factsOf(from) });
     this.#source = source;
     const relay = this.#scope.run(
       () =>

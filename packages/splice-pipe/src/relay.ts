@@ -18,11 +18,11 @@ import {
   type TransferError,
   type WriteSlot,
 } from '@zerocopy/transfer';
-import { type KernelDestination, SocketDestination } from './destination.js';
+import { type KernelDestination, KernelSocketDestination } from './destination.js';
 import { PipeEngine } from './pipe-engine.js';
 import type { KernelSource } from './source.js';
 import { SpliceEngine } from './splice-engine.js';
-import { StreamCopyEngine } from './stream-copy.js';
+import { RelayCopyEngine } from './stream-copy.js';
 
 /** What moves the bytes of one direction. */
 export interface RelayEngine extends SlotEngine {
@@ -152,10 +152,10 @@ export class Relay {
   #open(slot: WriteSlot | undefined): RelayEngine {
     const { head, eager, copied } = this.#options;
     const destination =
-      slot === undefined ? (this.#options.destination as KernelDestination) : new SocketDestination(slot);
+      slot === undefined ? (this.#options.destination as KernelDestination) : new KernelSocketDestination(slot);
     const source = this.#options.source();
     this.#source = source;
-    if (copied !== undefined) this.#engine = new StreamCopyEngine({ source, destination, head, reason: copied });
+    if (copied !== undefined) this.#engine = new RelayCopyEngine({ source, destination, head, reason: copied });
     else if (source.isPipe) this.#engine = new PipeEngine({ source, destination, head, eager });
     else this.#engine = new SpliceEngine({ source, destination, head, eager });
     return this.#engine;

@@ -30,7 +30,7 @@ import {
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type SourceEnd, unavailable } from './endpoint.js';
 import type { ReadableCallback } from './read-watcher.js';
-import { type KernelSource, keepUnread, SocketSource } from './source.js';
+import { KernelSocketSource, type KernelSource, keepUnread } from './source.js';
 
 /** A parser that copies what it is given does best with pieces that stay in the processor's cache. */
 const PIECE = 64 * 1024;
@@ -178,7 +178,7 @@ export class RequestSource implements KernelSource {
   readonly remaining: number;
   readonly #request: IncomingMessage & RequestInternals;
   readonly #socket: Socket;
-  readonly #connection: SocketSource;
+  readonly #connection: KernelSocketSource;
   readonly #release: (ask: boolean) => void;
   #unparsed: number;
   #fromHead: number;
@@ -200,7 +200,7 @@ export class RequestSource implements KernelSource {
     this.#socket = request.socket;
     this.#release = (ask) => held.release(ask);
     this.#feedParser = soleParserListener(request.socket) as (bytes: Buffer) => void;
-    this.#connection = new SocketSource(request.socket, { onTouched });
+    this.#connection = new KernelSocketSource(request.socket, { onTouched });
     // The parser has paused it where what it had brought was not read at once. Read, it would have been resumed by now.
     (request.socket as { readableFlowing: boolean | null }).readableFlowing = true;
     const listened = request.listenerCount('data') > 0;

@@ -13,7 +13,7 @@ import {
   type TransferAbout,
 } from '@zerocopy/transfer';
 import { factsOf } from './descriptor-kind.js';
-import { FileDestination, refusalOfDestination } from './destination.js';
+import { KernelFileDestination, refusalOfDestination } from './destination.js';
 import { countBody, refusalOfMessage, slotOfMessage } from './message-destination.js';
 import type { RelayOptions } from './relay.js';
 
@@ -163,7 +163,7 @@ class FileRouteSlot implements RouteSlot {
     this.#held = slot;
     const { kind, appending } = factsOf(slot.fd);
     const refused = kind !== 'file' ? 'it is not a regular file' : 'the file is open for appending';
-    if (kind === 'file' && !appending) this.#handlers.begin(new FileDestination(slot.fd, slot.position));
+    if (kind === 'file' && !appending) this.#handlers.begin(new KernelFileDestination(slot.fd, slot.position));
     else {
       this.#handlers.refused(refused);
       slot.end();

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { type MethodRecord, PipeRoute } from '@zerocopy/transfer';
 import { refusalOfDestination } from './destination.js';
 import { Relay, type RelayOutcome } from './relay.js';
-import { refusalOfSource, SocketSource } from './source.js';
+import { KernelSocketSource, refusalOfSource } from './source.js';
 
 /** What is particular to the one who lays the route. */
 export interface SocketRouteOptions {
@@ -40,7 +40,7 @@ export class SocketRoute extends PipeRoute<Readable> {
     if (refused !== undefined) return refused;
     let seen = 0;
     const relay = new Relay({
-      source: () => new SocketSource(socket, { resume: () => false }),
+      source: () => new KernelSocketSource(socket, { resume: () => false }),
       destination: this.#target,
       socket,
       eager: true,

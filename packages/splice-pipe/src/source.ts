@@ -89,7 +89,7 @@ export interface SocketSourceOptions {
 }
 
 /** A connected socket or pipe, no longer read by Node until it is given back. */
-export class SocketSource implements KernelSource {
+export class KernelSocketSource implements KernelSource {
   readonly head: Buffer;
   readonly ended: boolean;
   readonly mayBlock = false;
@@ -158,7 +158,7 @@ const gap = (bytes: number): Error =>
   });
 
 /** A regular file, read from its own position, which moves. */
-export class FileSource implements KernelSource {
+export class KernelFileSource implements KernelSource {
   readonly head: Buffer = Buffer.alloc(0);
   readonly ended = false;
   readonly mayBlock = true;

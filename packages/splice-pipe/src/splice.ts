@@ -18,7 +18,7 @@ import {
   validateFunction,
   validateSignal,
 } from '@zerocopy/transfer';
-import { FileDestination } from './destination.js';
+import { KernelFileDestination } from './destination.js';
 import {
   type DestinationEnd,
   holdErrors,
@@ -219,7 +219,7 @@ function run(
 
 /** Of a file that is written to at its own position. */
 function dropOf({ target }: DestinationEnd): CacheDrop | undefined {
-  if (!(target instanceof FileDestination)) return undefined;
+  if (!(target instanceof KernelFileDestination)) return undefined;
   const fd = target.descriptor();
   return CacheDrop.of('drop', fd, Math.max(0, syscalls.lseek(fd, 0, constants.SEEK_CUR)), 'written');
 }

@@ -13,7 +13,7 @@ export interface StreamCopyOptions {
   readonly reason: string;
 }
 
-export class StreamCopyEngine implements RelayEngine {
+export class RelayCopyEngine implements RelayEngine {
   readonly method = 'copy';
   readonly syscall = 'write';
   readonly calls = 0;

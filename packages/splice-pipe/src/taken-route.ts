@@ -28,7 +28,7 @@ import {
 import { Relay, type RelayOutcome } from './relay.js';
 import { contentLength, HeldRequest } from './request-body.js';
 import { type RouteDestination, type RouteSlot, type RouteTarget, targetOf } from './route-target.js';
-import { type KernelSource, refusalOfSource, SocketSource } from './source.js';
+import { KernelSocketSource, type KernelSource, refusalOfSource } from './source.js';
 
 /** A source that is to be taken, and is Node's until then. */
 interface Held {
@@ -59,7 +59,7 @@ class HeldSocket implements Held {
 
   /** Who touches it is seen by the watch on its pipe. What Node had read already reaches the pipe's listener in here. */
   take(): KernelSource {
-    return new SocketSource(this.#socket);
+    return new KernelSocketSource(this.#socket);
   }
 
   release(): void {}

@@ -18,7 +18,7 @@ import {
   validateSignal,
   type WriteSlot,
 } from '@zerocopy/transfer';
-import { type KernelDestination, SocketDestination } from './destination.js';
+import { type KernelDestination, KernelSocketDestination } from './destination.js';
 import {
   type DestinationEnd,
   holdErrors,
@@ -162,7 +162,7 @@ function copyingBranch(end: DestinationEnd): TeeBranch {
 }
 
 function slotBranch({ socket }: SlotDestination, slot: WriteSlot): TeeBranch {
-  return new TeeBranch(new SocketDestination(slot), (error) => destroyDropped(socket, error, slot));
+  return new TeeBranch(new KernelSocketDestination(slot), (error) => destroyDropped(socket, error, slot));
 }
 
 function run(
