@@ -44,6 +44,6 @@ void run(process.argv.slice(2), {
     if (code === 0 || code === status) process.exitCode = isUnwritten && isDone ? 1 : status;
   });
   if (process.connected) process.disconnect();
-  // Whoever has stopped it need not wait for a reader of standard output that does not read.
+  // The user who has stopped it need not wait for a reader of standard output that does not read.
   if (controller.signal.aborted) setTimeout(() => process.exit(), READERS_TIME).unref();
 });

@@ -44,7 +44,7 @@ function examine(path: string): PathReport {
   }
 }
 
-/** A file without a name, which nobody sees: not empty, and not open for writing, since an answer may depend on both. */
+/** A file without a name, which no other process sees: not empty, and not open for writing, since an answer may depend on both. */
 function openUnnamed(directory: string): number {
   const fd = openSync(directory, O_TMPFILE | constants.O_RDWR, 0o600);
   try {

@@ -51,7 +51,7 @@ export function isKernelDescriptor(fd: number): boolean {
 }
 
 /**
- * What `source` still has to read, at most, in bytes; Infinity where nobody knows. It is a look that costs next to nothing, and
+ * What `source` still has to read, at most, in bytes; Infinity where that is not known. It is a look that costs next to nothing, and
  * that a file of few bytes is left to Node by: what the number means to the kernel is not asked before.
  * @param fd of `source`, which may have none yet.
  */

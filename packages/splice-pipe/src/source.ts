@@ -45,7 +45,7 @@ export interface KernelSource {
 }
 
 /**
- * Keeps what `stream` brings in its buffer until it is read: a `resume` of other code does not let it flow to nobody.
+ * Keeps what `stream` brings in its buffer until it is read: a `resume` of other code does not let it flow where nothing listens.
  * @returns ends that. Idempotent.
  */
 export function keepUnread(stream: Readable): () => void {

@@ -257,7 +257,7 @@ export class TakenRoute {
 
   /**
    * Node's pipe leaves a destination that has failed when it hears of it, which is a tick or more later. What is given back
-   * before would still flow there, and be lost to whoever pipes the source elsewhere.
+   * before would still flow there, and be lost to code that pipes the source elsewhere.
    */
   #whenUnpiped(then: () => void): void {
     const { source } = this;

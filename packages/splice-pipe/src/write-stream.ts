@@ -268,7 +268,7 @@ export class SpliceWriteStream extends WriteStream {
     this.#collected = new CollectedBody();
     this.cork();
     this.#source = source;
-    // Before its end a pipe, unlike a pipeline, leaves us open. And whoever pauses it may do so for long.
+    // Before its end a pipe, unlike a pipeline, leaves the destination open. And code that pauses it may do so for long.
     source.on('close', this.#onSourceHalts).on('pause', this.#onSourceHalts);
   }
 

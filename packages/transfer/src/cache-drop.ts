@@ -11,7 +11,7 @@
  * and it is dropped then.
  *
  * Where it cannot be asked which pages are resident, all are taken for resident, and none is dropped. So it is for files that
- * this user neither owns nor may write to, of which the kernel tells nobody (mincore(2), since Linux 5.2).
+ * this user neither owns nor may write to, of which the kernel tells a user nothing (mincore(2), since Linux 5.2).
  */
 import { constants, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
 import { type FileFacts, factsOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
@@ -142,10 +142,15 @@ export class CacheDrop {
       return this.#file.close();
     }
     const last = Math.floor(this.#position / WINDOW);
-    for (let window = Math.max(this.#first, last - 2); window <= last; window++) this.#drop(window, true);
+    this.#dropLast(last);
     await this.#work;
     if (this.#written) this.#file.close();
     else this.#dropLater(last, AFTER_END);
+  }
+
+  /** Drops the windows that are not dropped on the way, up to `last`. */
+  #dropLast(last: number): void {
+    for (let window = Math.max(this.#first, last - 2); window <= last; window++) this.#drop(window, true);
   }
 
   /** What a socket still sends cannot be dropped: it is tried again, at longer and longer intervals. */
@@ -153,7 +158,7 @@ export class CacheDrop {
     const isLeft = [...this.#missing.values()].flat().some((range) => this.#isResident(range));
     if (!isLeft || delay > AFTER_END_MAX) return this.#file.close();
     const again = (): void => {
-      for (let window = Math.max(this.#first, last - 2); window <= last; window++) this.#drop(window, true);
+      this.#dropLast(last);
       void this.#work.then(() => this.#dropLater(last, 2 * delay));
     };
     setTimeout(again, delay).unref();

@@ -82,7 +82,6 @@ export { closeByReset } from './socket-reset.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
 export { addSharedListener, removeSharedListener, type SharedEvent } from './stream-listeners.js';
 export {
-  clearImmediate,
   clearInterval,
   clearTimeout,
   nextTick,

@@ -8,7 +8,6 @@ const real = {
   setInterval: globalThis.setInterval,
   clearInterval: globalThis.clearInterval,
   setImmediate: globalThis.setImmediate,
-  clearImmediate: globalThis.clearImmediate,
   nextTick: process.nextTick,
 };
 
@@ -22,7 +21,5 @@ export const setInterval: typeof globalThis.setInterval = real.setInterval;
 export const clearInterval: typeof globalThis.clearInterval = real.clearInterval;
 /** Node's `setImmediate`, as it was when this module was loaded. */
 export const setImmediate: typeof globalThis.setImmediate = real.setImmediate;
-/** Node's `clearImmediate`, as it was when this module was loaded. */
-export const clearImmediate: typeof globalThis.clearImmediate = real.clearImmediate;
 /** Node's `process.nextTick`, as it was when this module was loaded. */
 export const nextTick: typeof process.nextTick = real.nextTick;

@@ -87,7 +87,7 @@ const optionsOf = (address: Address): ListenOptions & { fd?: number } => {
 };
 
 /**
- * Listens. A unix socket that nobody listens to any more is removed first.
+ * Listens. A unix socket that no process listens to any more is removed first.
  * @param tries how many ports are tried, from that of `address` on.
  */
 export async function listen(server: Server, address: Address, tries = 1): Promise<void> {
@@ -122,7 +122,7 @@ async function listenOnce(server: Server, address: Address): Promise<void> {
   await once(server, 'listening');
 }
 
-/** Whether there is a socket, and nobody who accepts. */
+/** Whether there is a socket, and no process that accepts. */
 async function isStale(path: string): Promise<boolean> {
   if (!lstatSync(path, { throwIfNoEntry: false })?.isSocket()) return false;
   const socket = net.connect(path);

@@ -11,7 +11,7 @@ export interface SpareDescriptors {
   freeDescriptors(): number;
 }
 
-/** Not kept alive by being here: whoever uses one holds it. */
+/** Not kept alive by being here: the code that uses one holds it. */
 const holders = new Set<WeakRef<SpareDescriptors>>();
 
 /** Makes `holder` known, for as long as it lives. */
