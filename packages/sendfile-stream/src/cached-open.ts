@@ -70,8 +70,8 @@ export const isOpenedAtOnce = (fd: number): boolean => opened.has(fd);
  * @returns a negative errno, if there are no more descriptors.
  */
 export function reopenAtOnce(fd: number): number {
-  const flags = FLAGS | constants.O_CLOEXEC;
-  const own = withSpareDescriptors(() => syscalls.openat2(constants.AT_FDCWD, nameOfDescriptor(fd), flags, 0, 0));
+  const name = nameOfDescriptor(fd);
+  const own = withSpareDescriptors(() => syscalls.openat2(constants.AT_FDCWD, name, FLAGS | constants.O_CLOEXEC, 0, 0));
   if (own >= 0) opened.add(own);
   return own;
 }

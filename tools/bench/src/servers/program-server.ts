@@ -15,7 +15,8 @@ const PATIENCE_MS = 5000;
 
 /** They know nothing of this process, and would outlive it. */
 const running = new Set<ChildProcess>();
-process.once('exit', () => {
+// Before what they write into is removed.
+process.prependOnceListener('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 

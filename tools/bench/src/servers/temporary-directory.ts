@@ -14,5 +14,5 @@ export function makeDirectory(name: string, parent: string = tmpdir()): string {
 
 export function removeDirectory(directory: string): void {
   made.delete(directory);
-  rmSync(directory, { recursive: true, force: true });
+  rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 }); // a server may be writing into it
 }
