@@ -59,13 +59,13 @@ let descriptors: number | undefined;
 
 /** The file that an O_PATH descriptor names, opened for reading on this thread; -EAGAIN: that would have to wait. */
 function reopenAtOnce(fd: number): number {
-  const flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC;
-  if (!isMainThread) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags, 0, 0);
+  const flags = O_RDONLY | O_NONBLOCK;
+  if (!isMainThread) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
   if (descriptors === undefined || descriptors < 0) {
     descriptors = syscalls.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0);
-    if (descriptors < 0) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags, 0, 0);
+    if (descriptors < 0) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
   }
-  return syscalls.openat2(descriptors, String(fd), flags, 0, 0);
+  return syscalls.openat2(descriptors, String(fd), flags | O_CLOEXEC, 0, 0);
 }
 
 /** {@link reopenAtOnce}, on another thread. */
@@ -235,16 +235,16 @@ export class KernelRoot implements Root {
 
   /** A descriptor of O_PATH, or a negative errno; undefined: the root is another directory than before. */
   #findAtOnce(directory: Directory, path: string): number | undefined {
-    const flags = O_PATH | O_CLOEXEC;
+    const flags = O_PATH;
     if (!this.#throughLinks) {
       // Where there is no link on the whole way, from the top of the filesystem on, there is none out of the root; and it is
       // the root that is there now.
       const resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
-      const fd = syscalls.openat2(AT_FDCWD, join(this.path, path), flags, 0, resolve);
+      const fd = syscalls.openat2(AT_FDCWD, join(this.path, path), flags | O_CLOEXEC, 0, resolve);
       if (fd >= 0 || fd === -ENOENT || fd === -EAGAIN) return fd;
     }
     if (this.#directoryAtOnce() === undefined) return undefined;
-    return syscalls.openat2(directory.fd, path || '.', flags, 0, this.#resolve | RESOLVE_CACHED);
+    return syscalls.openat2(directory.fd, path || '.', flags | O_CLOEXEC, 0, this.#resolve | RESOLVE_CACHED);
   }
 
   /** @param fd of O_PATH; the file takes it over if it could be read before, and is unchanged since. */
@@ -326,15 +326,17 @@ export class KernelRoot implements Root {
   }
 
   *#resolvePath(directory: Directory, path: string): Steps<number> {
-    const flags = O_PATH | O_CLOEXEC;
+    const flags = O_PATH;
     if (this.#cachedOnly) {
-      const fd = syscalls.openat2(directory.fd, path, flags, 0, this.#resolve | RESOLVE_CACHED);
+      const fd = syscalls.openat2(directory.fd, path, flags | O_CLOEXEC, 0, this.#resolve | RESOLVE_CACHED);
       if (fd !== -EAGAIN) return fd;
     }
     const wait = this.#leadsToServer(directory, path) ? waitForServer : callOffThread;
     let result = -EAGAIN;
     for (let race = 0; race < RACES_MAX && (result === -EAGAIN || result === -EINTR); race++) {
-      result = yield* settled(wait((done) => syscalls.openat2Async(directory.fd, path, flags, 0, this.#resolve, done)));
+      result = yield* settled(
+        wait((done) => syscalls.openat2Async(directory.fd, path, flags | O_CLOEXEC, 0, this.#resolve, done)),
+      );
     }
     return result;
   }
@@ -374,8 +376,10 @@ export class KernelRoot implements Root {
   }
 
   *#openDirectory(): Steps<Directory | undefined> {
-    const flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-    const fd = yield* settled(waitForServer((done) => syscalls.openat2Async(AT_FDCWD, this.path, flags, 0, 0, done)));
+    const flags = O_PATH | O_DIRECTORY;
+    const fd = yield* settled(
+      waitForServer((done) => syscalls.openat2Async(AT_FDCWD, this.path, flags | O_CLOEXEC, 0, 0, done)),
+    );
     const status = fd < 0 ? undefined : statusOf(fd);
     if (status === undefined) {
       if (fd >= 0) syscalls.close(fd);
@@ -388,7 +392,7 @@ export class KernelRoot implements Root {
     const local = filesystem !== undefined && isLocalFilesystem(filesystem);
     const place = !local ? 'off-thread' : filesystem.kind === 'memory' ? 'memory' : 'here';
     const opened = new Directory(fd, status, place);
-    const flat = syscalls.openat2(AT_FDCWD, this.path, flags, 0, RESOLVE_NO_SYMLINKS | RESOLVE_CACHED);
+    const flat = syscalls.openat2(AT_FDCWD, this.path, flags | O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS | RESOLVE_CACHED);
     this.#throughLinks = flat < 0 && flat !== -EAGAIN;
     if (flat >= 0) syscalls.close(flat);
     // Others may have opened it meanwhile; each of them is right, and the last stays.
