@@ -89,3 +89,12 @@ export function allowCollected(small: boolean, expected: Outcome, actual: Outcom
   expected.ended = actual.ended;
   expected.destination.writableEnded = actual.destination.writableEnded;
 }
+
+/**
+ * A file stream that a program corks, and does not uncork, asks for no more once it is full, and its pipe waits for ever. A
+ * small upload is collected whole all the same, and the end of the stream uncorks it.
+ */
+export function allowCorkedCollected(small: boolean, steps: Steps, expected: Outcome, actual: Outcome): void {
+  const isCorked = steps.some(({ what }) => what.do === 'cork');
+  if (small && isCorked && expected.ended === false && actual.ended === true) Object.assign(expected, actual);
+}
