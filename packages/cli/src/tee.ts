@@ -90,7 +90,7 @@ const LINGER = 5000;
 async function openConnection(name: string, address: TargetAddress, signal: AbortSignal): Promise<Destination> {
   const socket = await connect(address, signal);
   // Whatever the peer says is dropped: it must not wait for us, and we wait for it to read.
-  const ended = once(socket.resume(), 'end', { signal }).catch(() => {});
+  const ended = once(socket.resume(), 'end', { signal }).catch(() => {}); // it is over as well: what is written to it says how
   return {
     name,
     stream: socket,
