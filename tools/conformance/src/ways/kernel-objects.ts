@@ -4,14 +4,24 @@ import type { Socket } from 'node:net';
 import { constants, descriptorOf } from '@zerocopy/core-syscalls';
 import koffi from 'koffi';
 
-const { AF_UNIX, FIONREAD, O_CLOEXEC, O_NONBLOCK, POSIX_FADV_DONTNEED, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET } =
-  constants;
-const SO_SNDBUF = 7;
+const {
+  AF_UNIX,
+  ECONNRESET,
+  FIONREAD,
+  O_CLOEXEC,
+  O_NONBLOCK,
+  POSIX_FADV_DONTNEED,
+  SOCK_CLOEXEC,
+  SOCK_STREAM,
+  SOL_SOCKET,
+} = constants;
+const [SO_ERROR, SO_SNDBUF] = [4, 7];
 
 type Call = (...args: unknown[]) => number;
 const PROTOTYPES = {
   pipe2: 'int pipe2(int *fds, int flags)',
   socketpair: 'int socketpair(int domain, int type, int protocol, int *fds)',
+  getsockopt: 'int getsockopt(int fd, int level, int name, int *value, uint *size)',
   setsockopt: 'int setsockopt(int fd, int level, int name, int *value, uint size)',
   ioctl: 'int ioctl(int fd, ulong request, int *value)',
   posix_fadvise: 'int posix_fadvise(int fd, int64 offset, int64 length, int advice)',
@@ -60,4 +70,12 @@ export function unreadBytes(stream: Socket): number {
   const count = new Int32Array(1);
   if (fd !== null) call('ioctl', fd, FIONREAD, count);
   return count[0] as number;
+}
+
+/** Whether what passes for the end of a connection is a reset that Node has not read (kernel-rules: reset-as-end). */
+export function isResetUnread(stream: Socket): boolean {
+  const fd = descriptorOf(stream);
+  const error = new Int32Array(1);
+  if (fd !== null) call('getsockopt', fd, SOL_SOCKET, SO_ERROR, error, new Uint32Array([4]));
+  return error[0] === ECONNRESET;
 }

@@ -26,7 +26,7 @@ import { descriptorOf } from '@zerocopy/core-syscalls';
 import { temporaryDirectory } from '@zerocopy/testing/files';
 import { arrival, connectedPair, destroyed, type Kind, withResolvers } from '@zerocopy/testing/sockets';
 import { turn, until } from '@zerocopy/testing/waiting';
-import { makeCold, makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
+import { isResetUnread, makeCold, makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
 import type { Delivery, Hooks, Setting, Told } from './way.js';
 
 /** Turns of the loop without a byte, after which a sender counts as having come to a halt. */
@@ -309,6 +309,9 @@ export class Stage {
     let wasReset = false;
     far.once('error', (error: NodeJS.ErrnoException) => {
       wasReset = error.code === 'ECONNRESET';
+    });
+    far.once('end', () => {
+      wasReset = far instanceof Socket && isResetUnread(far);
     });
     const goOn = (): void => {
       if (going) return;
