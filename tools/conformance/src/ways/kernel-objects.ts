@@ -28,12 +28,14 @@ const PROTOTYPES = {
 } as const;
 const bound = new Map<keyof typeof PROTOTYPES, Call>();
 
-function call(name: keyof typeof PROTOTYPES, ...args: unknown[]): number {
+function attempt(name: keyof typeof PROTOTYPES, ...args: unknown[]): number {
   const native = bound.get(name) ?? (koffi.load(null).func(PROTOTYPES[name]) as unknown as Call);
   bound.set(name, native);
-  const result = native(...args);
-  if (result !== 0) throw new Error(`${name}: errno ${koffi.errno()}`);
-  return result;
+  return native(...args);
+}
+
+function call(name: keyof typeof PROTOTYPES, ...args: unknown[]): void {
+  if (attempt(name, ...args) !== 0) throw new Error(`${name}: errno ${koffi.errno()}`);
 }
 
 function pairOf(make: (fds: Int32Array) => void): readonly [number, number] {
@@ -76,6 +78,7 @@ export function unreadBytes(stream: Socket): number {
 export function isResetUnread(stream: Socket): boolean {
   const fd = descriptorOf(stream);
   const error = new Int32Array(1);
-  if (fd !== null) call('getsockopt', fd, SOL_SOCKET, SO_ERROR, error, new Uint32Array([4]));
+  // A pipe is a net.Socket, too, and has none.
+  if (fd !== null) attempt('getsockopt', fd, SOL_SOCKET, SO_ERROR, error, new Uint32Array([4]));
   return error[0] === ECONNRESET;
 }
