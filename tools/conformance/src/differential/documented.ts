@@ -68,6 +68,23 @@ export function allowUnreadDirectory(expected: Outcome, actual: Outcome): void {
 }
 
 /**
+ * A file that is in memory is opened without a thread, a turn of the loop before Node's. So what the program does to the
+ * stream at 'open' comes before what the closing of a response that it has destroyed meanwhile does to it: of a stream that
+ * is destroyed already, pipeline's error is not told.
+ */
+export function allowOpenedSooner(steps: Steps, expected: Outcome, actual: Outcome): void {
+  const isDestroyed = steps.some(
+    ({ when, what }) => when === 'source open' && what.do === 'destroy' && what.of === 'source',
+  );
+  const isClosed = steps.some(
+    ({ when, what }) => when !== 'source open' && what.do === 'destroy' && what.of !== 'source',
+  );
+  const error = 'error ERR_STREAM_PREMATURE_CLOSE';
+  if (!isDestroyed || !isClosed || actual.events.source?.includes(error)) return;
+  expected.events.source = expected.events.source?.filter((event: string) => event !== error);
+}
+
+/**
  * A second source ends, and is unpiped, when a destination that is full takes its bytes. Where the kernel moves those of
  * the first, Node's own queue is not full, and it ends at once.
  */

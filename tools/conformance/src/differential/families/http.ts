@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { compact, fileSpec, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, separate, shareOf } from '../bytes.js';
 import { Cast, type FileName, pathOf } from '../cast.js';
-import { allowCorkedForEver, allowUnreadDirectory } from '../documented.js';
+import { allowCorkedForEver, allowOpenedSooner, allowUnreadDirectory } from '../documented.js';
 import { codeOf } from '../journal.js';
 import { closeStream, type Family, type Observation, type Outcome, type Run } from '../run.js';
 import { anything, at, bySubscriber, destroying, none, type Steps, simple, writing } from '../steps.js';
@@ -223,6 +223,7 @@ function reconcile(program: HttpProgram, node: Outcome, ours: Outcome): void {
     const actual = ours.exchanges[number];
     if (expected === undefined || actual === undefined) break;
     if (exchange.file === 'directory') allowUnreadDirectory(expected, actual);
+    allowOpenedSooner(exchange.steps ?? [], expected, actual);
     // README of sendfile-stream: "Content-Length is set if headers have not been sent, the file's size can be believed and
     // the file is the whole body". Node frames it in chunks.
     const announced = actual.head.length;
