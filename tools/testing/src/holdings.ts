@@ -46,3 +46,12 @@ export async function collectGarbage(done: () => boolean = () => false, rounds =
     await turn(); // what `done` has looked at by a WeakRef is kept until then
   }
 }
+
+/** Milliseconds for which what is closed on the thread pool may still be open. */
+const CLOSING_PATIENCE = 2000;
+
+/** Resolves when `isClosed` says so, or what is closed on the thread pool has had the time for it. */
+export async function closing(isClosed: () => boolean): Promise<void> {
+  const deadline = performance.now() + CLOSING_PATIENCE;
+  while (!isClosed() && performance.now() < deadline) await turn();
+}

@@ -3,13 +3,13 @@
  * the exact count of what has arrived; and holds nothing afterwards.
  */
 import { removeDirectory, temporaryDirectory } from '@zerocopy/testing/files';
-import { collectGarbage } from '@zerocopy/testing/holdings';
+import { closing, collectGarbage } from '@zerocopy/testing/holdings';
 import { turn } from '@zerocopy/testing/waiting';
 import { describeKept, type Holdings, holdings, TRIAL } from '../holdings.js';
 import { complaintOf, type Delivery, run, type Way } from '../ways/way.js';
 import { type Fault, type FaultPlan, type FaultReport, withFaults } from './injection.js';
 
-/** The list. EAGAIN comes as a storm: more than one in a row. */
+/** Those that are tried. EAGAIN comes as a storm: more than one in a row. */
 export const FAULTS: readonly Fault[] = [
   { kind: 'errno', code: 'EINTR' },
   { kind: 'errno', code: 'EINTR', times: 5 },
@@ -134,13 +134,9 @@ async function disturb(way: Way, content: Buffer, plan: FaultPlan, patience: num
   };
 }
 
-/** Turns of the loop in which what Node closes on its own threads may still be open. */
-const CLOSING_TURNS = 200;
-
 /** What is held more than before, in words. What only waits for the garbage collector does not count. */
 async function keptSince(before: Holdings): Promise<string | undefined> {
-  const closing = (): boolean => holdings().descriptors > before.descriptors;
-  for (let turns = 0; turns < CLOSING_TURNS && closing(); turns++) await turn();
+  await closing(() => holdings().descriptors <= before.descriptors);
   const kept = (): string | undefined => describeKept(before, holdings());
   if (kept() !== undefined) await collectGarbage(() => kept() === undefined);
   return kept();

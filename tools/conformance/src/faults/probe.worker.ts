@@ -1,8 +1,9 @@
 /** The thread in which the probe is asked, under a plan, for the first time. */
 import './install.js';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type Feature, feature, featureNames, probe, probePath } from '@zerocopy/core-syscalls';
+import { closing, openDescriptors as descriptors } from '@zerocopy/testing/holdings';
 import { type FaultPlan, withFaults } from './injection.js';
 
 export interface ProbeTrialData {
@@ -21,7 +22,6 @@ export interface ProbeAnswer {
 
 const { what, plan } = workerData as ProbeTrialData;
 
-const descriptors = (): number => readdirSync('/proc/self/fd').length;
 const mappings = (): number => readFileSync('/proc/self/maps', 'utf8').split('memfd:zerocopy').length;
 
 const asked: Readonly<Record<ProbeTrialData['what'], () => Readonly<Record<string, Feature>>>> = {
@@ -48,6 +48,8 @@ const { report } = await withFaults(
   },
   { direct: true },
 );
+// What is not known to close at once is closed on the thread pool.
+await closing(() => descriptors() <= before[0]);
 const after = [descriptors(), mappings()] as const;
 const kept =
   after[0] > before[0] || after[1] > before[1]
