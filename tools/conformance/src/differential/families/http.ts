@@ -218,12 +218,16 @@ function reconcile(program: HttpProgram, node: Outcome, ours: Outcome): void {
     node,
     ours,
   );
+  allowOpenedSooner(
+    program.exchanges.map(({ steps = [] }) => steps),
+    node,
+    ours,
+  );
   for (const [number, exchange] of program.exchanges.entries()) {
     const expected = node.exchanges[number];
     const actual = ours.exchanges[number];
     if (expected === undefined || actual === undefined) break;
     if (exchange.file === 'directory') allowUnreadDirectory(expected, actual);
-    allowOpenedSooner(exchange.steps ?? [], expected, actual);
     // README of sendfile-stream: "Content-Length is set if headers have not been sent, the file's size can be believed and
     // the file is the whole body". Node frames it in chunks.
     const announced = actual.head.length;
