@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +15,7 @@ import {
   probe,
   probePath,
 } from '@zerocopy/core-syscalls';
+import { fifoWithWriter } from '@zerocopy/testing/fifo';
 import test from 'ava';
 
 const run = promisify(execFile);
@@ -180,6 +181,28 @@ onLinux('probePath tells what a path can do, and changes nothing', (t) => {
   }
   t.throws(() => probePath(3 as never), { instanceOf: TypeError, message: /takes a path as a string; got number/ });
 });
+
+onLinux(
+  'probePath looks at a FIFO without opening it: its writer loses nothing (kernel-rules: fifo-open)',
+  async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), 'zerocopy-path-'));
+    const path = join(directory, 'fifo');
+    const writer = await fifoWithWriter(path, 'for somebody else');
+    try {
+      const report = probePath(path);
+      t.regex(report.sendfileSource.reason ?? '', /not a regular file/);
+      t.is(typeof report.filesystem, 'string');
+      t.is(readFileSync(path, 'utf8'), 'for somebody else');
+      await writer.read;
+      for (const device of ['/dev/null', '/dev/full']) {
+        t.regex(probePath(device).directIo.reason ?? '', /not a regular file/, device);
+      }
+    } finally {
+      writer.stop();
+      rmSync(directory, { recursive: true });
+    }
+  },
+);
 
 onLinux('probePath: a file in memory is not read past the page cache, although tmpfs takes O_DIRECT', (t) => {
   const directory = mkdtempSync('/dev/shm/zerocopy-path-');

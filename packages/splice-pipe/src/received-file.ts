@@ -5,16 +5,17 @@
  *                    └─discard──► closed; the temporary file is removed, any other stays with what has been written
  */
 import { randomBytes } from 'node:crypto';
-import { close, fstatSync, fsync, link, open, rename, unlink } from 'node:fs';
+import { close, fstat, fsync, link, open, rename, type Stats, stat, unlink } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { constants, SyscallError } from '@zerocopy/core-syscalls';
-import { isURL, pathText } from '@zerocopy/transfer';
+import { constants, libcStatus, SyscallError } from '@zerocopy/core-syscalls';
+import { type FileFacts, factsOf, factsOfCached, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
+import { assertOpenPermitted, isURL, pathText } from '@zerocopy/transfer';
 
 type Path = string | Buffer;
 type Done = (error: Error | null) => void;
 
-const { EAGAIN, ENODEV, ENXIO, O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_RDWR, O_TRUNC, O_WRONLY } = constants;
+const { EAGAIN, ENODEV, ENXIO, O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_PATH, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 
 const FLAGS: Readonly<Record<string, number>> = {
   w: O_WRONLY | O_CREAT | O_TRUNC,
@@ -53,6 +54,9 @@ function temporaryNameFor(path: Path): Path {
   return Buffer.concat([path.subarray(0, path.lastIndexOf('/') + 1), Buffer.from(name)]);
 }
 
+/** A directory is opened, too: it refuses by itself, and changes nothing. */
+const isReceiver = (stats: Stats): boolean => stats.isFile() || stats.isDirectory();
+
 /** See the head of this file. */
 export class ReceivedFile {
   /** The descriptor, once it is open. */
@@ -84,11 +88,22 @@ export class ReceivedFile {
     return !this.#options.atomic;
   }
 
-  /** Opens it, on the thread pool. Calls back with Node's own error, or ENODEV where it is no regular file. */
+  /**
+   * Opens it, on the thread pool. Calls back with Node's own error, or ENODEV where it is no regular file: that is not opened,
+   * since whoever reads a FIFO would take the closing for the end (kernel-rules: fifo-open).
+   */
   open(done: Done): void {
     const { flags, mode, atomic } = this.#options;
-    // A FIFO without a reader would hold a thread of the pool until one comes.
-    this.#open((atomic ? flags | O_EXCL : flags) | O_NONBLOCK, mode, done);
+    if (atomic || this.#exclusive) this.#make(flags | O_EXCL, mode, done);
+    else if (this.#isKnownRegular()) this.#openSeen(flags | O_NONBLOCK, done);
+    else if ((flags & O_CREAT) === 0) this.#openKnown(done);
+    else {
+      // Most are new: what this makes need not be looked at.
+      this.#make(flags | O_EXCL, mode, (error) => {
+        if ((error as NodeJS.ErrnoException | null)?.code === 'EEXIST') this.#openKnown(done);
+        else done(error);
+      });
+    }
   }
 
   /** Closes it, as a success: with `atomic`, it has its name then. */
@@ -108,18 +123,55 @@ export class ReceivedFile {
     close(fd, () => this.#remove(done));
   }
 
-  #open(flags: number, mode: number, done: Done): void {
+  #make(flags: number, mode: number, done: Done): void {
     open(this.#opened, flags, mode, (error, fd) => {
-      // Of a lease that another process holds: opened without the flag, the file is ours when that has given it up.
-      if (error?.errno === -EAGAIN && (flags & O_NONBLOCK) !== 0) this.#open(flags & ~O_NONBLOCK, mode, done);
-      else if (error?.errno === -ENXIO) done(this.#notRegular());
-      else if (error) done(error);
-      else {
-        this.fd = fd;
-        if (fstatSync(fd).isFile()) done(null);
-        else this.discard(() => done(this.#notRegular()));
-      }
+      if (error === null) this.fd = fd;
+      done(error);
     });
+  }
+
+  /** By what is in memory: a turn of the thread pool less for a file that is written again. */
+  #isKnownRegular(): boolean {
+    if (!libcStatus().available || typeof this.#opened !== 'string') return false;
+    try {
+      assertOpenPermitted(this.#opened, O_PATH);
+      const facts = factsOfCached(this.#opened);
+      return facts !== undefined && isRegularFile(facts);
+    } catch {
+      return false; // it may be written and not be read, or cannot be looked at
+    }
+  }
+
+  /** Opens what is there, if it is a regular file. What cannot be looked at is opened: the error is that of open(2). */
+  #openKnown(done: Done): void {
+    stat(this.#opened, (error, stats) => {
+      if (error === null && !isReceiver(stats)) return done(this.#notRegular());
+      // Whatever it has become meanwhile: a FIFO without a reader would hold a thread of the pool until one comes.
+      this.#openSeen(this.#options.flags | O_NONBLOCK, done);
+    });
+  }
+
+  #openSeen(flags: number, done: Done): void {
+    open(this.#opened, flags, this.#options.mode, (error, fd) => {
+      // Of a lease that another process holds: opened without the flag, the file is ours when that has given it up.
+      if (error?.errno === -EAGAIN && (flags & O_NONBLOCK) !== 0) return this.#openSeen(flags & ~O_NONBLOCK, done);
+      if (error !== null) return done(error.errno === -ENXIO ? this.#notRegular() : error);
+      this.fd = fd;
+      this.#seeOpened((failure, isFile) => {
+        if (failure === null && isFile) done(null);
+        else this.discard(() => done(failure ?? this.#notRegular()));
+      });
+    });
+  }
+
+  /** What has been opened: of the kernel, where that can be asked without a server. */
+  #seeOpened(seen: (error: Error | null, isFile: boolean) => void): void {
+    let facts: FileFacts | undefined;
+    try {
+      if (libcStatus().available) facts = factsOf(this.fd);
+    } catch {}
+    if (facts !== undefined) seen(null, isRegularFile(facts));
+    else fstat(this.fd, (error, stats) => seen(error, error === null && stats.isFile()));
   }
 
   #notRegular(): Error {

@@ -2,13 +2,14 @@
 import { execFileSync } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { createWriteStream, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createWriteStream, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import http2 from 'node:http2';
 import net, { type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { pathToFileURL } from 'node:url';
 import { feature, TransferError, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   createSpliceWriteStream,
@@ -16,6 +17,7 @@ import {
   receiveFile,
   type SpliceWriteStream,
 } from '@zerocopy/splice-pipe';
+import { fifoWithReader } from '@zerocopy/testing/fifo';
 import test from 'ava';
 import { KiB, MiB, openDescriptors, pattern, temporaryDirectory, until, withPair } from './harness.js';
 
@@ -64,7 +66,7 @@ const NEXT = 'GET /next HTTP/1.1\r\nHost: x\r\n\r\n';
 
 /** What receiveFile answers to one upload; then the next request on the same connection is answered, too. */
 async function received(
-  path: string,
+  path: Parameters<typeof receiveFile>[1],
   written: readonly (string | Buffer)[],
   options: ReceiveFileOptions = {},
 ): Promise<{ result?: TransferResult; error?: TransferError }> {
@@ -230,6 +232,44 @@ test('paths that are no regular files, and files that cannot be made', async (t)
       t.is(error?.code, code, to);
     }
   }
+});
+
+test('a FIFO is not opened: who waits for its writer goes on waiting (kernel-rules: fifo-open)', async (t) => {
+  const path = fresh();
+  const reader = await fifoWithReader(path);
+  try {
+    for (const options of [{}, { flags: 'a' }, { flags: 'r+' }, { flags: 'wx' }] as const) {
+      for (const body of [pattern(10), pattern(2 * MiB)]) {
+        const { error } = await received(path, [headOf(body.length), body], options);
+        t.is(error?.code, options.flags === 'wx' ? 'EEXIST' : 'ENODEV');
+      }
+    }
+    writeFileSync(path, 'from its writer');
+    t.is(await reader.read, 'from its writer.');
+  } finally {
+    reader.stop();
+  }
+});
+
+test('what is there is written again, also by another name and through a link; what is made has its mode', async (t) => {
+  const path = fresh();
+  const [link, missing] = [`${path}.link`, `${path}.missing`];
+  writeFileSync(path, 'more than comes now');
+  symlinkSync(path, link);
+  symlinkSync(missing, `${missing}.link`);
+  for (const [to, found] of [
+    [path, path],
+    [link, path],
+    [Buffer.from(path), path],
+    [pathToFileURL(link), path],
+    [`${missing}.link`, missing],
+    [missing, missing],
+  ] as const) {
+    t.is((await received(to, [headOf(3), 'new'], { mode: 0o640 })).error, undefined);
+    t.is(readFileSync(found, 'utf8'), 'new');
+    writeFileSync(found, 'more than comes now');
+  }
+  t.is(statSync(missing).mode & 0o777, 0o640 & ~process.umask());
 });
 
 test("flags: 'wx' keeps what is there, also atomically; 'a' appends; 'w' cuts off", async (t) => {

@@ -12,7 +12,7 @@ export {
   isLocalFilesystem,
   mappingPageSize,
 } from './filesystem.js';
-export { nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
+export { factsOfCached, nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
 export {
   addSpareDescriptors,
   freeSpareDescriptors,

@@ -1,5 +1,5 @@
 /** What can be done with one path: it depends on the filesystem it is on. */
-import { constants as fs, openSync, statfsSync } from 'node:fs';
+import { constants as fs, openSync, statfsSync, statSync } from 'node:fs';
 import { constants } from '../constants.js';
 import { closeQuietly } from '../descriptors/close-quietly.js';
 import { directIoRefusal } from '../descriptors/direct-io-refusal.js';
@@ -50,7 +50,10 @@ export function probePath(path: string): PathReport {
   if (!libc.available) return unusable(path, libc.reason);
   let fd: number;
   try {
-    fd = openSync(path, fs.O_RDONLY | fs.O_NONBLOCK); // a FIFO must not make it wait
+    // Looked at first: opening a FIFO would wake its writer, and closing it lose what that writes (kernel-rules: fifo-open).
+    const seen = statSync(path);
+    if (!seen.isFile() && !seen.isDirectory()) return other(path);
+    fd = openSync(path, fs.O_RDONLY | fs.O_NONBLOCK); // whatever it has become meanwhile must not make it wait
   } catch (error) {
     return unusable(path, (error as Error).message);
   }
@@ -76,6 +79,12 @@ function unusable(path: string, reason: string): PathReport {
   };
 }
 
+/** The report on what is no regular file. */
+const other = (path: string): PathReport => ({
+  ...unusable(path, 'it is not a regular file'),
+  filesystem: filesystemOfMagic(statfsSync(path).type).name,
+});
+
 function examine(path: string, fd: number): PathReport {
   const type = statfsSync(path).type;
   const kind = filesystemOfMagic(type);
@@ -85,7 +94,7 @@ function examine(path: string, fd: number): PathReport {
   const filesystem = kind.name;
   if (status < 0) return { ...unusable(path, new SyscallError(status, 'statx').message), filesystem };
   const { mode, size, mask, dioMemAlign, dioOffsetAlign } = syscalls.readStatx(buffer);
-  if ((mode & fs.S_IFMT) !== fs.S_IFREG) return { ...unusable(path, 'it is not a regular file'), filesystem };
+  if ((mode & fs.S_IFMT) !== fs.S_IFREG) return other(path);
   return {
     path,
     filesystem,
