@@ -69,12 +69,17 @@ export class SpliceWriteStream extends WriteStream {
   #collected: CollectedBody | undefined;
   /** Whose body it is. */
   #source: Readable | undefined;
+  /** The piece of it that the pipe writes next. */
+  #piece: unknown;
   /** Bytes of it that are on their way to the file. */
   #due = 0;
   #heldBack: WriteCallback | undefined;
   /** Pipes whose bytes Node copies. */
   #copied: PublishedPipe[] = [];
   readonly #onSourceHalts = (): void => this.#writeCollected();
+  readonly #onSourceData = (piece: unknown): void => {
+    this.#piece = piece;
+  };
 
   /** As {@link createSpliceWriteStream}. */
   constructor(path: string | Buffer | URL, options?: SpliceWriteStreamOptions | BufferEncoding | null) {
@@ -110,8 +115,9 @@ export class SpliceWriteStream extends WriteStream {
   override write(chunk: any, ...rest: any[]): boolean {
     if (this.destroyed) return Reflect.apply(super.write, this, [chunk, ...rest]) as boolean; // a refusal, not "more"
     const collected = this.#collected;
-    // A pipe writes Buffers, and nothing else. Who writes anything else, or waits for a callback, must not wait for the body.
-    if (collected !== undefined && (rest.length > 0 || !collected.add(chunk))) this.#writeCollected();
+    // What is not the pipe's, or is written by somebody who waits for a callback, must not wait for the body.
+    const isPiped = rest.length === 0 && chunk === this.#piece;
+    if (collected !== undefined && (!isPiped || !collected.add(chunk))) this.#writeCollected();
     const more = Reflect.apply(super.write, this, [chunk, ...rest]) as boolean;
     return more || this.#collected !== undefined; // full, the pipe would pause the source, and wait for a write
   }
@@ -170,8 +176,10 @@ export class SpliceWriteStream extends WriteStream {
   #takeCollected(): CollectedBody | undefined {
     const collected = this.#collected;
     this.#collected = undefined;
-    if (collected !== undefined) this.#source?.off('close', this.#onSourceHalts).off('pause', this.#onSourceHalts);
+    const source = collected && this.#source;
+    source?.off('close', this.#onSourceHalts).off('pause', this.#onSourceHalts).off('data', this.#onSourceData);
     this.#source = undefined;
+    this.#piece = undefined;
     return collected;
   }
 
@@ -270,6 +278,7 @@ export class SpliceWriteStream extends WriteStream {
     this.#source = source;
     // Before its end a pipe, unlike a pipeline, leaves the destination open. And code that pauses it may do so for long.
     source.on('close', this.#onSourceHalts).on('pause', this.#onSourceHalts);
+    source.prependListener('data', this.#onSourceData); // before the pipe's, which is there already
   }
 
   #onUnpipe(source: Readable): void {

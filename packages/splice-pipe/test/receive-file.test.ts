@@ -545,6 +545,37 @@ test('a small upload through pipeline: what Node does, whole and broken off', as
   }
 });
 
+test('what a program writes while a small upload is collected is written at once, as by Node', async (t) => {
+  const body = pattern(30 * KiB);
+  const own = Buffer.from('own');
+  for (const join of [
+    // Nothing of the body has come: a reader of its own stands in the way of the pipe.
+    (request: IncomingMessage): unknown => request.on('readable', () => {}),
+    // The body flows, and stalls in the midst.
+    (request: IncomingMessage): unknown => once(request, 'data'),
+  ]) {
+    for (const make of [createSpliceWriteStream, createWriteStream]) {
+      const path = fresh();
+      await serving(
+        async (request, response) => {
+          const file = make(path);
+          file.on('error', () => {}); // destroyed in the midst of a write
+          request.pipe(file);
+          await Promise.all([once(file, 'open'), join(request)]);
+          file.write(own);
+          await until(() => readFileSync(path).subarray(-own.length).equals(own), 'its own bytes');
+          response.end('written');
+          file.destroy();
+        },
+        async (port) => {
+          const answer = await talk(port, [headOf(body.length + 1), body], 'written');
+          t.true(answer.includes('written'));
+        },
+      );
+    }
+  }
+});
+
 test('a small upload that is collected is written when other code uses the stream', async (t) => {
   const body = pattern(30 * KiB);
   const uses: ((request: IncomingMessage, file: SpliceWriteStream) => Promise<unknown>)[] = [
