@@ -10,6 +10,10 @@
 import { alignedBuffer } from './aligned-memory.js';
 
 const MiB = 1024 * 1024;
+/** Bytes of the block by which malloc learns to keep memory: at most twice as many. glibc learns from up to 32 MiB. */
+const LESSON = 24 * MiB;
+/** Bytes of new memory for chunks, before it is worth while. */
+const LESSON_AFTER = 16 * MiB;
 /** Bytes that one stream keeps for what it reads next. */
 const IDLE_MAX = 16 * MiB;
 /** Bytes that all streams of this thread may have read ahead, before each gets one chunk at a time only. */
@@ -17,6 +21,22 @@ const AHEAD_MAX = 64 * MiB;
 
 /** Bytes that have been taken and not handed over. */
 let ahead = 0;
+
+/** Bytes of new memory that chunks have had so far, up to {@link LESSON_AFTER}. */
+let made = 0;
+
+/**
+ * Chunks that are never released are freed by the garbage collector, and malloc gives large blocks back to the kernel at once,
+ * which has to find each page and fill it with zeros again for the next chunk. But glibc's malloc keeps twice as much, at the
+ * end of its heap, as the largest block that it has mapped and freed again (mallopt(3), M_MMAP_THRESHOLD). So such a block is
+ * made here: nothing refers to it, none of its pages is ever touched, and the next collection frees it. Other allocators make
+ * nothing of it.
+ */
+function teachToKeep(length: number): void {
+  if (made >= LESSON_AFTER) return;
+  made += length;
+  if (made >= LESSON_AFTER) Buffer.allocUnsafeSlow(LESSON);
+}
 
 /** How many chunks of that many bytes may be taken now: one at least. */
 export const chunksLeft = (size: number): number => Math.max(1, Math.floor((AHEAD_MAX - ahead) / size));
@@ -82,7 +102,7 @@ export class ChunkMemory {
    * @throws {RangeError} if there is none.
    */
   take(length: number): Buffer {
-    const whole = this.#idle.pop() ?? alignedBuffer(length, this.#alignment);
+    const whole = this.#idle.pop() ?? this.#make(length);
     Note.put(whole, this);
     ahead += whole.length;
     return whole.subarray(0, length);
@@ -114,6 +134,11 @@ export class ChunkMemory {
     if (whole === undefined) return;
     Note.remove(chunk.buffer);
     this.#keep(whole);
+  }
+
+  #make(length: number): Buffer {
+    teachToKeep(length);
+    return alignedBuffer(length, this.#alignment);
   }
 
   #keep(whole: Buffer): void {

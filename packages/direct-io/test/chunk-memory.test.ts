@@ -7,7 +7,18 @@ import { createDirectReadStream, createDirectWriteStream } from '@zerocopy/direc
 import { testsWhere } from '@zerocopy/testing/kernel-tests';
 import test from 'ava';
 import fc from 'fast-check';
-import { fresh, isLongRun, KiB, MiB, makeFile, methodOf, pattern, temporaryDirectory } from './harness.js';
+import {
+  fixture,
+  fresh,
+  isLongRun,
+  KiB,
+  MiB,
+  makeFile,
+  methodOf,
+  pattern,
+  runProgram,
+  temporaryDirectory,
+} from './harness.js';
 
 const directory = temporaryDirectory();
 const content = pattern(3 * MiB + 777);
@@ -173,4 +184,27 @@ directTest('a write that is wrapped sees every chunk', async (t) => {
   await pipeline(createDirectReadStream(path, { highWaterMark: CHUNK }), writer);
   t.true(Buffer.concat(kept).equals(content), 'and its chunks keep their bytes');
   t.true(readFileSync(target).equals(content));
+});
+
+const { glibcVersionRuntime } = (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header;
+const { test: mallocTest } = testsWhere('malloc of glibc', {
+  available: method === 'direct' && glibcVersionRuntime !== undefined,
+  reason: reason ?? 'another C library',
+});
+
+mallocTest('malloc keeps the memory of chunks that are collected, unless it has been told what to keep', async (t) => {
+  const large = pattern(20 * MiB);
+  const file = makeFile(directory, large);
+  for (const [env, fromHeap, bytes] of [
+    [{}, true, large.length],
+    [{ READ: 'no' }, false, 0],
+    [{ MALLOC_MMAP_THRESHOLD_: '1048576' }, false, large.length],
+  ] as const) {
+    const { stdout, stderr } = await runProgram(process.execPath, [fixture('malloc'), file], {
+      ...process.env,
+      ...env,
+    });
+    t.is(stderr, '');
+    t.deepEqual(JSON.parse(stdout), { fromHeap, bytes });
+  }
 });
