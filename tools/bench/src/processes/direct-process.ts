@@ -1,9 +1,12 @@
-/** Reads a file, or copies it, when it is told to: one contestant. Its CPU is its own, by its own clock. */
+/** Reads a file, copies it, or sends it, when it is told to: one contestant. Its CPU is its own, by its own clock. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { addressOf } from '@zerocopy/core-syscalls/native';
 import { createDirectReadStream, type DirectReadStream, openDirect } from '@zerocopy/direct-io';
 import { copyFile } from '@zerocopy/file-copy';
+import { sendFile } from '@zerocopy/sendfile-stream';
 import { answerReports, answerTasks, tell } from './reporting.js';
 
 export interface DirectTask {
@@ -12,6 +15,13 @@ export interface DirectTask {
   readonly depth: number;
   readonly reads: number;
   readonly size: number;
+}
+
+export interface CopyTask {
+  readonly from: string;
+  readonly to: string;
+  readonly cache: 'keep' | 'drop';
+  readonly durable?: boolean;
 }
 
 const BLOCK = 4096;
@@ -35,6 +45,13 @@ async function stream({ path }: DirectTask, use: (chunk: Buffer) => void): Promi
   if ('method' in source) method = source.method as string;
 }
 
+/** What is aligned is read into directly. */
+function alignedBlock(): Buffer {
+  const memory = Buffer.allocUnsafeSlow(2 * BLOCK);
+  const over = addressOf(memory) % BLOCK;
+  return memory.subarray((BLOCK - over) % BLOCK).subarray(0, BLOCK);
+}
+
 async function random({ path, depth, reads, size }: DirectTask): Promise<void> {
   const blocks = Math.floor(size / BLOCK);
   const anywhere = (): number => Math.floor(Math.random() * blocks) * BLOCK;
@@ -42,9 +59,12 @@ async function random({ path, depth, reads, size }: DirectTask): Promise<void> {
   const ours = name.startsWith('zerocopy') ? await openDirect(path) : undefined;
   const theirs = ours === undefined ? await open(path) : undefined;
   if (ours !== undefined) method = `${ours.method}, ${ours.readsBy}`;
+  const isInto = name.endsWith('into');
   const reader = async (): Promise<void> => {
+    const target = alignedBlock();
     while (left-- > 0) {
-      if (ours !== undefined) await ours.read(anywhere(), BLOCK);
+      if (isInto) await ours?.readInto(anywhere(), target);
+      else if (ours !== undefined) await ours.read(anywhere(), BLOCK);
       else await theirs?.read(Buffer.allocUnsafeSlow(BLOCK), 0, BLOCK, anywhere());
     }
   };
@@ -72,8 +92,25 @@ answerTasks({
     return measured(() => (one.depth === 0 ? stream(one, () => {}) : random(one)));
   },
   copy: (task) => {
-    const { from, to, cache } = task as { from: string; to: string; cache: 'keep' | 'drop' };
-    return measured(() => copyFile(from, to, { cache, reflink: 'never' }));
+    const { from, to, cache, durable = false } = task as CopyTask;
+    return measured(async () => {
+      await copyFile(from, to, { cache, reflink: 'never' });
+      if (!durable) return;
+      const file = await open(to, 'r+');
+      await file.datasync();
+      await file.close();
+    });
   },
 });
-tell({ port: 0 });
+
+/** A line asks for a file; then the connection ends. */
+const server = createServer((socket) => {
+  socket.once('data', (line) => {
+    const path = String(line).trim();
+    sendFile(socket, path, { cache: name === 'drop' ? 'drop' : 'keep' }).then(
+      () => void socket.end(),
+      () => void socket.destroy(),
+    );
+  });
+});
+server.listen(0, '127.0.0.1', () => tell({ port: (server.address() as AddressInfo).port }));

@@ -1,15 +1,14 @@
-/** Direct I/O: cold files past the page cache, and copies that leave it as it was. */
+/** Direct I/O: cold files past the page cache. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, openSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { syscalls } from '@zerocopy/core-syscalls';
 import { GB } from '../load/measure.js';
 import type { DirectTask } from '../processes/direct-process.js';
 import type { Case, Contestant, Entrant, Scenario, Values } from '../race/scenario.js';
 import { NodeServer } from '../servers/node-server.js';
 import { versionOf } from '../servers/program-server.js';
+import { pinned } from '../servers/server.js';
 import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
-import { dropFromCache, GiB, MiB, sizeName, type TestFile, writeTestFile } from './test-file.js';
+import { dropFromCache, GiB, MiB, residentBytes, sizeName, type TestFile, writeTestFile } from './test-file.js';
 
 interface DirectCase extends Case {
   readonly size: number;
@@ -18,26 +17,15 @@ interface DirectCase extends Case {
   readonly reads: number;
 }
 
-interface CacheCase extends Case {
-  readonly size: number;
-}
-
 const PAGE = 4096;
 const { version } = process;
 
-/** Bytes of a file in the page cache. */
-function resident(path: string): number {
-  const fd = openSync(path, 'r');
-  const counts = new BigUint64Array(5);
-  const told = syscalls.cachestat(fd, BigUint64Array.of(0n, 0n), counts);
-  closeSync(fd);
-  return told < 0 ? Number.NaN : Number(counts[0]) * PAGE;
-}
-
 const contestants: readonly Contestant[] = [
   { name: 'zerocopy', role: 'ours', description: 'createDirectReadStream, DirectFile.read', version },
+  { name: 'zerocopy-into', role: 'ours', description: 'DirectFile.readInto, into the same memory again', version },
   { name: 'zerocopy-release', role: 'ours', description: 'the same, each chunk released after use', version },
   { name: 'zerocopy-4-mib', role: 'ours', description: 'the same, highWaterMark 4 MiB', version },
+  { name: 'zerocopy-disabled', role: 'fallback', description: 'the same with ZEROCOPY_DISABLE=direct-io', version },
   { name: 'node', role: 'peer', description: 'fs.createReadStream, FileHandle.read', version },
   { name: 'node-1-mib', role: 'peer', description: 'the same, highWaterMark 1 MiB', version },
   {
@@ -46,7 +34,17 @@ const contestants: readonly Contestant[] = [
     description: 'dd iflag=direct bs=1M of=/dev/null, starting its process included',
     version: versionOf(['dd', '--version'], /\) ([\d.]+)/),
   },
+  {
+    name: 'fio',
+    role: 'reference',
+    description: 'fio --ioengine=io_uring --direct=1 --rw=randread: what the disk gives',
+    version: versionOf(['fio', '--version'], /fio-([\d.]+)/),
+  },
 ];
+
+/** Of whom there are random reads, streams, or both. */
+const READERS = ['zerocopy', 'zerocopy-into', 'zerocopy-disabled', 'node'];
+const STREAMS = ['zerocopy', 'zerocopy-release', 'zerocopy-4-mib', 'zerocopy-disabled', 'node', 'node-1-mib'];
 
 export const direct: Scenario<DirectCase> = {
   name: 'direct',
@@ -65,6 +63,7 @@ export const direct: Scenario<DirectCase> = {
     'node-1-mib':
       'With as large requests Node reads ahead by itself; what it leaves is the page cache full of the file.',
     dd: 'dd reads into one buffer again and again, and shows its bytes to nobody.',
+    fio: 'fio reads into the same memory again and again, and shows its bytes to nobody.',
   },
   cases({ name }) {
     const size = name === 'quick' ? 256 * MiB : name === 'normal' ? GiB : 2 * GiB;
@@ -83,14 +82,17 @@ export const direct: Scenario<DirectCase> = {
     return {
       async enter(name) {
         if (name === 'dd') return byDd(file, cold);
-        const server = await NodeServer.run('direct-process', [name], { pin });
+        if (name === 'fio') return byFio(file, cold, pin);
+        const env = name === 'zerocopy-disabled' ? { ZEROCOPY_DISABLE: 'direct-io' } : {};
+        const server = await NodeServer.run('direct-process', [name], { pin, env });
         return {
           async check() {
+            if (!STREAMS.includes(name)) return;
             const { start } = await server.task('hash', { path: file.path });
             if (start !== Number.parseInt(file.sha256.slice(0, 8), 16)) throw new Error('it has read other bytes');
           },
           async turn(one) {
-            if (one.depth > 0 && name !== 'zerocopy' && name !== 'node') return {};
+            if (!(one.depth > 0 ? READERS : STREAMS).includes(name)) return {};
             cold();
             const { seconds = 0, cpu = 0 } = await server.task('read', taskOf(one));
             return valuesOf(one, file, seconds, cpu);
@@ -108,7 +110,7 @@ export const direct: Scenario<DirectCase> = {
 
 function valuesOf({ depth, reads }: DirectCase, file: TestFile, seconds: number, cpu: number): Values {
   const bytes = depth === 0 ? file.size : reads * PAGE;
-  const values = { cpu: cpu / (bytes / GB), throughput: bytes / GB / seconds, cache: resident(file.path) / MiB };
+  const values = { cpu: cpu / (bytes / GB), throughput: bytes / GB / seconds, cache: residentBytes(file.path) / MiB };
   return depth === 0 ? values : { ...values, rate: reads / seconds };
 }
 
@@ -122,73 +124,33 @@ function byDd(file: TestFile, cold: () => void): Entrant<DirectCase> {
       const { status, stderr } = spawnSync('dd', [`if=${file.path}`, 'of=/dev/null', 'bs=1M', 'iflag=direct']);
       if (status !== 0) throw new Error(String(stderr));
       const seconds = (performance.now() - startedAt) / 1000;
-      return { throughput: file.size / GB / seconds, cache: resident(file.path) / MiB };
+      return { throughput: file.size / GB / seconds, cache: residentBytes(file.path) / MiB };
     },
     async close() {},
   };
 }
 
-export const cacheDrop: Scenario<CacheCase> = {
-  name: 'cache-drop',
-  title: 'A copy that leaves the page cache as it was',
-  about:
-    'A cold file is copied while a working set of another file is resident. CPU of the process by its own clock: with drop the dirty pages are written back by its threads, and otherwise later by the kernel’s. What the page cache has afterwards of source and copy, and of the working set.',
-  metrics: [
-    { key: 'cpu', title: 'CPU', unit: 's/GB', better: 'less' },
-    { key: 'cache', title: 'left in the page cache', unit: 'MiB', better: 'less' },
-    { key: 'kept', title: 'working set resident', unit: '%', better: 'more', tableOnly: true },
-    { key: 'throughput', title: 'throughput', unit: 'GB/s', better: 'more', tableOnly: true },
-  ],
-  baseline: 'keep',
-  contestants: [
-    { name: 'drop', role: 'ours', description: "copyFile(from, to, { cache: 'drop' })", version },
-    { name: 'keep', role: 'ours', description: 'copyFile(from, to)', version },
-  ],
-  cases({ name }) {
-    const size = name === 'quick' ? 256 * MiB : name === 'normal' ? GiB : 10 * GiB;
-    return [{ name: sizeName(size), size }];
-  },
-  turnEstimate: ({ size }) => size / 3e5,
-  async open(cases, _effort, pin) {
-    const directory = makeDirectory('cache-drop');
-    const size = Math.max(...cases.map((one) => one.size));
-    const source = writeTestFile(join(directory, 'source'), size);
-    const working = writeTestFile(join(directory, 'working-set'), Math.min(GiB, size));
-    const target = join(directory, 'copy');
-    return {
-      async enter(name) {
-        const server = await NodeServer.run('direct-process', [name], { pin });
-        return {
-          async check() {},
-          async turn() {
-            dropFromCache(source.path);
-            readAll(working.path);
-            try {
-              const task = { from: source.path, to: target, cache: name };
-              const { seconds = 0, cpu = 0 } = await server.task('copy', task);
-              return {
-                cpu: cpu / (size / GB),
-                throughput: size / GB / seconds,
-                cache: (resident(source.path) + resident(target)) / MiB,
-                kept: (100 * resident(working.path)) / working.size,
-              };
-            } finally {
-              rmSync(target, { force: true });
-            }
-          },
-          close: () => server.stop(),
-        };
-      },
-      async close() {
-        removeDirectory(directory);
-      },
-    };
-  },
-};
+interface FioReport {
+  readonly jobs: readonly { readonly usr_cpu: number; readonly sys_cpu: number; readonly job_runtime: number }[];
+}
 
-function readAll(path: string): void {
-  const fd = openSync(path, 'r');
-  const buffer = Buffer.allocUnsafe(MiB);
-  while (readSync(fd, buffer) > 0);
-  closeSync(fd);
+function byFio(file: TestFile, cold: () => void, pin: boolean): Entrant<DirectCase> {
+  return {
+    async check() {},
+    async turn(one) {
+      const { depth, reads } = one;
+      if (depth === 0) return {};
+      cold();
+      const options = ['name=fio', `filename=${file.path}`, 'readonly', 'rw=randread', `bs=${PAGE}`, 'direct=1'];
+      const engine = ['ioengine=io_uring', `iodepth=${depth}`, `number_ios=${reads}`, 'output-format=json'];
+      const [program, ...args] = pinned(['fio', ...[...options, ...engine].map((option) => `--${option}`)], pin);
+      const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+      if (status !== 0) throw new Error(stderr);
+      const [job] = (JSON.parse(stdout) as FioReport).jobs;
+      if (job === undefined) throw new Error('fio did not report');
+      const seconds = job.job_runtime / 1000;
+      return valuesOf(one, file, seconds, (seconds * (job.usr_cpu + job.sys_cpu)) / 100);
+    },
+    async close() {},
+  };
 }

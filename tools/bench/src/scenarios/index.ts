@@ -1,9 +1,10 @@
 /** All scenarios, in the order in which they are run and shown. */
 import type { Case, Scenario } from '../race/scenario.js';
+import { cacheDrop } from './cache-drop.js';
 import { call } from './call.js';
 import { cold } from './cold.js';
 import { copy } from './copy.js';
-import { cacheDrop, direct } from './direct.js';
+import { direct } from './direct.js';
 import { growthOfConnections, growthOfSize, http, httpReconnect } from './http.js';
 import { https } from './https.js';
 import { importTime } from './import-time.js';

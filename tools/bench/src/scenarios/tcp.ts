@@ -2,10 +2,8 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { constants } from '@zerocopy/core-syscalls';
+import { fetchFile } from '../load/fetch-file.js';
 import { GB } from '../load/measure.js';
-import { Patience } from '../load/patience.js';
-import { closeSocket, connectTo, receive, transmit } from '../load/raw-socket.js';
 import type { Case, Contestant, Scenario } from '../race/scenario.js';
 import { NodeServer } from '../servers/node-server.js';
 import { makeDirectory, removeDirectory } from '../servers/temporary-directory.js';
@@ -13,31 +11,6 @@ import { KiB, MiB, sizeName, type TestFile, writeTestFile } from './test-file.js
 
 interface TcpCase extends Case {
   readonly size: number;
-}
-
-const { MSG_TRUNC } = constants;
-const buffer = Buffer.allocUnsafeSlow(MiB);
-
-/** Connects, asks for a file, and reads to the end; the bytes that came. */
-function fetchFile(port: number, name: string, onBytes?: (bytes: Buffer) => void): number {
-  const fd = connectTo(port);
-  try {
-    const line = Buffer.from(`${name}\n`, 'latin1');
-    transmit(fd, line, line.length);
-    const patience = new Patience();
-    for (let bytes = 0; ; ) {
-      const received = receive(fd, buffer, MiB, onBytes === undefined ? MSG_TRUNC : 0);
-      if (received === 0) return bytes;
-      if (received < 0) patience.nothing();
-      else {
-        patience.progressed();
-        onBytes?.(buffer.subarray(0, received));
-        bytes += received;
-      }
-    }
-  } finally {
-    closeSocket(fd);
-  }
 }
 
 const way = (name: string, role: Contestant['role'], description: string): Contestant => ({

@@ -45,6 +45,15 @@ export function dropFromCache(path: string): void {
   closeSync(fd);
 }
 
+/** Bytes of a file in the page cache. */
+export function residentBytes(path: string): number {
+  const fd = openSync(path, 'r');
+  const counts = new BigUint64Array(5);
+  const told = syscalls.cachestat(fd, BigUint64Array.of(0n, 0n), counts);
+  closeSync(fd);
+  return told < 0 ? Number.NaN : Number(counts[0]) * syscalls.getpagesize();
+}
+
 export function sizeName(size: number): string {
   if (size < MiB) return `${size / KiB} KiB`;
   return size < GiB ? `${size / MiB} MiB` : `${size / GiB} GiB`;
