@@ -99,6 +99,10 @@ export const constants = {
   O_PATH: 0o10000000,
   /** Each write waits until its data are on the disk. */
   O_DSYNC: 0o10000,
+  /** open: as O_DSYNC, and the metadata of the file as well; it contains O_DSYNC. */
+  O_SYNC: 0o4010000,
+  /** open: reads do not change the time of the last access. Of files of one's own only. */
+  O_NOATIME: 0o1000000,
   /** Reads and writes go past the page cache. The number differs by architecture. */
   O_DIRECT: abi.O_DIRECT as number,
   /** Fail with ENOTDIR if it is no directory. The number differs by architecture. */

@@ -18,7 +18,9 @@ import { accessOf, refusalOf } from './refusal.js';
 import { type Done, detached, ThreadRequests } from './requests.js';
 import { RingReads } from './ring-requests.js';
 
-const { O_DIRECT, O_DSYNC, O_WRONLY } = constants;
+const { F_GETFL, O_DIRECT, O_DSYNC, O_NOATIME, O_SYNC, O_WRONLY } = constants;
+/** What else holds for the second descriptor if it does for the first: when a write is durable, and whether a read is noted. */
+const KEPT = O_SYNC | O_DSYNC | O_NOATIME;
 /** Bytes of one request: a thread is not kept for longer than some milliseconds. */
 const REQUEST_MAX = 16 * 1024 * 1024;
 /** Pieces of memory of one request: IOV_MAX is 1024. */
@@ -26,8 +28,6 @@ const PIECES_MAX = 64;
 
 /** How a descriptor with O_DIRECT is had. */
 export interface DirectOptions {
-  /** Each write waits until it is on the disk. The first descriptor has to be opened with O_DSYNC for that as well. */
-  readonly dsync?: boolean;
   /** Why it is not even to be tried, in words. */
   readonly refused?: string | undefined;
   /** Direct reads go by io_uring where they may: their callbacks are called in any asynchronous context. */
@@ -52,14 +52,15 @@ const closeAsync = (fd: number): Promise<void> => new Promise((resolve) => close
 
 const copies = (reason: string): Opened => ({ direct: -1, alignment: UNALIGNED, reason });
 
-async function openDirectly(fd: number, requests: ThreadRequests, dsync: boolean): Promise<Opened> {
+async function openDirectly(fd: number, requests: ThreadRequests): Promise<Opened> {
   const refused = refusalOf(fd);
   if (refused !== undefined) return copies(refused);
   const access = accessOf(fd);
+  const kept = Math.max(0, syscalls.fcntl(fd, F_GETFL)) & KEPT;
   let direct: number;
   try {
     // Not by its path, which may lead elsewhere by now, nor by fcntl(F_SETFL) (kernel-rules: direct-create).
-    direct = await openAsync(nameOfDescriptor(fd), access | O_DIRECT | (dsync ? O_DSYNC : 0));
+    direct = await openAsync(nameOfDescriptor(fd), access | O_DIRECT | kept);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return copies(
@@ -124,11 +125,11 @@ export class DirectDescriptor {
 
   /** @param fd an open file, which stays the caller's, and open until {@link close} has resolved. */
   static async over(fd: number, options: DirectOptions = {}): Promise<DirectDescriptor> {
-    const { dsync = false, ring = false, refused, onCopy } = options;
+    const { ring = false, refused, onCopy } = options;
     const isLocal = isLocalFilesystem(filesystemOf(fd));
     const requests = new ThreadRequests(isLocal ? 'disk' : 'server');
     const reads = ring && isLocal ? new RingReads(requests) : undefined;
-    const opened = refused === undefined ? await openDirectly(fd, requests, dsync) : copies(refused);
+    const opened = refused === undefined ? await openDirectly(fd, requests) : copies(refused);
     return new DirectDescriptor(fd, requests, reads, opened, onCopy);
   }
 

@@ -296,7 +296,7 @@ export async function openDirect(
   const fd = await openAsync(plan.path, plan.flags, plan.mode);
   try {
     if (seen === undefined) refuseOthers(await fstatAsync(fd), name);
-    const descriptor = await DirectDescriptor.over(fd, { dsync: plan.datasync === 'each', ring: true });
+    const descriptor = await DirectDescriptor.over(fd, { ring: true });
     return new DirectFile(fd, descriptor, plan);
   } catch (error) {
     closeUnwaited(fd);

@@ -2,8 +2,7 @@
 import { constants } from '@zerocopy/core-syscalls';
 import { pathText, readOptions, validateChoice, validateCount, validatePath } from '@zerocopy/transfer';
 
-const { O_APPEND, O_CREAT, O_DIRECT, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
-const O_SYNC = 0o4010000;
+const { O_APPEND, O_CREAT, O_DIRECT, O_DSYNC, O_EXCL, O_RDONLY, O_RDWR, O_SYNC, O_TRUNC, O_WRONLY } = constants;
 
 /** When what has been written is made durable: a direct write alone may lie in the cache of the disk. */
 export type Datasync = 'none' | 'end' | 'each';
@@ -30,22 +29,36 @@ export interface OpenPlan {
   readonly datasync: Datasync;
 }
 
+const READ = O_RDONLY;
+const WRITE = O_TRUNC | O_CREAT | O_WRONLY;
+const WRITE_AND_READ = O_TRUNC | O_CREAT | O_RDWR;
+const APPEND = O_APPEND | O_CREAT | O_WRONLY;
+const APPEND_AND_READ = O_APPEND | O_CREAT | O_RDWR;
+
 /** The flags that fs.open takes as text: https://nodejs.org/api/fs.html#file-system-flags */
 const FLAGS: Readonly<Record<string, number>> = {
-  r: O_RDONLY,
-  rs: O_RDONLY | O_SYNC,
+  r: READ,
+  rs: READ | O_SYNC,
+  sr: READ | O_SYNC,
   'r+': O_RDWR,
   'rs+': O_RDWR | O_SYNC,
-  w: O_TRUNC | O_CREAT | O_WRONLY,
-  wx: O_TRUNC | O_CREAT | O_WRONLY | O_EXCL,
-  'w+': O_TRUNC | O_CREAT | O_RDWR,
-  'wx+': O_TRUNC | O_CREAT | O_RDWR | O_EXCL,
-  a: O_APPEND | O_CREAT | O_WRONLY,
-  ax: O_APPEND | O_CREAT | O_WRONLY | O_EXCL,
-  as: O_APPEND | O_CREAT | O_WRONLY | O_SYNC,
-  'a+': O_APPEND | O_CREAT | O_RDWR,
-  'ax+': O_APPEND | O_CREAT | O_RDWR | O_EXCL,
-  'as+': O_APPEND | O_CREAT | O_RDWR | O_SYNC,
+  'sr+': O_RDWR | O_SYNC,
+  w: WRITE,
+  wx: WRITE | O_EXCL,
+  xw: WRITE | O_EXCL,
+  'w+': WRITE_AND_READ,
+  'wx+': WRITE_AND_READ | O_EXCL,
+  'xw+': WRITE_AND_READ | O_EXCL,
+  a: APPEND,
+  ax: APPEND | O_EXCL,
+  xa: APPEND | O_EXCL,
+  as: APPEND | O_SYNC,
+  sa: APPEND | O_SYNC,
+  'a+': APPEND_AND_READ,
+  'ax+': APPEND_AND_READ | O_EXCL,
+  'xa+': APPEND_AND_READ | O_EXCL,
+  'as+': APPEND_AND_READ | O_SYNC,
+  'sa+': APPEND_AND_READ | O_SYNC,
 };
 
 const QUEUE_DEPTH_MAX = 1024;

@@ -4,8 +4,8 @@ import { randomBytes } from 'node:crypto';
 import fs, { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { feature, libcStatus, TransferError } from '@zerocopy/core-syscalls';
-import { openDirect } from '@zerocopy/direct-io';
+import { constants, feature, libcStatus, TransferError } from '@zerocopy/core-syscalls';
+import { createDirectWriteStream, openDirect } from '@zerocopy/direct-io';
 import { testsWhere } from '@zerocopy/testing/kernel-tests';
 import { MountedImage } from '@zerocopy/testing/mounted-image';
 import { comparePositional } from '@zerocopy/testing/positional-model';
@@ -208,6 +208,44 @@ test('flags and modes are those of fs.open; what has no positions is not opened'
   t.is((error as TransferError).code, 'EBADF');
   t.is(readFileSync(path, 'utf8'), 'content and more');
   await readOnly.close();
+});
+
+/** The flags of the descriptors that are open on a file, but for O_DIRECT, which the second one of a DirectFile has. */
+function flagsOf(path: string): ReadonlySet<number> {
+  const fds = fs.readdirSync('/proc/self/fd').filter((fd) => linkOf(fd) === path);
+  return new Set(
+    fds.map((fd) => {
+      const [, flags = ''] = /^flags:\s+(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')) ?? [];
+      return Number.parseInt(flags, 8) & ~constants.O_DIRECT;
+    }),
+  );
+}
+
+kernelTest('each flag that fs.open takes as text opens the file as fs.open does', async (t) => {
+  const flags = ['r', 'rs', 'sr', 'w', 'wx', 'xw', 'a', 'ax', 'xa', 'as', 'sa'].flatMap((flag) => [flag, `${flag}+`]);
+  for (const flag of flags) {
+    const opened: ReadonlySet<number>[] = [];
+    for (const open of [fs.promises.open, openDirect]) {
+      const path = flag.includes('x') ? fresh(directory) : makeFile(directory, 'content');
+      const file = await open(path, flag);
+      opened.push(flagsOf(path));
+      await file.close();
+    }
+    const [theirs, ours] = opened;
+    t.deepEqual(ours, theirs, `${flag}: both descriptors have them`);
+  }
+  // A stream, too, has a second descriptor.
+  const path = makeFile(directory, 'content');
+  const writer = createDirectWriteStream(path, { flags: 'rs+' });
+  await new Promise((resolve) => writer.write(pattern(8192), resolve));
+  for (const each of flagsOf(path)) t.is(each & constants.O_SYNC, constants.O_SYNC);
+  writer.end();
+  await until(() => flagsOf(path).size === 0);
+  const unnoted = await openDirect(path, constants.O_RDONLY | constants.O_NOATIME);
+  t.true([...flagsOf(path)].some((each) => (each & constants.O_NOATIME) !== 0));
+  t.is(flagsOf(path).size, 1);
+  await unnoted.close();
+  await t.throwsAsync(openDirect(makeFile(directory, ''), 'rx'), { code: 'ERR_INVALID_ARG_VALUE' });
 });
 
 test('arguments are checked, and nothing is done then', async (t) => {

@@ -1,20 +1,23 @@
 /** Faults of the kernel's own making: a filesystem of the tests, and a disk that lies in one of its files. */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { libcStatus, TransferError } from '@zerocopy/core-syscalls';
 import { createDirectReadStream, createDirectWriteStream, openDirect } from '@zerocopy/direct-io';
 import { testsWhere } from '@zerocopy/testing/kernel-tests';
+import { LoopDevice } from '@zerocopy/testing/loop-device';
 import { contentOf, faultyName } from '@zerocopy/testing/slow-files';
 import { noSlowMount, withSlowMount } from '@zerocopy/testing/slow-mount';
-import { KiB, MiB, pattern } from './harness.js';
+import test from 'ava';
+import { fixture, fresh, KiB, MiB, makeFile, pattern, runProgram, temporaryDirectory } from './harness.js';
 
 const reason = noSlowMount();
 const { test: mountTest } = testsWhere('a faulting filesystem', libcStatus(), {
   available: reason === undefined,
   reason,
 });
+const directory = temporaryDirectory();
 const SIZE = MiB;
 const HALF = SIZE / 2;
 
@@ -95,11 +98,10 @@ mountTest('writes that take less than they were given: all of the bytes, in thei
 mountTest('a disk that fails: EIO, also of reads by io_uring, and of no others', async (t) => {
   await withSlowMount(0, async (directory) => {
     const image = join(directory, faultyName('eio', SIZE));
-    const { status, stdout, stderr } = spawnSync('losetup', ['--find', '--show', image], { encoding: 'utf8' });
-    if (status !== 0) return t.log(`there is no loop device: ${stderr}`);
-    const device = stdout.trim();
+    const device = LoopDevice.attach(image);
+    if (typeof device === 'string') return t.log(device);
     try {
-      const disk = await openDirect(device, 'r', { queueDepth: 64 });
+      const disk = await openDirect(device.path, 'r', { queueDepth: 64 });
       t.is(disk.method, 'direct', disk.fallbackReason);
       const expected = contentOf(SIZE);
       const positions = Array.from({ length: 200 }, (_, n) => ((n * 7919) % (SIZE / 4096)) * 4096);
@@ -115,7 +117,38 @@ mountTest('a disk that fails: EIO, also of reads by io_uring, and of no others',
       t.log(`read by ${disk.readsBy}`);
       await disk.close();
     } finally {
-      spawnSync('losetup', ['--detach', device]);
+      device.detach();
     }
+  });
+});
+
+test('interrupted, and with fewer bytes than it asked for: each byte once, in its place', async (t) => {
+  for (const disabled of ['ioUring', 'direct-io']) {
+    const { stdout, stderr } = await runProgram(process.execPath, [fixture('hardship'), fresh(directory)], {
+      ...process.env,
+      ZEROCOPY_DISABLE: disabled, // the hardships are in front of node:fs
+    });
+    t.is(stderr, '');
+    t.like(JSON.parse(stdout), { equal: true, interrupted: true, short: true }, disabled);
+  }
+});
+
+const { test: limitTest } = testsWhere('a process of little memory', libcStatus(), {
+  available: spawnSync('prlimit', ['--version']).status === 0,
+  reason: 'prlimit is not installed',
+});
+
+limitTest('no memory for a request: an error, and the file can be read on', async (t) => {
+  const path = makeFile(directory, pattern(100 * KiB));
+  const large = makeFile(directory, '');
+  truncateSync(large, 600 * MiB);
+  const { stdout, stderr } = await runProgram(process.execPath, [fixture('no-memory'), path, large]);
+  t.is(stderr, '');
+  t.deepEqual(JSON.parse(stdout), {
+    read: 'RangeError',
+    isAsBefore: true,
+    streamed: 'RangeError',
+    again: true,
+    streamedAgain: true,
   });
 });

@@ -1,8 +1,9 @@
 /** Filesystems in images, mounted for as long as a test takes: root only. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { LoopDevice } from './loop-device.js';
 
 /** Where files of one kind can be made. */
 export interface Place {
@@ -34,7 +35,7 @@ function run(command: string, ...args: string[]): string {
 export class MountedImage {
   readonly directory: string;
   readonly #image: string;
-  #device: string | undefined;
+  #device: LoopDevice | undefined;
   #mounted = false;
 
   private constructor() {
@@ -44,13 +45,11 @@ export class MountedImage {
 
   /** The loop device. */
   get device(): string {
-    return this.#device ?? '';
+    return this.#device?.path ?? '';
   }
 
   /** @returns the image, or why there is none, in words. */
   static mount(options: ImageOptions): MountedImage | string {
-    if (process.getuid?.() !== 0) return 'mounting a filesystem needs root';
-    if (!existsSync('/dev/loop-control')) return 'there are no loop devices';
     const image = new MountedImage();
     try {
       image.#mount(options);
@@ -65,9 +64,11 @@ export class MountedImage {
   #mount({ kind, sector = 512, size = 512, mountOptions, make = [] }: ImageOptions): void {
     writeFileSync(this.#image, '');
     truncateSync(this.#image, size * 1024 * 1024);
-    this.#device = run('losetup', '--find', '--show', '--sector-size', String(sector), this.#image);
-    run(`mkfs.${kind}`, '-q', ...make, this.#device);
-    run('mount', ...(mountOptions === undefined ? [] : ['-o', mountOptions]), this.#device, this.directory);
+    const device = LoopDevice.attach(this.#image, sector);
+    if (typeof device === 'string') throw new Error(device);
+    this.#device = device;
+    run(`mkfs.${kind}`, '-q', ...make, device.path);
+    run('mount', ...(mountOptions === undefined ? [] : ['-o', mountOptions]), device.path, this.directory);
     this.#mounted = true;
   }
 
@@ -77,7 +78,7 @@ export class MountedImage {
   unmount(): void {
     process.off('exit', this.#onExit);
     if (this.#mounted) run('umount', this.directory);
-    if (this.#device !== undefined) run('losetup', '--detach', this.#device);
+    this.#device?.detach();
     rmSync(this.#image, { force: true });
     rmdirSync(this.directory);
   }
