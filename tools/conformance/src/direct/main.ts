@@ -3,7 +3,8 @@
  * on every kind of filesystem that can be made here; files that others change meanwhile; one of 5 GiB. Root only, since
  * images are mounted; what cannot be made is said.
  */
-import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -134,12 +135,35 @@ async function examine(name: string, directory: string): Promise<void> {
   console.log(`${name}: ${method}, ${runs} programs, in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
 }
 
+/** The same on an overlay whose layers are in `directory`. */
+async function onOverlay(directory: string): Promise<void> {
+  const [lower, upper, work, merged] = ['lower', 'upper', 'work', 'merged'].map((name) => {
+    const path = join(directory, name);
+    mkdirSync(path);
+    return path;
+  });
+  const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+  const { status, stderr } = spawnSync('mount', ['-t', 'overlay', '-o', options, 'overlay', merged as string]);
+  if (status !== 0) return console.log(`overlayfs on ext4: left out, ${String(stderr).trim()}`);
+  try {
+    await examine('overlayfs on ext4', merged as string);
+  } finally {
+    spawnSync('umount', [merged as string]);
+  }
+}
+
 console.log(`seed ${seed}`);
 const temporary = mkdtempSync(join(tmpdir(), 'zerocopy-direct-'));
 try {
   await examine('the temporary directory', temporary);
 } finally {
   rmSync(temporary, { recursive: true });
+}
+const memory = mkdtempSync('/dev/shm/zerocopy-direct-');
+try {
+  await examine('tmpfs', memory);
+} finally {
+  rmSync(memory, { recursive: true });
 }
 for (const [name, options] of Object.entries(IMAGES)) {
   const image = MountedImage.mount(options);
@@ -149,6 +173,7 @@ for (const [name, options] of Object.entries(IMAGES)) {
   }
   try {
     await examine(name, image.directory);
+    if (name === 'ext4') await onOverlay(image.directory);
   } finally {
     image.unmount();
   }
