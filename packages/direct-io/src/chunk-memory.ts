@@ -4,8 +4,8 @@
  *   idle ──take──► ahead ──handOver──► handed over ──release──► idle    detached first: who still has the chunk sees none
  *                    └──────────────────recycle───────────────► idle    nobody else has seen it
  *
- * What is handed over and never released is collected like any other Buffer. Memory that is used again costs a third of
- * what new memory does: the kernel has neither to find pages nor to fill them with zeros.
+ * What is handed over and never released is collected like any other Buffer. Of memory that is used again the kernel has
+ * neither to find the pages nor to fill them with zeros, which takes more CPU than to read into them.
  */
 import { alignedBuffer } from './aligned-memory.js';
 

@@ -91,8 +91,8 @@ export class DirectReadStream extends ReadStream {
   }
 
   /**
-   * The bytes of a chunk are not needed any more: its memory is used for what is read next, which takes half of the CPU of
-   * new memory. The chunk, and all that shares its memory, has no bytes from then on (its ArrayBuffer is detached), so
+   * The bytes of a chunk are not needed any more: its memory is used for what is read next, before the garbage collector
+   * would have found it. The chunk, and all that shares its memory, has no bytes from then on (its ArrayBuffer is detached), so
    * nothing that goes on reading it may be under way: neither a write of it nor a hash. To be called or not, as suits.
    * @param chunk what the stream has given, or a part of it.
    * @returns whether it was a chunk of this stream that has not been released yet.
