@@ -35,7 +35,10 @@ let made = 0;
 function teachToKeep(length: number): void {
   if (made >= LESSON_AFTER) return;
   made += length;
-  if (made >= LESSON_AFTER) Buffer.allocUnsafeSlow(LESSON);
+  if (made < LESSON_AFTER) return;
+  try {
+    Buffer.allocUnsafeSlow(LESSON);
+  } catch {} // there is no room for it: then there is none to be kept, either
 }
 
 /** How many chunks of that many bytes may be taken now: one at least. */

@@ -198,6 +198,7 @@ mallocTest('malloc keeps the memory of chunks that are collected, unless it has 
   for (const [env, fromHeap, bytes] of [
     [{}, true, large.length],
     [{ READ: 'no' }, false, 0],
+    [{ ROOM: 'no' }, false, large.length],
     [{ MALLOC_MMAP_THRESHOLD_: '1048576' }, false, large.length],
   ] as const) {
     const { stdout, stderr } = await runProgram(process.execPath, [fixture('malloc'), file], {
