@@ -93,6 +93,7 @@ test('where nothing can be moved by the kernel, one warning says why, and the pr
 
 /** What a proxied pair holds while nothing comes, beyond Node's own: bytes of heap. */
 const IDLE_HEAP_MAX = 1024;
+const idlePairs = fileURLToPath(import.meta.resolve('@zerocopy/testing/idle-pairs.child'));
 /** What is compiled, or made, once. */
 const ONCE = 150_000;
 
@@ -105,7 +106,7 @@ for (const [what, bytes] of [
     async (t) => {
       const count = isLongRun ? 1000 : bytes > 0 ? 20 : 200;
       const held = async (args: readonly string[]): Promise<{ heap: number; descriptors: number }> => {
-        const program = [...args, fixture('idle-pairs'), String(count), String(bytes)];
+        const program = [...args, idlePairs, String(count), String(bytes)];
         const { NODE_V8_COVERAGE: _, ...env } = process.env; // counting what is covered takes memory too
         const { status, stdout, stderr } = await runProgram(process.execPath, program, env);
         t.is(status, 0, stderr);

@@ -16,6 +16,7 @@ const AREAS: Readonly<Record<string, string>> = {
   hooked: 'pipes that other code disturbs, moved by the kernel, beside those of Node: --cases N --seed N',
   programs:
     'real programs as they are, with their pipes moved by the kernel and without, compared reply by reply: --runs N NAME…',
+  idle: 'idle connections of a TCP proxy, with the hook and without, and what a pair holds after --minutes N: --pairs N',
   soak: 'mixed traffic with aborts for --minutes N, and what the process holds meanwhile',
 };
 
