@@ -7,7 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { libcStatus } from '@zerocopy/core-syscalls';
-import { cachedFs, type FileReader } from '@zerocopy/sendfile-stream/route';
+import { type FileReader, sharedFs } from '@zerocopy/sendfile-stream/route';
 import { addSummary, pipesOf } from '@zerocopy/transfer';
 import { routeBody } from './body-route.js';
 import { canMove, feature } from './feature.js';
@@ -58,7 +58,7 @@ export function consider(
   } else if (kind.startsWith('body')) lay(kind, source, destination, minBytes);
   else if (opensAtOnce) {
     const isLaid = lay(kind, source, destination, minBytes);
-    if (isLaid && kind === 'file->http') openBy(cachedFs, source as ReadStream);
+    if (isLaid && kind === 'file->http') openBy(sharedFs, source as ReadStream);
   } else {
     // Most files of most programs are small, and are to be no slower than without us: nothing is put on their streams.
     whenOpen(source as ReadStream, (fd) => {

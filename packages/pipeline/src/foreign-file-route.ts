@@ -41,11 +41,13 @@ class ForeignFileRoute extends FileRoute {
 
   protected override begin(): string | undefined {
     if (!this.#isChecked) {
-      if (bytesAhead(this.source, this.source.fd) < this.#minBytes) return fewBytes(this.#minBytes);
+      const fd = this.source.fd as number;
+      const isKernels = isOpenedAtOnce(fd);
+      // Of one that is known to be the kernel's the route itself asks how much there is.
+      if (!isKernels && bytesAhead(this.source, fd) < this.#minBytes) return fewBytes(this.#minBytes);
       const refused = refusalOfReader(this.source, READER_METHODS);
       if (refused !== undefined) return refused;
-      const fd = this.source.fd as number;
-      if (!isOpenedAtOnce(fd) && !isKernelDescriptor(fd)) return NOT_KERNELS;
+      if (!isKernels && !isKernelDescriptor(fd)) return NOT_KERNELS;
       this.#isChecked = true;
     }
     return super.begin();

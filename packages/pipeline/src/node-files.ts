@@ -21,35 +21,35 @@ function symbolOf(stream: object, name: string): symbol | undefined {
   return Object.getOwnPropertySymbols(stream).find(({ description }) => description === name);
 }
 
-function memberOf(stream: object, name: string): unknown {
-  const symbol = symbolOf(stream, name);
-  return symbol === undefined ? undefined : (stream as Record<symbol, unknown>)[symbol];
+/** The one by which it knows its functions: the same for all, and looked for once. */
+let kFs: symbol | undefined;
+
+function fsOf(stream: object): unknown {
+  kFs ??= symbolOf(stream, 'kFs');
+  return kFs === undefined ? undefined : (stream as Record<symbol, unknown>)[kFs];
 }
 
 /** node:fs, and what does the same. */
 const nodesOwn = new Set<unknown>([fs]);
 
 /**
- * Has a plain fs.ReadStream that Node is about to open, in the next tick, use `cachedFs`: functions that do what those of
+ * Has a plain fs.ReadStream that Node is about to open, in the next tick, use `sharedFs`: functions that do what those of
  * node:fs do, and open and close a warm, local file without a hop of the thread pool.
  */
-export function openBy(cachedFs: object, stream: ReadStream): void {
+export function openBy(sharedFs: object, stream: ReadStream): void {
   const { fd, flags, open, _readableState } = stream as unknown as Record<string, unknown>;
   const { open: own } = fs.ReadStream.prototype as unknown as Record<string, unknown>;
   const isPlain = stream.constructor === fs.ReadStream && flags === 'r' && open === own && fd === null;
   if (!isPlain || (_readableState as { constructed?: unknown }).constructed !== false) return;
-  const symbol = symbolOf(stream, 'kFs');
-  if (symbol === undefined) return;
-  const streams = stream as unknown as Record<symbol, unknown>;
-  if (streams[symbol] !== fs) return;
-  nodesOwn.add(cachedFs);
-  streams[symbol] = cachedFs;
+  if (fsOf(stream) !== fs) return;
+  nodesOwn.add(sharedFs);
+  (stream as unknown as Record<symbol, unknown>)[kFs as symbol] = sharedFs;
 }
 
 /** Whether the stream is over a FileHandle; or by node:fs, none of whose functions `functions` has been replaced. */
 function usesNodesFs(stream: object, isIntact: () => boolean): boolean {
-  if (memberOf(stream, 'kHandle') !== undefined) return true;
-  return nodesOwn.has(memberOf(stream, 'kFs')) && isIntact();
+  if (nodesOwn.has(fsOf(stream))) return isIntact();
+  return symbolOf(stream, 'kHandle') !== undefined;
 }
 
 /** Why what `stream`, an fs.ReadStream, reads may be something else than the kernel would, or undefined. */

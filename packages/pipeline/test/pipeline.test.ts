@@ -1,6 +1,6 @@
 /** `pipeline` beside Node's own: the same callbacks, events, errors and listeners. */
 import { once } from 'node:events';
-import { createReadStream, createWriteStream, readFileSync } from 'node:fs';
+import { createReadStream, createWriteStream, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import test from 'ava';
 import {
   arrival,
   fresh,
+  get,
   kernelTest,
   makeFile,
   pattern,
@@ -303,5 +304,40 @@ kernelTest(
     );
     t.is(source.method, 'sendfile');
     t.deepEqual(since(before).declined, {});
+  },
+);
+
+kernelTest(
+  'a file that is asked for again is opened by the one that is kept: from its beginning, and what is at the path by then',
+  async (t) => {
+    const path = makeFile(directory, content.subarray(0, 2000));
+    const heads: Buffer[] = [];
+    await withHttpServer(
+      ({ url }, response) => {
+        const source = createReadStream(path);
+        // Whoever moves the position of the descriptor moves it of this stream's own.
+        if (url === '/head') {
+          source.once('open', (fd: number) => {
+            const head = Buffer.alloc(500);
+            readSync(fd, head);
+            heads.push(head);
+          });
+        }
+        pipeline(source, response, () => {});
+      },
+      async (port) => {
+        for (let n = 0; n < 3; n++) t.true((await get(port)).body.equals(content.subarray(0, 2000)));
+        const rests = await Promise.all([get(port, { path: '/head' }), get(port), get(port, { path: '/head' })]);
+        t.deepEqual(
+          rests.map(({ body }) => body.length),
+          [1500, 2000, 1500],
+        );
+        t.true(heads.length === 2 && heads.every((head) => head.equals(content.subarray(0, 500))));
+        renameSync(makeFile(directory, content.subarray(3000, 6000)), path);
+        t.true((await get(port)).body.equals(content.subarray(3000, 6000)));
+        rmSync(path);
+        await t.throwsAsync(get(port), { code: 'ECONNRESET' });
+      },
+    );
   },
 );

@@ -20,11 +20,11 @@ import {
 import { resetWhenClosed } from './connection-reset.js';
 import { type FileDestination, resolveDestination, type SocketDestination } from './destination.js';
 import { createFileSend, reasonOf, type SendTarget } from './file-send.js';
-import { reserve } from './message-body.js';
+import { bytesLeft, reserve } from './message-body.js';
 import type { OpenFile } from './open-file.js';
 import { announcePlan, planSend, type SendPlan } from './send-plan.js';
 import { readSmall, type SmallRead } from './small-file.js';
-import { inspectSource } from './source.js';
+import { inspectSource, type SourceFacts } from './source.js';
 
 /** What an fs.ReadStream has, and its types do not all tell. */
 export interface FileReader extends Readable {
@@ -89,6 +89,16 @@ export class FileRoute extends PipeRoute<FileReader> {
     this.#send?.fail(error);
   }
 
+  /** The destination of a route that has brought all it had. */
+  get ended(): NodeJS.WritableStream | undefined {
+    return this.#sent && this.left ? this.destination : undefined;
+  }
+
+  /** Whether there is something to {@link settle}. */
+  get isUnsettled(): boolean {
+    return this.#settle !== undefined;
+  }
+
   /** After a failure: destroys the connection, so that what it has got is not taken for the whole. Idempotent. */
   settle(): void {
     const settle = this.#settle;
@@ -117,7 +127,26 @@ export class FileRoute extends PipeRoute<FileReader> {
     const resolved = resolveDestination(this.destination);
     if ('refused' in resolved) return resolved.refused;
     if ('pending' in resolved) return this.#await(resolved.pending);
-    return this.#sendFrom(this.#options.shared?.()?.fd ?? (this.source.fd as number), resolved);
+    const shared = this.#options.shared?.();
+    if (shared !== undefined && this.#sendAnnounced(shared, resolved)) return undefined;
+    return this.#sendFrom(shared?.fd ?? (this.source.fd as number), resolved);
+  }
+
+  /**
+   * A small file that is as long as its message has announced goes by what is known since it was opened: if it has grown
+   * meanwhile, more is not sent; if it is shorter now, it is not read whole, and nothing has happened.
+   */
+  #sendAnnounced(file: OpenFile, resolved: SocketDestination | FileDestination): boolean {
+    const { fd, facts } = file;
+    const announced = bytesLeft(this.destination);
+    if (!facts.sendable || !Number.isFinite(announced) || isObserved()) return false;
+    const plan = this.#plan(fd, facts, resolved);
+    const { minBytes = 1 } = this.#options;
+    if (!plan.small || plan.length !== announced || plan.length < minBytes) return false;
+    const small = readSmall(fd, plan.position as number, plan.length, facts.inMemory);
+    if (small === undefined) return false;
+    this.#write(small, plan);
+    return true;
   }
 
   /** A client's request has no connection yet. */
@@ -137,14 +166,16 @@ export class FileRoute extends PipeRoute<FileReader> {
   #sendFrom(fd: number, resolved: SocketDestination | FileDestination): string | undefined {
     const { destination } = this;
     const { smallFileSize, minBytes = 1, lent } = this.#options;
-    const plan = this.#plan(fd, resolved);
+    const facts = inspectSource(fd);
+    const plan = this.#plan(fd, facts, resolved);
     if (plan.length === 0 && this.#sent) {
       this.end();
       return undefined;
     }
     if (plan.refused !== undefined && !plan.queued) return plan.refused;
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
-    const small = plan.small ? readSmall(fd, plan.position as number, plan.length) : undefined;
+    const inMemory = facts.sendable && facts.inMemory;
+    const small = plan.small ? readSmall(fd, plan.position as number, plan.length, inMemory) : undefined;
     if (small !== undefined && !isObserved()) {
       this.#movePosition(fd, plan.position as number, plan.length);
       this.#write(small, plan);
@@ -194,9 +225,8 @@ export class FileRoute extends PipeRoute<FileReader> {
     this.end();
   }
 
-  #plan(fd: number, resolved: SocketDestination | FileDestination): SendPlan {
+  #plan(fd: number, facts: SourceFacts, resolved: SocketDestination | FileDestination): SendPlan {
     const { source, destination } = this;
-    const facts = inspectSource(fd);
     // A file that the source has opened is at its start: from here on the position is counted, not the kernel's.
     if (facts.sendable && !this.#options.lent) source.pos ??= source.bytesRead;
     const position = source.pos ?? syscalls.lseek(fd, 0, constants.SEEK_CUR);

@@ -92,7 +92,6 @@ export function isOvercommitted(stream: unknown, length: number): boolean {
 /** `bytes` of the body are now one transfer's to send; negative: given back, since it has not sent them. */
 export function reserve(stream: unknown, bytes: number): void {
   const message = stream as Reserved;
-  const before = message[kReserved];
-  if (before !== undefined) message[kReserved] = before + bytes;
-  else Object.defineProperty(message, kReserved, { value: bytes, configurable: true, writable: true });
+  // Assigned, not defined: for a message that is new each time the engine's runtime defines it in 20 times as long.
+  message[kReserved] = (message[kReserved] ?? 0) + bytes;
 }

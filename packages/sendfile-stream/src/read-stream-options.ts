@@ -1,8 +1,11 @@
 /** What `createSendfileStream` takes, and which events its stream has besides those of fs.ReadStream. */
 import type { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import type { CachePolicy } from '@zerocopy/transfer';
+import { type CachePolicy, validateBoolean, validateBytes, validateChoice } from '@zerocopy/transfer';
+import { cachedFs } from './cached-open.js';
 import type { LeaseOptions } from './lease.js';
+import { validateLease } from './options.js';
+import { SMALL_FILE_SIZE } from './small-file.js';
 
 /** The options of `fs.createReadStream`, and ours. */
 export type SendfileStreamOptions = Exclude<Parameters<typeof createReadStream>[1], string | undefined> &
@@ -49,3 +52,57 @@ export interface SendfileStreamEvents {
   /** After every pause of the transfer and at its end; not where Node copies the file. */
   prependOnceListener(event: 'progress', listener: OnProgress): this;
 }
+
+/** With those that `options` inherits, which Node counts as well. */
+function allOptions(options: SendfileStreamOptions | BufferEncoding | null | undefined): SendfileStreamOptions {
+  if (typeof options === 'string') return { encoding: options };
+  const all = Object.create(null) as Record<string, unknown>; // '__proto__' out of JSON is a name like any other
+  for (const name in options) all[name] = options[name as keyof typeof options];
+  return all;
+}
+
+/** What options mean. */
+export interface Settings {
+  readonly neverCopies: boolean;
+  readonly smallFileSize: number;
+  readonly cache: CachePolicy;
+  readonly lease: LeaseOptions | undefined;
+  readonly keepOpen: boolean;
+  /** Whether it reads by functions of the caller's. */
+  readonly ownFs: boolean;
+  /** Those of fs.ReadStream. */
+  readonly node: object;
+}
+
+/** @throws {TypeError} ERR_INVALID_ARG_TYPE, ERR_INVALID_ARG_VALUE. @throws {RangeError} ERR_OUT_OF_RANGE. */
+export function settingsOf(options: SendfileStreamOptions | BufferEncoding | null | undefined): Settings {
+  const {
+    fallback = 'auto',
+    smallFileSize = SMALL_FILE_SIZE,
+    cache = 'keep',
+    lease = false,
+    leaseBreak = 'finish',
+    keepOpen = true,
+    ...rest
+  } = allOptions(options);
+  validateChoice(fallback, 'fallback', ['auto', 'never']);
+  validateBytes(smallFileSize, 'smallFileSize');
+  validateChoice(cache, 'cache', ['keep', 'drop']);
+  validateLease(lease, leaseBreak);
+  validateBoolean(keepOpen, 'keepOpen');
+  const opens = rest.fd === undefined || rest.fd === null;
+  const ownFs = rest.fs !== undefined && rest.fs !== null;
+  const neverCopies = fallback === 'never';
+  return {
+    neverCopies,
+    smallFileSize: neverCopies ? 0 : smallFileSize,
+    cache,
+    lease: lease === false ? undefined : { lease, leaseBreak },
+    keepOpen: keepOpen && opens && !ownFs && lease === false,
+    ownFs,
+    node: opens ? { fs: cachedFs, ...rest } : rest,
+  };
+}
+
+/** Most streams have no options: what that means is made once, and Node copies it. */
+export const DEFAULT_SETTINGS: Settings = settingsOf(undefined);

@@ -8,40 +8,26 @@
 import { ReadStream } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { SyscallError, type TransferMethod } from '@zerocopy/core-syscalls';
-import {
-  type CachePolicy,
-  isStandardOutput,
-  MethodRecord,
-  nextTick,
-  pipesOf,
-  setImmediate,
-  validateBoolean,
-  validateBytes,
-  validateChoice,
-} from '@zerocopy/transfer';
+import { isStandardOutput, MethodRecord, nextTick, pipesOf, setImmediate } from '@zerocopy/transfer';
 import { afterAHop, cachedFs, reopenAtOnce } from './cached-open.js';
 import { resetWhenClosed } from './connection-reset.js';
 import { CopiedRead } from './copied-read.js';
 import { resolveDestination } from './destination.js';
 import { feature } from './feature.js';
 import { FileRoute } from './file-route.js';
-import { LeaseHold, type LeaseOptions } from './lease.js';
+import { LeaseHold } from './lease.js';
 import { bytesLeft, isMessage, reserve } from './message-body.js';
 import { nameOf, type OpenFile, openShared } from './open-file.js';
-import { validateLease } from './options.js';
-import type { SendfileStreamEvents, SendfileStreamOptions } from './read-stream-options.js';
-import { SMALL_FILE_SIZE } from './small-file.js';
+import {
+  DEFAULT_SETTINGS,
+  type SendfileStreamEvents,
+  type SendfileStreamOptions,
+  type Settings,
+  settingsOf,
+} from './read-stream-options.js';
 
 interface PipeOptions {
   end?: boolean | undefined;
-}
-
-/** With those that `options` inherits, which Node counts as well. */
-function allOptions(options: SendfileStreamOptions | BufferEncoding | null | undefined): SendfileStreamOptions {
-  if (typeof options === 'string') return { encoding: options };
-  const all = Object.create(null) as Record<string, unknown>; // '__proto__' out of JSON is a name like any other
-  for (const name in options) all[name] = options[name as keyof typeof options];
-  return all;
 }
 
 /** What has been read before the pipe goes into a message whatever it has announced; if that is too much, it must not. */
@@ -51,6 +37,10 @@ function countIn(destination: NodeJS.WritableStream, bytes: number): void {
   reserve(destination, bytes);
   if (!fits) (destination as Writable).destroy();
 }
+
+/** Whether all that was written is with the kernel, and the end. */
+const isOut = (destination: NodeJS.WritableStream): boolean =>
+  (destination as Partial<Writable>).writableFinished === true;
 
 // Not private: fs.ReadStream's constructor sets it before there is anything private.
 const kDescriptor: unique symbol = Symbol('descriptor');
@@ -77,13 +67,8 @@ export class SendfileReadStream extends ReadStream {
   declare autoClose: boolean;
 
   readonly #record: MethodRecord;
-  readonly #neverCopies: boolean;
-  readonly #smallFileSize: number;
-  readonly #cache: CachePolicy;
-  readonly #ownFs: boolean;
-  readonly #leaseOptions: LeaseOptions | undefined;
+  readonly #settings: Settings;
   readonly #givenDescriptor: boolean;
-  readonly #keepOpen: boolean;
   /** What is read, shared with other transfers, as long as nobody has asked for a descriptor. */
   #shared: OpenFile | undefined;
   #lease: LeaseHold | undefined;
@@ -96,34 +81,14 @@ export class SendfileReadStream extends ReadStream {
 
   /** As {@link createSendfileStream}. */
   constructor(path: string | Buffer | URL, options?: SendfileStreamOptions | BufferEncoding | null) {
-    const {
-      fallback = 'auto',
-      smallFileSize = SMALL_FILE_SIZE,
-      cache = 'keep',
-      lease = false,
-      leaseBreak = 'finish',
-      keepOpen = true,
-      ...rest
-    } = allOptions(options);
-    validateChoice(fallback, 'fallback', ['auto', 'never']);
-    validateBytes(smallFileSize, 'smallFileSize');
-    validateChoice(cache, 'cache', ['keep', 'drop']);
-    validateLease(lease, leaseBreak);
-    validateBoolean(keepOpen, 'keepOpen');
+    const settings = options === undefined || options === null ? DEFAULT_SETTINGS : settingsOf(options);
     const isBag =
       options === undefined || options === null || typeof options === 'object' || typeof options === 'string';
-    const own = rest.fd === undefined || rest.fd === null ? { fs: cachedFs, ...rest } : rest;
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
-    super(path, isBag ? own : options);
-    const never = fallback === 'never';
-    this.#record = new MethodRecord(this, never ? 'the kernel cannot send this file' : undefined);
-    this.#neverCopies = never;
-    this.#smallFileSize = never ? 0 : smallFileSize;
-    this.#cache = cache;
-    this.#ownFs = rest.fs !== undefined && rest.fs !== null;
-    this.#leaseOptions = lease === false ? undefined : { lease, leaseBreak };
+    super(path, isBag ? settings.node : options);
+    this.#record = new MethodRecord(this, settings.neverCopies ? 'the kernel cannot send this file' : undefined);
+    this.#settings = settings;
     this.#givenDescriptor = typeof this.fd === 'number';
-    this.#keepOpen = keepOpen && own !== rest && !this.#ownFs && lease === false;
   }
 
   /** The descriptor; null while the file is not open. */
@@ -171,22 +136,20 @@ export class SendfileReadStream extends ReadStream {
         this.fd = null;
         return callback();
       }
-      if (error || this.#leaseOptions === undefined) return callback(error);
+      const { lease: asked } = this.#settings;
+      if (error || asked === undefined) return callback(error);
       const name = this.path ? nameOf(this.path) : undefined;
-      LeaseHold.acquire(this.#leaseOptions, this.fd as number, name, (broken) => this.#onLeaseBroken(broken)).then(
-        (lease) => {
-          this.#lease = lease;
-          callback();
-        },
-        callback,
-      );
+      LeaseHold.acquire(asked, this.fd as number, name, (broken) => this.#onLeaseBroken(broken)).then((lease) => {
+        this.#lease = lease;
+        callback();
+      }, callback);
     });
   }
 
   /** Whether it is opened as by `cachedFs`, and by no code of others. */
   #mayShare(): boolean {
     // Without autoClose it is the caller who closes the descriptor, and nobody says when what is shared is needed no more.
-    if (!this.#keepOpen || this.destroyed || !this.autoClose || typeof this.path !== 'string') return false;
+    if (!this.#settings.keepOpen || this.destroyed || !this.autoClose || typeof this.path !== 'string') return false;
     const { flags, open } = this as unknown as { flags: unknown; open: unknown };
     return flags === 'r' && open === (ReadStream.prototype as unknown as { open: unknown }).open;
   }
@@ -234,7 +197,7 @@ export class SendfileReadStream extends ReadStream {
     if (this.#failed || this.#route?.read()) return;
     if (this.method === undefined) this.#record.fallBack('the stream is read in user space');
     if (this.destroyed) return;
-    this.#copied ??= new CopiedRead(this, this.#record, this.#givenDescriptor, this.#cache);
+    this.#copied ??= new CopiedRead(this, this.#record, this.#givenDescriptor, this.#settings.cache);
     if (this.destroyed || this.fd === null) return; // by a subscriber; for want of a descriptor
     this.#readWithin(this.#copied.room(), size);
   }
@@ -264,7 +227,8 @@ export class SendfileReadStream extends ReadStream {
       super._destroy(error, (closeError) => {
         callback(closeError);
         // After 'error' and 'close' of this stream, so that pipeline reports them and not the connection's end.
-        if (#route in this) setImmediate(() => this.#destroyConnection());
+        if (#route in this && (this.#settle !== undefined || this.#route?.isUnsettled))
+          setImmediate(() => this.#destroyConnection());
       });
     // Node's constructor destroys the stream if `signal` has been aborted already.
     if (!(#route in this)) return close();
@@ -276,13 +240,25 @@ export class SendfileReadStream extends ReadStream {
         const closing = shared.release();
         if (this[kDescriptor] !== null) close();
         else if (closing !== undefined) closing.then(close, close);
-        else afterAHop(close); // as of cachedFs.close
+        else this.#closeAfterEnd(close);
       } else if (this.#lease === undefined) close();
       else this.#lease.release().then(close, close);
     };
     // The descriptor must stay open for as long as a call on another thread may use it.
     if (this.#route === undefined) release();
     else this.#route.close(release);
+  }
+
+  /**
+   * Nothing is to be closed. Node's close takes a hop, in which the destination ends ('finish' before 'close'); one that is out by
+   * the next tick has told so before this stream can.
+   */
+  #closeAfterEnd(close: () => void): void {
+    const destination = this.#route?.ended;
+    nextTick(() => {
+      if (destination !== undefined && isOut(destination)) close();
+      else afterAHop(close);
+    });
   }
 
   #refusal(destination: unknown): string | undefined {
@@ -292,10 +268,10 @@ export class SendfileReadStream extends ReadStream {
     if (this.#route?.moving) return 'it was piped again before the kernel path had been left';
     if (this.listenerCount('data') > 0 || this.listenerCount('readable') > 0) return "the stream has a 'data' listener";
     if (this.readableEncoding !== null) return 'the stream has an encoding';
-    if (this.#ownFs || Object.hasOwn(this, '_read')) return 'the stream reads in a way of its own';
+    if (this.#settings.ownFs || Object.hasOwn(this, '_read')) return 'the stream reads in a way of its own';
     const resolved = resolveDestination(destination);
     if ('refused' in resolved) return resolved.refused;
-    return this.#neverCopies && 'socket' in resolved ? resolved.copied : undefined;
+    return this.#settings.neverCopies && 'socket' in resolved ? resolved.copied : undefined;
   }
 
   #routeTo(destination: NodeJS.WritableStream, options: PipeOptions | undefined): FileRoute {
@@ -305,8 +281,8 @@ export class SendfileReadStream extends ReadStream {
       ends: options?.end !== false && !isStandardOutput(destination),
       lent: this.#givenDescriptor,
       shared: () => (this[kDescriptor] === null ? this.#shared : undefined),
-      smallFileSize: this.#smallFileSize,
-      cache: this.#cache,
+      smallFileSize: this.#settings.smallFileSize,
+      cache: this.#settings.cache,
       onProgress: (bytes, total) => this.emit('progress', bytes, total),
       onFailure: (error) => this.#fail(error),
     });

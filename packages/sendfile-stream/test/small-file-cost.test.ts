@@ -1,14 +1,21 @@
 /** What one small response takes that can be counted: system calls, descriptors, memory. */
-import { openSync } from 'node:fs';
+import { openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream';
 import { isMainThread } from 'node:worker_threads';
 import { feature, libcStatus } from '@zerocopy/core-syscalls';
 import { closeQuietly, filesystemOf } from '@zerocopy/core-syscalls/descriptors';
-import { keepFilesOpen, OpenFile, type SendFileOptions, sendFile } from '@zerocopy/sendfile-stream';
+import {
+  createSendfileStream,
+  keepFilesOpen,
+  OpenFile,
+  type SendFileOptions,
+  sendFile,
+} from '@zerocopy/sendfile-stream';
 import { testsWhere } from '@zerocopy/testing/kernel-tests';
 import { fixturesBeside, runProgram } from '@zerocopy/testing/programs';
 import { calls } from './fixtures/counted-calls.js';
-import { get, openDescriptors, pattern, temporaryDirectory, withHttpServer, writeFile } from './harness.js';
+import { get, openDescriptors, pattern, temporaryDirectory, until, withHttpServer, writeFile } from './harness.js';
 
 const content = pattern(1000);
 const path = writeFile(join(temporaryDirectory(), 'small'), content);
@@ -74,6 +81,72 @@ serial('a small response that is asked for again and again takes two', async (t)
   t.deepEqual((await callsOfEach(undefined, 2))[1], OPENED_AT_ONCE);
   keepFilesOpen({ files: 256, maxAgeMs: 1000 });
 });
+
+/** What `respond` has a response of `content` call, and how the file is when the stream of it begins to flow. */
+async function callsOfStream(announced: number | undefined, onReady: () => void = () => {}): Promise<Seen> {
+  let seen: Seen = { calls: [], body: Buffer.alloc(0), failed: false };
+  await withHttpServer(
+    (_request, response) => {
+      if (announced !== undefined) response.setHeader('Content-Length', announced);
+      calls.length = 0;
+      // Not at 'open', whose listeners are given a descriptor of the stream's own.
+      const source = createSendfileStream(path).once('ready', onReady);
+      pipeline(source, response, (error) => {
+        seen = { ...seen, calls: [...calls], failed: error !== undefined && error !== null };
+      });
+    },
+    async (port) => {
+      const answer = await get(port).catch(() => undefined);
+      await until(() => seen.calls.length > 0, 'the pipeline is over');
+      if (answer !== undefined) seen = { ...seen, body: answer.body };
+    },
+  );
+  return seen;
+}
+
+interface Seen {
+  readonly calls: readonly string[];
+  readonly body: Buffer;
+  readonly failed: boolean;
+}
+
+serial('a small response by the stream that is asked for again takes two, where its length is announced', async (t) => {
+  keepFilesOpen({ files: 10, maxAgeMs: 60_000 });
+  for (let n = 0; n < 2; n++) await callsOfStream(content.length);
+  const announced = await callsOfStream(content.length);
+  t.deepEqual(announced, { calls: ['statx', 'preadv2'], body: content, failed: false });
+  const unannounced = await callsOfStream(undefined);
+  t.deepEqual(unannounced, { calls: ['statx', 'statx', 'preadv2'], body: content, failed: false });
+});
+
+serial(
+  'a kept file that changes once the stream is open: what is announced, or all there is; never less as if it were whole',
+  async (t) => {
+    keepFilesOpen({ files: 10, maxAgeMs: 60_000 });
+    const grown = pattern(1500);
+    const shorter = content.subarray(0, 700);
+    const rows = [
+      { changed: grown, announced: content.length, body: grown.subarray(0, content.length), failed: false },
+      { changed: grown, announced: undefined, body: grown, failed: false },
+      { changed: shorter, announced: undefined, body: shorter, failed: false },
+    ];
+    try {
+      for (const { changed, announced, body, failed } of rows) {
+        writeFileSync(path, content);
+        for (let n = 0; n < 2; n++) await callsOfStream(content.length);
+        const seen = await callsOfStream(announced, () => writeFileSync(path, changed));
+        t.deepEqual(
+          { body: seen.body, failed: seen.failed },
+          { body, failed },
+          `${changed.length}, announced ${announced}`,
+        );
+      }
+    } finally {
+      writeFileSync(path, content);
+      keepFilesOpen({ files: 256, maxAgeMs: 1000 });
+    }
+  },
+);
 
 serial('a small file that others hold stays open', async (t) => {
   const file = await OpenFile.open(path);
