@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { feature } from '@zerocopy/core-syscalls';
 import { pattern } from '@zerocopy/testing/bytes';
 import { temporaryDirectory } from '@zerocopy/testing/files';
@@ -18,6 +18,8 @@ writeFileSync(path, pattern(400_000));
 
 /** What arrives, and why the kernel did not move it; null: it did. */
 const expected: Readonly<Record<string, readonly [received: 'virtual' | 'file', declined: RegExp | null]>> = {
+  'nothing of the kind': ['file', null],
+  'pipeline of this package': ['file', null],
   'mock-fs, from the beginning': ['virtual', /are not loaded/],
   'mock-fs': ['virtual', /not the one that the kernel has by this number|fs of its own/],
   memfs: ['virtual', /only looks like an fs.ReadStream/],
@@ -55,6 +57,25 @@ test('programs that replace what the hook is built on get what they would withou
       t.deepEqual(answer.kinds, {}, name);
       t.regex(Object.keys(answer.declined).join(), declined, name);
     }
+  }
+});
+
+test('--permission: what may be read goes beneath, what may not is denied in the words of Node', async (t) => {
+  const flag = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
+  const net = process.allowedNodeEnvironmentFlags.has('--allow-net') ? ['--allow-net'] : [];
+  const secret = join(temporaryDirectory(), 'file');
+  writeFileSync(secret, pattern(400_000));
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  const args = [flag, '--allow-addons', ...net, `--allow-fs-read=${root}`, `--allow-fs-read=${path}`];
+  for (const name of ['nothing of the kind', 'pipeline of this package']) {
+    const run = (file: string): ReturnType<typeof runProgram> =>
+      runProgram(process.execPath, [...args, '--import', register, hazard, name, file]);
+    const [allowed, denied] = await Promise.all([run(path), run(secret)]);
+    t.is(allowed.status, 0, `${name}: ${allowed.stderr}`);
+    t.deepEqual(JSON.parse(allowed.stdout), { received: 'file', kinds: { 'file->socket': 1 }, declined: {} }, name);
+    t.is(denied.status, 1, name);
+    t.regex(denied.stderr, /ERR_ACCESS_DENIED/, name);
+    t.is(denied.stdout, '', name);
   }
 });
 
