@@ -1,6 +1,5 @@
 /** Requests as bytes, and replies as bytes: taken apart only as far as two of the same may differ. */
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import net from 'node:net';
 import type { Exchange } from './program.js';
 
@@ -25,8 +24,36 @@ async function exchanged(port: number, head: Buffer, body: Buffer): Promise<Buff
   socket.on('error', () => {}); // 'close' follows
   socket.write(head);
   if (body.length > 0) setTimeout(() => socket.write(body), 10);
-  await once(socket, 'close');
+  // Not by once(), which an error ends as well: what has been answered before it is the reply.
+  await new Promise((resolve) => {
+    socket.on('close', resolve);
+  });
   return Buffer.concat(chunks);
+}
+
+/** What goes on one connection that is kept. */
+interface Kept {
+  /** Without its last empty line, and without Connection. */
+  readonly head: readonly string[];
+  readonly body?: Buffer;
+}
+
+/** Requests that are sent one right behind the other, on one connection: the replies to all of them, but for their dates. */
+export function pipelined(name: string, requests: readonly Kept[]): Exchange {
+  const parts = requests.map(({ head, body }, index) => {
+    const length = body === undefined ? [] : [`Content-Length: ${body.length}`];
+    const last = index === requests.length - 1 ? ['Connection: close'] : [];
+    const lines = [...head, 'Host: localhost', ...length, ...last, '', ''];
+    return Buffer.concat([Buffer.from(lines.join('\r\n')), body ?? Buffer.alloc(0)]);
+  });
+  return {
+    name,
+    async converse(port) {
+      const replies = await exchanged(port, Buffer.concat(parts), Buffer.alloc(0));
+      if (replies.length === 0) throw new Error('nothing was answered');
+      return Buffer.from(replies.toString('latin1').replace(/^Date: .*$/gim, 'Date: …'), 'latin1');
+    },
+  };
 }
 
 function chunkedBody(body: Buffer): Buffer {

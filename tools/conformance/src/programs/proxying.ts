@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import net, { type Server, type Socket } from 'node:net';
+import { pipelined } from './client.js';
 import { type Loose, listening, load, portOf } from './loading.js';
 import { content, type Exchange, type RealProgram } from './program.js';
 
@@ -65,6 +66,14 @@ const bodies: readonly Exchange[] = [
   { name: 'PUT a chunked body', head: ['PUT /chunked HTTP/1.1'], body: content('large.bin'), chunked: true },
 ];
 
+const kept: Exchange = pipelined('several on one connection', [
+  { head: ['GET / HTTP/1.1'] },
+  { head: ['PUT / HTTP/1.1'], body: content('huge.bin') },
+  { head: ['PUT / HTTP/1.1'], body: content('small.txt') },
+  { head: ['PUT / HTTP/1.1'], body: content('large.bin') },
+  { head: ['GET / HTTP/1.1'] },
+]);
+
 const upgrade: Exchange = {
   name: 'an upgrade',
   converse: echo('GET /upgrade HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'),
@@ -85,6 +94,7 @@ const reverse = (
     server.on('upgrade', (request, socket, first) => upgrades(proxy, request, socket, first, target));
     return listening(server);
   },
+  // Neither keeps a connection: without an agent both answer with Connection: close.
   exchanges: [...bodies, upgrade],
 });
 
@@ -107,7 +117,7 @@ export const proxying: readonly RealProgram[] = [
         }),
       );
     },
-    exchanges: bodies,
+    exchanges: [...bodies, kept],
   },
   reverse('http-proxy', (proxy, request, socket, first, target) => proxy.ws(request, socket, first, { target })),
   reverse('httpxy', (proxy, request, socket, first, target) => void proxy.ws(request, socket, { target }, first)),

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream';
+import { pipelined } from './client.js';
 import { type Loose, listening, load } from './loading.js';
 import type { Exchange, RealProgram } from './program.js';
 
@@ -25,6 +26,15 @@ const staticExchanges = (prefix = ''): readonly Exchange[] => [
   get(`${prefix}/none`),
 ];
 
+/** Large ones, small ones and one without a body, in turn. */
+const kept = (prefix = ''): Exchange =>
+  pipelined(
+    'several on one connection',
+    ['GET /huge.bin', 'GET /small.txt', 'HEAD /large.bin', 'GET /large.bin', 'GET /page.html', 'GET /huge.bin'].map(
+      (line) => ({ head: [`${line.replace(' ', ` ${prefix}`)} HTTP/1.1`] }),
+    ),
+  );
+
 const express = (version: 'express' | 'express4'): RealProgram => ({
   name: version === 'express' ? 'Express 5' : 'Express 4',
   modules: [version],
@@ -46,6 +56,7 @@ const express = (version: 'express' | 'express4'): RealProgram => ({
   },
   exchanges: [
     ...staticExchanges('/static'),
+    kept('/static'),
     ...['/send', '/download'].flatMap((way) => [get(`${way}/large.bin`), get(`${way}/small.txt`), get(`${way}/none`)]),
   ],
 });
@@ -86,7 +97,7 @@ export const serving: readonly RealProgram[] = [
       await app.listen({ port: 0, host: '127.0.0.1' });
       return app.server;
     },
-    exchanges: staticExchanges(),
+    exchanges: [...staticExchanges(), kept()],
   },
   {
     name: 'koa-static',
@@ -124,7 +135,7 @@ export const serving: readonly RealProgram[] = [
       const handle = (sirv.default ?? sirv)(site, { etag: true });
       return listening(http.createServer((request, response) => handle(request, response)));
     },
-    exchanges: staticExchanges(),
+    exchanges: [...staticExchanges(), kept()],
   },
   {
     name: 'serve-handler',

@@ -7,6 +7,7 @@ import http2 from 'node:http2';
 import https from 'node:https';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream';
+import { pipelined } from './client.js';
 import { type Loose, listening, load } from './loading.js';
 import { content, type Exchange, type RealProgram } from './program.js';
 
@@ -62,6 +63,11 @@ export const storing: readonly RealProgram[] = [
     ['body->file'],
     ['/pipe', '/pipeline'].flatMap((path) => [
       { name: `PUT ${path}`, head: [`PUT ${path} HTTP/1.1`], body: content('huge.bin') },
+      pipelined(`PUT ${path}, several on one connection`, [
+        { head: [`PUT ${path} HTTP/1.1`], body: content('large.bin') },
+        { head: [`PUT ${path} HTTP/1.1`], body: content('small.txt') },
+        { head: [`PUT ${path} HTTP/1.1`], body: content('huge.bin') },
+      ]),
       { name: `PUT ${path}, small`, head: [`PUT ${path} HTTP/1.1`], body: content('small.txt') },
       { name: `PUT ${path}, chunked`, head: [`PUT ${path} HTTP/1.1`], body: content('large.bin'), chunked: true },
     ]),
