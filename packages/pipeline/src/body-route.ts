@@ -16,6 +16,7 @@ export function routeBody(
   minBytes: number,
 ): string | undefined {
   if (!isRequest(source)) return 'the source only looks like an HTTP message';
+  if (source.httpVersionMajor !== 1) return 'the request is not HTTP/1 on a socket';
   const length = contentLength(source);
   if (Number.isNaN(length)) return 'the body has no Content-Length (a chunked body)';
   if (length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;

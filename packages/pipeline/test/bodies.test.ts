@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { createWriteStream, readFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import http2 from 'node:http2';
 import net from 'node:net';
 import { PassThrough } from 'node:stream';
 import { install, stats } from '@zerocopy/pipeline';
@@ -124,6 +125,28 @@ kernelTest('a body into what the kernel does not write to: as ever, and with the
   t.deepEqual(since(before).declined, {
     'the destination is no file, socket or HTTP/1 message but PassThrough': 1,
   });
+});
+
+kernelTest('a body of HTTP/2 is left to Node, for what it is, whether its length is announced or not', async (t) => {
+  const paths = [fresh(directory), fresh(directory)];
+  const before = stats();
+  const server = http2.createServer((request, response) => {
+    request
+      .pipe(createWriteStream(request.url === '/0' ? (paths[0] as string) : (paths[1] as string)))
+      .on('close', () => response.end());
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const session = http2.connect(`http://127.0.0.1:${(server.address() as net.AddressInfo).port}`);
+  for (const [index, headers] of [{}, { 'content-length': content.length }].entries()) {
+    const stream = session.request({ ':method': 'PUT', ':path': `/${index}`, ...headers });
+    stream.end(content);
+    await once(stream.resume(), 'close');
+  }
+  session.close();
+  server.close();
+  for (const path of paths) t.is(sha256(readFileSync(path)), sha256(content));
+  t.like(since(before), { kinds: {}, declined: { 'the request is not HTTP/1 on a socket': 2 } });
 });
 
 /** A server that answers by hand: a Content-Length, and then whatever `then` does. */
