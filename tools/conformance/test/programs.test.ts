@@ -1,8 +1,8 @@
-/** A sample of the real programs; all of them, and more often: `npm run conformance -- programs`. */
+/** Real programs as they are, with their pipes moved by the kernel and without; more often: `npm run conformance -- programs`. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { compare } from '@zerocopy/conformance/programs/comparison';
+import { compare, type Verdict } from '@zerocopy/conformance/programs/comparison';
 import { programs } from '@zerocopy/conformance/programs/programs';
 import { writeSite } from '@zerocopy/conformance/programs/site';
 import { feature } from '@zerocopy/core-syscalls';
@@ -10,31 +10,28 @@ import { testsWhere } from '@zerocopy/testing/kernel-tests';
 
 const { test } = testsWhere('the kernel path', feature('sendfile'), feature('splice'));
 
-const SAMPLE = [
-  'Express 5',
-  'sirv',
-  'compression',
-  'http-proxy',
-  'a TCP proxy',
-  'uploads to fs.createWriteStream',
-  'http2',
-];
-
-test('programs that do not know of it: the same replies and events, and the kernel moves the bytes', async (t) => {
+async function compareAll(): Promise<ReadonlyMap<string, Verdict>> {
   const directory = mkdtempSync(join(tmpdir(), 'zerocopy-programs-'));
   try {
     const sites = [join(directory, 'a'), join(directory, 'b')] as const;
     for (const site of sites) writeSite(site);
-    const verdicts = await compare(
-      programs.filter(({ name }) => SAMPLE.includes(name)),
-      sites,
-    );
-    t.is(verdicts.length, SAMPLE.length);
-    for (const { program, missing, complaints } of verdicts) {
-      t.deepEqual(missing, [], program);
-      t.deepEqual(complaints, [], program);
-    }
+    const verdicts = await compare(programs, sites);
+    return new Map(verdicts.map((verdict) => [verdict.program, verdict]));
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
-});
+}
+
+/** All of them one after another, in the same two processes: begun by the first test. */
+let all: ReturnType<typeof compareAll> | undefined;
+
+for (const { name, kinds, exchanges } of programs) {
+  const path = kinds.length === 0 ? 'all is left to Node' : `${kinds.join(', ')} beneath`;
+  test(`${name}: the same replies and events, and ${path}`, async (t) => {
+    all ??= compareAll();
+    const verdict = (await all).get(name);
+    t.deepEqual(verdict?.missing, []);
+    t.deepEqual(verdict?.complaints, []);
+    t.is(verdict?.exchanges, exchanges.length);
+  });
+}
