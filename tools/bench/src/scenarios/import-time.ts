@@ -8,11 +8,12 @@ import type { Case, Contestant, Role, Scenario } from '../race/scenario.js';
 
 const entry = fileURLToPath(new URL('../processes/import-process.js', import.meta.url));
 
-const module = (name: string, role: Role): Contestant => ({
+/** @param from the package that it is of. */
+const module = (name: string, role: Role, from: string = name): Contestant => ({
   name,
   role,
   description: `import '${name}'`,
-  version: moduleVersion(name),
+  version: moduleVersion(from),
 });
 
 async function importOnce(name: string): Promise<Readonly<Record<string, number>>> {
@@ -29,7 +30,7 @@ export const importTime: Scenario<Case> = {
   name: 'import',
   title: 'Importing',
   about:
-    'A new process for each; the time and the resident memory that importing takes it. libc is loaded on first use, not here.',
+    'A new process for each; the time and the resident memory that importing takes it. libc is loaded on first use, not here; and by register nothing is, before a pipe that could matter.',
   metrics: [
     { key: 'milliseconds', title: 'time', unit: 'ms', better: 'less' },
     { key: 'memory', title: 'resident memory', unit: 'MiB', better: 'less' },
@@ -43,6 +44,8 @@ export const importTime: Scenario<Case> = {
     module('@zerocopy/lease-guard', 'ours'),
     module('@zerocopy/file-copy', 'ours'),
     module('@zerocopy/direct-io', 'ours'),
+    module('@zerocopy/pipeline', 'ours'),
+    module('@zerocopy/pipeline/register', 'ours', '@zerocopy/pipeline'),
     module('send', 'peer'),
     module('sirv', 'peer'),
     module('@fastify/static', 'peer'),
