@@ -1,4 +1,5 @@
 /** `pipeline` beside Node's own: the same callbacks, events, errors and listeners. */
+import { createHook } from 'node:async_hooks';
 import { once } from 'node:events';
 import { createReadStream, createWriteStream, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
 import http from 'node:http';
@@ -341,3 +342,36 @@ kernelTest(
     );
   },
 );
+
+/** Calls that node:fs makes on the thread pool while `run` does. */
+async function poolCalls(run: () => Promise<unknown>): Promise<number> {
+  let calls = 0;
+  const hook = createHook({
+    init(_id, type) {
+      if (type === 'FSREQCALLBACK') calls++;
+    },
+  });
+  hook.enable();
+  await run();
+  hook.disable();
+  return calls;
+}
+
+for (const size of [1000, 100_000]) {
+  kernelTest(
+    `a warm file of ${size} bytes that is asked for again goes out without the thread pool, its end too`,
+    async (t) => {
+      const path = makeFile(directory, content.subarray(0, size));
+      await withHttpServer(
+        (_, response) => {
+          response.setHeader('Content-Length', size);
+          pipeline(createReadStream(path), response, () => {});
+        },
+        async (port) => {
+          for (let n = 0; n < 3; n++) await get(port); // looked at, kept, and asked for again
+          t.is(await poolCalls(async () => t.true((await get(port)).body.equals(content.subarray(0, size)))), 0);
+        },
+      );
+    },
+  );
+}

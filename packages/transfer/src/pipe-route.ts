@@ -102,14 +102,26 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   read(): boolean {
     if (this.#state !== 'waiting') return this.#state !== 'over'; // only by hand: Node does not ask twice
     if (this.source.readableLength > 0) return false; // what Node has read comes first; then the route is asked again
-    this.#asking = true;
-    const refused = otherReader(this.source, this.destination) ?? this.#resource.runInAsyncScope(this.begin, this);
-    this.#asking = false;
+    let refused = this.#ask();
+    // Done with, and to be asked again, before it has returned: once more here, and not a read of Node's, which takes a buffer
+    // and a hop of the thread pool to find the end. Once only: a file that grows all the time would hold up the event loop.
+    if (refused === undefined && this.#declined && this.#state === 'waiting' && !this.source.destroyed) {
+      this.#declined = false;
+      refused = this.#ask();
+    }
     if (refused !== undefined) this.leave(refused);
     if (this.source.destroyed) return true;
     // Handed back while it was being asked: Node reads in the same `_read`. An empty push would be no answer there, since a
     // Readable that fills its buffer stops asking when a read has brought nothing.
     return refused === undefined && !this.#declined;
+  }
+
+  /** @returns why Node is to read. */
+  #ask(): string | undefined {
+    this.#asking = true;
+    const refused = otherReader(this.source, this.destination) ?? this.#resource.runInAsyncScope(this.begin, this);
+    this.#asking = false;
+    return refused;
   }
 
   /** Goes back to Node's reading for good, for `reason`, if it is one to be told. Idempotent. */
