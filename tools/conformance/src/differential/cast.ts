@@ -211,7 +211,8 @@ export class Cast {
         source?.unpipe(destination);
         break;
       case 'pipe again':
-        if (!this.journal.happened('destination', 'pipe')) break;
+        // Once it has been piped: a second source's pipe is heard as well.
+        if (this.journal.count('destination', 'pipe') <= (this.joined ? 1 : 0)) break;
         source?.unpipe(destination);
         source?.pipe(destination as Writable, { end: this.#ends });
         break;

@@ -76,7 +76,12 @@ export class Journal<Action = never> {
   }
 
   happened(subject: string, event: string): boolean {
-    return this.#events.get(subject)?.some((one) => one === event || one.startsWith(`${event} `)) ?? false;
+    return this.count(subject, event) > 0;
+  }
+
+  /** How often it has. */
+  count(subject: string, event: string): number {
+    return this.#events.get(subject)?.filter((one) => one === event || one.startsWith(`${event} `)).length ?? 0;
   }
 
   entries(): Record<string, string[]> {
