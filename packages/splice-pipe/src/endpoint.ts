@@ -58,6 +58,15 @@ export interface DestinationEnd extends End {
   stream(): Writable;
 }
 
+/** A file that its owner keeps open until the transfer is over: no duplicate is needed. */
+export class KeptFile {
+  readonly fd: number;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+}
+
 /** Known by a number, of which only a duplicate can be relied upon after this turn. */
 export const isDescriptor = (thing: unknown): thing is FileHandle | number =>
   typeof thing === 'number' || isFileHandle(thing);
@@ -197,7 +206,7 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
       socket,
       take: () => taken as KernelSocketSource,
       stream() {
-        taken?.giveBack(taken.head, taken.ended); // the other end refuses
+        taken?.giveBack(taken.takeHead(), taken.ended); // the other end refuses
         return socket;
       },
       dispose,
@@ -222,9 +231,8 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
 }
 
 export function openDestination(destination: unknown): DestinationEnd {
-  if (isDescriptor(destination)) {
-    return openDestinationDescriptor(descriptorOf(destination));
-  }
+  if (destination instanceof KeptFile) return openDestinationFile(destination.fd);
+  if (isDescriptor(destination)) return openDestinationDescriptor(descriptorOf(destination));
   if (!(destination instanceof Writable || isSocket(destination) || isWritable(destination))) {
     throw invalidArgument('destination', 'a Writable, FileHandle or descriptor', destination);
   }
@@ -278,6 +286,16 @@ function openDestinationDescriptor(fd: number | null): DestinationEnd {
       dispose,
     };
   }
+  return openDestinationFile(fd, own, facts);
+}
+
+/** @param own a duplicate, closed with the end. Default: none, and none is needed or can be had. */
+function openDestinationFile(
+  fd: number,
+  own?: OwnedDescriptor,
+  facts: DescriptorFacts = libcStatus().available ? factsOf(fd) : NO_CALLS,
+): DestinationEnd {
+  const { kind } = facts;
   let stream: Writable | undefined;
   const appending = kind === 'file' && facts.appending;
   const refused = typeof kind === 'object' ? `of the destination: ${kind.refused}` : undefined;
@@ -285,7 +303,7 @@ function openDestinationDescriptor(fd: number | null): DestinationEnd {
     refused: unavailable() ?? (appending ? 'the destination is open for appending' : refused),
     kind: endKindOf(facts),
     socket: undefined,
-    target: new KernelFileDestination(own?.fd ?? -1, undefined),
+    target: new KernelFileDestination(own?.fd ?? fd, undefined),
     stream: () => {
       stream ??= fileStream(fd, own, (options) => createWriteStream('', options));
       return stream;

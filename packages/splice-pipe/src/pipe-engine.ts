@@ -16,6 +16,7 @@ import {
   WOULD_BLOCK,
 } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
+import { behind, NOTHING } from './head.js';
 import { readAfterZero } from './read-watcher.js';
 import type { RelayEngine, RelayEngineOptions } from './relay.js';
 import type { KernelSource } from './source.js';
@@ -42,7 +43,7 @@ export class PipeEngine implements RelayEngine {
   constructor({ source, destination, head }: RelayEngineOptions) {
     this.#source = source;
     this.#destination = destination;
-    this.#head = head === undefined ? source.head : Buffer.concat([head, source.head]);
+    this.#head = head === undefined ? source.takeHead() : Buffer.concat([head, source.takeHead()]);
     this.#ended = source.ended;
   }
 
@@ -149,7 +150,7 @@ export class PipeEngine implements RelayEngine {
   /** @returns what had been read from the source and has not been delivered. */
   close(): Buffer {
     const head = this.#head;
-    this.#head = Buffer.alloc(0);
+    this.#head = NOTHING;
     return head;
   }
 
@@ -200,7 +201,7 @@ export class PipeEngine implements RelayEngine {
 
   #writeHead(count: number, resume: Resume): void {
     const part = this.#head.subarray(0, count);
-    this.#head = this.#head.subarray(part.length);
+    this.#head = behind(this.#head, part.length);
     this.#write(part, resume);
   }
 

@@ -3,11 +3,11 @@ import { WriteStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { closedEarly, isOutgoingMessage, isSocket, socketOfMessage, TransferError } from '@zerocopy/transfer';
 import type { KernelDestination, WrittenCallback } from './destination.js';
+import { NOTHING } from './head.js';
 import type { ReadableCallback } from './read-watcher.js';
 import type { KernelSource } from './source.js';
 
 export class StreamSource implements KernelSource {
-  readonly head: Buffer = Buffer.alloc(0);
   readonly ended = false;
   readonly mayBlock = false;
   readonly isPipe = false;
@@ -21,6 +21,10 @@ export class StreamSource implements KernelSource {
     this.#stream = stream;
     this.#wasFlowing = stream.readableFlowing === true;
     for (const event of ['readable', 'end', 'error', 'close']) stream.on(event, this.#onEvent);
+  }
+
+  takeHead(): Buffer {
+    return NOTHING;
   }
 
   descriptor(): number {

@@ -284,7 +284,7 @@ export class ProxyDirection {
     this.#relay = undefined;
     this.#source = undefined;
     relay?.release();
-    if (!this.#isOpened) source?.giveBack(source.head, source.ended);
+    if (!this.#isOpened) source?.giveBack(source.takeHead(), source.ended);
   }
 
   #end(error: unknown, failed: Side | undefined): void {

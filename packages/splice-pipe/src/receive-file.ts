@@ -21,11 +21,11 @@ import {
 } from '@zerocopy/transfer';
 import { BodyCopy } from './body-copy.js';
 import { COLLECT_MAX } from './collected-body.js';
-import { holdErrors, unavailable } from './endpoint.js';
+import { holdErrors, KeptFile, unavailable } from './endpoint.js';
 import { FLAG_NAMES, flagsOf, ReceivedFile } from './received-file.js';
 import { claimBody, contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
 import { keepUnread, refusalOfSource } from './source.js';
-import { splice } from './splice.js';
+import { spliceInto } from './splice.js';
 
 /** What {@link receiveFile} receives: an HTTP message of node:http or node:http2, a socket, any Readable of bytes. */
 export type ReceiveSource = IncomingMessage | Http2ServerRequest | Readable;
@@ -207,7 +207,7 @@ async function byKernel(task: Task): Promise<TransferResult> {
     // One byte more than a socket may bring tells that there is more.
     const length = isRequest(source) ? Number.POSITIVE_INFINITY : maxBytes + 1;
     const total = isRequest(source) ? contentLength(source) : undefined;
-    const result = await splice(source, file.fd, {
+    const result = await spliceInto(source, new KeptFile(file.fd), {
       ...(Number.isSafeInteger(length) && { length }),
       ...(signal && { signal }),
       ...(onProgress && { onProgress: (bytes) => onProgress(Math.min(bytes, maxBytes), total) }),

@@ -29,6 +29,7 @@ import {
 } from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type SourceEnd, unavailable } from './endpoint.js';
+import { NOTHING } from './head.js';
 import type { ReadableCallback } from './read-watcher.js';
 import { KernelSocketSource, type KernelSource, keepUnread } from './source.js';
 
@@ -169,11 +170,11 @@ export class HeldRequest {
 }
 
 export class RequestSource implements KernelSource {
-  readonly head: Buffer;
   readonly ended = false;
   readonly mayBlock = false;
   readonly isPipe = false;
   readonly certain = 0;
+  #head: Buffer;
   /** Bytes of the body that the parser has not seen. */
   readonly remaining: number;
   readonly #request: IncomingMessage & RequestInternals;
@@ -208,9 +209,9 @@ export class RequestSource implements KernelSource {
     for (let chunk = request.read() as Buffer | null; chunk !== null; chunk = request.read() as Buffer | null) {
       if (!listened) chunks.push(chunk);
     }
-    this.head = Buffer.concat(chunks);
-    this.#fromHead = this.head.length;
-    this.remaining = contentLength(request) - this.head.length - held.observed();
+    this.#head = Buffer.concat(chunks);
+    this.#fromHead = this.#head.length;
+    this.remaining = contentLength(request) - this.#fromHead - held.observed();
     this.#unparsed = this.remaining;
     const { push } = request;
     request.push = (chunk, encoding) => {
@@ -218,6 +219,12 @@ export class RequestSource implements KernelSource {
       if (chunk === null) return this.#context.runInAsyncScope(push, request, null) as boolean;
       return this.#dropping ? true : push.call(request, chunk, encoding);
     };
+  }
+
+  takeHead(): Buffer {
+    const head = this.#head;
+    this.#head = NOTHING;
+    return head;
   }
 
   descriptor(): number {

@@ -14,12 +14,13 @@ import {
   takeSocketForReading,
 } from '@zerocopy/transfer';
 import { type DescriptorFacts, factsOf, kindOf } from './descriptor-kind.js';
+import { NOTHING } from './head.js';
 import { type ReadableCallback, ReadWatcher } from './read-watcher.js';
 
 export interface KernelSource {
-  /** Bytes that are in user space already. They come first. */
-  readonly head: Buffer;
-  /** Whether nothing comes after `head`. */
+  /** Bytes that are in user space already, and come first. Empty the next time: the caller's, also to give back. */
+  takeHead(): Buffer;
+  /** Whether nothing comes after the head. */
   readonly ended: boolean;
   /** Reading may wait for a disk: not on this thread. */
   readonly mayBlock: boolean;
@@ -90,7 +91,6 @@ export interface SocketSourceOptions {
 
 /** A connected socket or pipe, no longer read by Node until it is given back. */
 export class KernelSocketSource implements KernelSource {
-  readonly head: Buffer;
   readonly ended: boolean;
   readonly mayBlock = false;
   readonly isPipe: boolean;
@@ -107,9 +107,12 @@ export class KernelSocketSource implements KernelSource {
     if (taken === null) throw new Error('the socket cannot be taken over');
     this.#socket = socket;
     this.#taken = taken;
-    this.head = taken.head;
     this.ended = taken.ended;
     this.isPipe = (facts?.kind ?? kindOf(taken.descriptor())) === 'pipe';
+  }
+
+  takeHead(): Buffer {
+    return this.#taken.takeHead();
   }
 
   descriptor(): number {
@@ -159,7 +162,6 @@ const gap = (bytes: number): Error =>
 
 /** A regular file, read from its own position, which moves. */
 export class KernelFileSource implements KernelSource {
-  readonly head: Buffer = Buffer.alloc(0);
   readonly ended = false;
   readonly mayBlock = true;
   readonly isPipe = false;
@@ -177,6 +179,10 @@ export class KernelFileSource implements KernelSource {
 
   get certain(): number {
     return this.#certain;
+  }
+
+  takeHead(): Buffer {
+    return NOTHING;
   }
 
   descriptor(): number {

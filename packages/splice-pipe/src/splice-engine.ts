@@ -26,6 +26,7 @@ import {
   WOULD_BLOCK,
 } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
+import { behind } from './head.js';
 import { acquirePipe, FILL_MIN, type Pipe, releasePipe, takeAllFromPipe, takeFromPipe } from './pipe-pool.js';
 import { readAfterZero, WATCH_SIZE_MAX } from './read-watcher.js';
 import type { RelayEngine, RelayEngineOptions } from './relay.js';
@@ -65,7 +66,7 @@ export class SpliceEngine implements RelayEngine {
   constructor({ source, destination, head, eager }: RelayEngineOptions) {
     this.#source = source;
     this.#destination = destination;
-    this.#head = head === undefined ? source.head : Buffer.concat([head, source.head]);
+    this.#head = head === undefined ? source.takeHead() : Buffer.concat([head, source.takeHead()]);
     this.#ended = source.ended;
     // A file is never written to in small pieces from here: it costs a thread-pool hop each, however they come.
     this.#choice = new SpliceChoice(eager || destination.mayBlock || source.mayBlock);
@@ -320,7 +321,7 @@ export class SpliceEngine implements RelayEngine {
 
   #writeHead(count: number, resume: Resume): void {
     const part = this.#head.subarray(0, count);
-    this.#head = this.#head.subarray(part.length);
+    this.#head = behind(this.#head, part.length);
     this.#write(part, resume);
   }
 

@@ -23,6 +23,7 @@ import {
   type DestinationEnd,
   holdErrors,
   isDescriptor,
+  type KeptFile,
   openDestination,
   openSource,
   type SourceEnd,
@@ -64,10 +65,19 @@ export interface SpliceOptions {
  * @returns how many bytes went, and how. Rejects with a TransferError, whose `bytes` had arrived; with a TypeError or
  * RangeError for invalid arguments.
  */
-export async function splice(
+export function splice(
   source: SpliceSource,
   destination: SpliceDestination,
   given: SpliceOptions = {},
+): Promise<TransferResult> {
+  return spliceInto(source, destination, given);
+}
+
+/** {@link splice}, also into a file that the caller keeps open. */
+export async function spliceInto(
+  source: SpliceSource,
+  destination: SpliceDestination | KeptFile,
+  given: SpliceOptions,
 ): Promise<TransferResult> {
   const options = readOptions<SpliceOptions>(given, ['length', 'signal', 'onProgress', 'fallback', 'cache']);
   validateBytes(options.length, 'length');

@@ -1,6 +1,7 @@
 /** Node's own way, for streams that the kernel cannot join: read and write, in the same loop as everything else. */
 import { type Resume, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
+import { behind, NOTHING } from './head.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
 
@@ -30,7 +31,7 @@ export class RelayCopyEngine implements RelayEngine {
     this.#source = source;
     this.#destination = destination;
     this.reason = reason;
-    this.#head = head ?? Buffer.alloc(0);
+    this.#head = head ?? NOTHING;
   }
 
   attempt(): number {
@@ -40,7 +41,7 @@ export class RelayCopyEngine implements RelayEngine {
   wait(count: number, resume: Resume): void {
     if (this.#head.length > 0) {
       const part = this.#head.subarray(0, count);
-      this.#head = this.#head.subarray(part.length);
+      this.#head = behind(this.#head, part.length);
       this.#write(part, resume);
       return;
     }
@@ -57,7 +58,7 @@ export class RelayCopyEngine implements RelayEngine {
 
   close(): Buffer {
     const head = this.#head;
-    this.#head = Buffer.alloc(0);
+    this.#head = NOTHING;
     return head;
   }
 

@@ -188,7 +188,7 @@ export class TakenRoute {
       onEnd: (outcome) => {
         this.#onEnd(relay, outcome);
         // A subscriber of its start has ended it: the relay has never had the source.
-        if (!begun) taken.giveBack(taken.head, taken.ended);
+        if (!begun) taken.giveBack(taken.takeHead(), taken.ended);
       },
     });
     this.#state = 'moving';

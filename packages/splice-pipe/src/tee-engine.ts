@@ -20,6 +20,7 @@ import {
   transferError,
   WOULD_BLOCK,
 } from '@zerocopy/transfer';
+import { behind } from './head.js';
 import { acquirePipe, type Pipe, takeFromPipe } from './pipe-pool.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
@@ -80,7 +81,7 @@ export class TeeEngine implements RelayEngine {
     this.#branches = branches;
     this.#bySlot = bySlot;
     this.#live = [...branches];
-    this.#head = source.head;
+    this.#head = source.takeHead();
     this.ended = source.ended;
     this.#dropAfter = dropAfter;
   }
@@ -103,7 +104,7 @@ export class TeeEngine implements RelayEngine {
     if (this.#live.length === 0) this.#failAll();
     else if (this.#head.length > 0) {
       const part = this.#head.subarray(0, count);
-      this.#head = this.#head.subarray(part.length);
+      this.#head = behind(this.#head, part.length);
       this.#writeToAll(part);
     } else if (this.ended) this.#answer(null, SOURCE_ENDED);
     else if (this.#refusal !== undefined || !this.#acquirePipes()) this.#copy(count);

@@ -17,9 +17,9 @@ import {
 
 /** A socket that Node does not read while it is taken. */
 export interface TakenSocket {
-  /** What Node had already read and nobody had consumed. It comes before anything read from the descriptor. */
-  readonly head: Buffer;
-  /** Whether Node had already seen the end of the stream: there is nothing to read after `head`. */
+  /** What Node had already read and nobody had consumed: it comes before anything read from the descriptor. Empty the next time. */
+  takeHead(): Buffer;
+  /** Whether Node had already seen the end of the stream: there is nothing to read after the head. */
   readonly ended: boolean;
   /** The socket's descriptor now, or -1 once it is closed. Ask before every call. */
   descriptor(): number;
@@ -40,21 +40,22 @@ interface ReadInternals {
   [kTaken]?: { moved: number };
 }
 
-function countReads(socket: Socket): { moved: number } {
-  const internals = socket as unknown as ReadInternals;
-  const present = internals[kTaken];
+// One getter for all sockets: one for each would give each socket a property dictionary, of 3 KiB, of its own.
+const bytesRead: PropertyDescriptor = {
+  configurable: true,
+  enumerable: false,
+  get(this: Socket & ReadInternals): number | undefined {
+    const bytes = Reflect.get(Object.getPrototypeOf(this) as object, 'bytesRead', this) as number | undefined;
+    return bytes === undefined ? undefined : bytes + (this[kTaken] as { moved: number }).moved;
+  },
+};
+
+function countReads(socket: Socket & ReadInternals): { moved: number } {
+  const present = socket[kTaken];
   if (present !== undefined) return present;
   const counter = { moved: 0 };
-  internals[kTaken] = counter;
-  const prototype = Object.getPrototypeOf(socket) as object;
-  Object.defineProperty(socket, 'bytesRead', {
-    configurable: true,
-    enumerable: false,
-    get(this: Socket): number | undefined {
-      const bytes = Reflect.get(prototype, 'bytesRead', this) as number | undefined;
-      return bytes === undefined ? undefined : bytes + counter.moved;
-    },
-  });
+  socket[kTaken] = counter;
+  Object.defineProperty(socket, 'bytesRead', bytesRead);
   return counter;
 }
 
@@ -83,15 +84,15 @@ export function takeSocketForReading(socket: Socket, { onTouched }: TakeOptions 
 type Method = (...args: unknown[]) => unknown;
 
 class Taken implements TakenSocket {
-  readonly head: Buffer;
   readonly ended: boolean;
+  #head: Buffer | undefined;
   readonly #socket: Socket;
   readonly #counter: { moved: number };
   readonly #onTouched: TakeOptions['onTouched'];
   /** The names of methods that are put in front of the socket's own. */
-  readonly #replaced: string[] = [];
+  #replaced: readonly string[] = [];
   /** Calls of unshift() meanwhile: what they bring comes behind what is given back. */
-  readonly #unshifted: unknown[][] = [];
+  #unshifted: unknown[][] | undefined;
   #touched = false;
   #given = false;
   /** resume() was called before it was taken: the event that is still to come is not by other code. */
@@ -109,7 +110,7 @@ class Taken implements TakenSocket {
     for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) {
       if (!observed) chunks.push(chunk);
     }
-    this.head = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+    this.#head = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
     this.ended = hasSeenEnd(socket);
     this.#resuming = isResuming(socket);
     // Behind the listener of Node's HTTP server, which reads at this event whatever the stream says.
@@ -118,13 +119,19 @@ class Taken implements TakenSocket {
     socket.on('pause', this.#onPause).on('newListener', this.#onNewListener);
     this.#put('_read', () => this.#touch('it was read'));
     this.#put('unshift', (...args) => {
-      this.#unshifted.push(args);
+      this.#unshifted = [...(this.#unshifted ?? []), args];
       this.#touch('bytes were unshifted');
     });
     this.#put('setEncoding', (...args) => {
       this.#touch('it got an encoding');
       return this.#call('setEncoding', args);
     });
+  }
+
+  takeHead(): Buffer {
+    const head = this.#head;
+    this.#head = undefined;
+    return head ?? Buffer.alloc(0);
   }
 
   descriptor(): number {
@@ -152,13 +159,13 @@ class Taken implements TakenSocket {
     const socket = this.#socket;
     socket.off('resume', this.#onResume).off('pause', this.#onPause).off('newListener', this.#onNewListener);
     // The last that was put there first: the socket has its former hidden class again, and not a dictionary of properties.
-    for (const name of this.#replaced.reverse()) Reflect.deleteProperty(socket, name);
+    for (const name of [...this.#replaced].reverse()) Reflect.deleteProperty(socket, name);
     if (unread !== undefined && unread.length > 0 && !socket.destroyed) {
       // An encoding that was set meanwhile is for these bytes, too: unshift() would not decode them.
       if (socket.readableEncoding !== null && socket.readableLength === 0) socket.push(unread);
       else socket.unshift(unread);
     }
-    for (const args of this.#unshifted) if (!socket.destroyed) this.#call('unshift', args);
+    for (const args of this.#unshifted ?? []) if (!socket.destroyed) this.#call('unshift', args);
     if (socket.destroyed) return; // by a listener that has just got something, too
     if (resume) socket.resume();
     // Node's HTTP server reads again by itself when it is resumed, and nothing before.
@@ -190,7 +197,7 @@ class Taken implements TakenSocket {
   #put(name: string, method: Method): void {
     const isOurs = this.#replaced.includes(name);
     if (!isOurs && Object.hasOwn(this.#socket, name)) return;
-    if (!isOurs) this.#replaced.push(name);
+    if (!isOurs) this.#replaced = [...this.#replaced, name]; // no longer than it is: many are held for long
     (this.#socket as unknown as Record<string, Method>)[name] = method;
   }
 

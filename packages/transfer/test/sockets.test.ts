@@ -229,7 +229,7 @@ onLinux('taking a socket over: what Node had read comes first, and nothing is re
   const taken = takeSocketForReading(pair.server);
   t.truthy(taken);
   if (taken === null) return;
-  t.is(taken.head.toString(), 'in user space');
+  t.is(taken.takeHead().toString(), 'in user space');
   t.false(taken.ended);
   pair.client.write('in the kernel');
   await new Promise((resolve) => setTimeout(resolve, 20));
@@ -256,7 +256,7 @@ onLinux('a taken socket that had ended says so, and still ends once given back',
   const state = (pair.server as unknown as { _readableState: { ended: boolean; length: number } })._readableState;
   await until(() => state.length === 10 && state.ended);
   const taken = takeSocketForReading(pair.server);
-  t.is(taken?.head.toString(), 'last words');
+  t.is(taken?.takeHead().toString(), 'last words');
   t.true(taken?.ended);
   const ended = once(pair.server, 'end');
   taken?.giveBack({ resume: true });

@@ -6,30 +6,34 @@ import { until } from './waiting.js';
 
 /** A process at a FIFO that it has opened for one thing, and waits for somebody to open for the other. */
 export interface Waiting {
-  /** Whether it still waits. */
-  isWaiting(): boolean;
   /** What it has read, once it has ended; of a writer, nothing. */
   readonly read: Promise<string>;
   /** Ends it, if it still runs. */
   stop(): void;
 }
 
+/** Seconds. */
+const PATIENCE = 60;
+
+/** The line of /proc/PID/stat of the first process that `pid` has started. */
+function statusOfChild(pid: number | undefined): string {
+  const [child = ''] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
+  return child === '' ? '' : readFileSync(`/proc/${child}/stat`, 'utf8');
+}
+
 async function waitingFor(path: string, script: string, argument = ''): Promise<Waiting> {
   execFileSync('mkfifo', [path]);
-  const child = spawn('sh', ['-c', script, 'sh', path, argument], { stdio: ['ignore', 'pipe', 'inherit'] });
+  // Not for ever, where the test that waits for it is killed.
+  const args = [String(PATIENCE), 'sh', '-c', script, 'sh', path, argument];
+  const child = spawn('timeout', args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
   child.stdout.setEncoding('utf8').on('data', (part: string) => {
     text += part;
   });
   const read = once(child, 'close').then(() => text);
   await once(child, 'spawn');
-  const status = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8');
-  await until(() => /^\d+ \(sh\) S /.test(status()), 'a process that sleeps in open(2)');
-  return {
-    isWaiting: () => child.exitCode === null && child.signalCode === null && /\) S /.test(status()),
-    read,
-    stop: () => void child.kill('SIGKILL'),
-  };
+  await until(() => /^\d+ \(sh\) S /.test(statusOfChild(child.pid)), 'a process that sleeps in open(2)');
+  return { read, stop: () => void child.kill() };
 }
 
 /** Makes a FIFO, and waits until a process waits there to write `text`. */
