@@ -107,6 +107,17 @@ export function allowCollected(small: boolean, expected: Outcome, actual: Outcom
 }
 
 /**
+ * What is in the queue of a file stream that could not be opened, and is not closed by itself, stays there. Node would write it
+ * once it is uncorked or ended, to no descriptor, which throws a TypeError at whoever does that.
+ */
+export function allowHeldBack(expected: Outcome, actual: Outcome): void {
+  if (!actual.destination.pending || !actual.destination.errored) return;
+  const throws = (event: string): boolean => event === 'throws ERR_INVALID_ARG_TYPE';
+  if (actual.events.destination?.some(throws)) return;
+  expected.events.destination = expected.events.destination?.filter((event: string) => !throws(event));
+}
+
+/**
  * A file stream that a program corks, and does not uncork, asks for no more once it is full, and its pipe waits for ever. A
  * small upload is collected whole all the same, and the end of the stream uncorks it.
  */
