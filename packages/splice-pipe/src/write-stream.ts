@@ -71,8 +71,9 @@ export class SpliceWriteStream extends WriteStream {
   #source: Readable | undefined;
   /** The piece of it that the pipe writes next. */
   #piece: unknown;
-  /** Bytes of it that are on their way to the file. */
+  /** Bytes of it that are on their way to the file: in the queue, or in the write that is under way. */
   #due = 0;
+  #isDueWritten = false;
   #heldBack: WriteCallback | undefined;
   /** Pipes whose bytes Node copies. */
   #copied: PublishedPipe[] = [];
@@ -143,21 +144,37 @@ export class SpliceWriteStream extends WriteStream {
     };
     this.#heldBack?.(this.errored);
     const collected = this.#takeCollected();
-    const chunks = collected?.chunks ?? [];
+    const { chunks = [], bytes = 0 } = collected ?? {};
     collected?.release();
-    if (chunks.length === 0 || typeof this.fd !== 'number' || !this.#hasBegun) {
+    if (collected === undefined && !this.#isDueWritten) {
+      this.#keepUnwritten(this.#due);
+      this.#due = 0;
+    }
+    if (bytes === 0 || typeof this.fd !== 'number' || !this.#hasBegun) {
+      this.#keepUnwritten(bytes);
       void this.#drop?.end();
       return super._destroy(error, callback);
     }
-    this.#due = collected?.bytes ?? 0;
-    this.#drop?.expect(this.#due);
-    writev(this.fd, chunks, this.pos ?? null, (failure, bytes) => {
+    this.#due = bytes;
+    this.#drop?.expect(bytes);
+    writev(this.fd, chunks, this.pos ?? null, (failure, written) => {
       this.#due = 0;
-      if (!failure) this.bytesWritten += bytes;
-      this.#drop?.moved(failure ? 0 : bytes);
+      if (!failure) this.bytesWritten += written;
+      this.#keepUnwritten(failure ? bytes : bytes - written);
+      this.#drop?.moved(failure ? 0 : written);
       void this.#drop?.end();
       super._destroy(error, callback);
     });
+  }
+
+  /**
+   * Of a stream that is destroyed without an error, `finished` and `pipeline` tell a success if it has been ended and nothing is
+   * left in its queue, which Node empties as it is destroyed. What was collected, and will not be written, counts as left: as if
+   * a write had been under way, which is what Node's back-pressure would have made of it.
+   */
+  #keepUnwritten(bytes: number): void {
+    if (bytes === 0 || !this.writableEnded || this.errored !== null) return;
+    (this as unknown as { _writableState: { length: number } })._writableState.length += bytes;
   }
 
   /** The collected bytes are on their way to the file: their memory is free when they have arrived. */
@@ -165,8 +182,10 @@ export class SpliceWriteStream extends WriteStream {
     const collected = this.#takeCollected();
     if (collected === undefined && this.#due === 0) return callback;
     if (collected !== undefined) this.#due = collected.bytes;
+    this.#isDueWritten = true;
     return (error) => {
       this.#due = 0;
+      this.#isDueWritten = false;
       collected?.release();
       callback(error);
     };

@@ -165,3 +165,36 @@ kernelSerial('a small body that is paused in its midst: what was written is in t
   client.destroy();
   server.close();
 });
+
+kernelSerial('a whole body whose stream is destroyed before its file is open is no success', async (t) => {
+  for (const size of [100, 5 * PIECE]) {
+    const published: string[] = [];
+    const error = channel('tracing:zerocopy:transfer:error');
+    const onError = ({ error: failure }: TransferTrace): void => void published.push(String((failure as Error | undefined)?.message));
+    error.subscribe(onError as never);
+    const server = http.createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const arrived = new Promise<IncomingMessage>((resolve) => server.once('request', resolve));
+    const client = http.request({ port, host: '127.0.0.1', method: 'PUT', headers: { 'Content-Length': size } });
+    client.on('error', () => {});
+    client.flushHeaders();
+    const request = await arrived;
+    const release = occupyThreads();
+    const path = join(directory, `destroyed-${size}`);
+    const file = createSpliceWriteStream(path);
+    const ended = new Promise<NodeJS.ErrnoException | null>((resolve) => pipeline(request, file, resolve));
+    client.end(Buffer.alloc(size, 7));
+    await until(() => request.readableEnded, 'the whole body');
+    t.is(file.fd, null, 'it is not open yet');
+    file.destroy();
+    await release();
+    t.is((await ended)?.code, 'ERR_STREAM_PREMATURE_CLOSE');
+    t.is(file.errored, null, 'whoever destroys it so hears of no error');
+    t.is(readFileSync(path).length, 0);
+    t.is(published.length, 1);
+    error.unsubscribe(onError as never);
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});

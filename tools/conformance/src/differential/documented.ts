@@ -107,6 +107,17 @@ export function allowCollected(small: boolean, expected: Outcome, actual: Outcom
 }
 
 /**
+ * All of a small upload has come, and its file stream is destroyed, without an error, before the file is open: Node's pipeline
+ * tells a success, and the file is empty. Ours tells that it was closed too early.
+ */
+export function allowNoTornSuccess(expected: Outcome, actual: Outcome): void {
+  const { pipeline } = actual.events;
+  const isTorn = expected.destination.destroyed && expected.file?.file !== 'all';
+  if (!isTorn || !pipeline?.includes('error ERR_STREAM_PREMATURE_CLOSE')) return;
+  if (expected.events.pipeline?.includes('done')) expected.events.pipeline = pipeline;
+}
+
+/**
  * What is in the queue of a file stream that could not be opened, and is not closed by itself, stays there. Node would write it
  * once it is uncorked or ended, to no descriptor, which throws a TypeError at whoever does that.
  */

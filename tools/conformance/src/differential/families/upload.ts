@@ -8,7 +8,13 @@ import fc from 'fast-check';
 import { compact, KiB, MiB, seldom, size } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
 import { type Action, ANOTHER, Cast, give, type Join } from '../cast.js';
-import { allowCollected, allowCorkedCollected, allowHeldBack, allowListeners } from '../documented.js';
+import {
+  allowCollected,
+  allowCorkedCollected,
+  allowHeldBack,
+  allowListeners,
+  allowNoTornSuccess,
+} from '../documented.js';
 import { codeOf, type Journal, type Step } from '../journal.js';
 import { closeStream, type Family, listeners, type Observation, type Outcome, type Run } from '../run.js';
 import { anything, at, bySubscriber, none, type Steps } from '../steps.js';
@@ -235,6 +241,7 @@ function reconcile({ from, body, steps: acts }: UploadProgram, node: Outcome, ou
   allowCollected(small, node, ours);
   allowCorkedCollected(small, acts, node, ours);
   allowHeldBack(node, ours);
+  if (small) allowNoTornSuccess(node, ours);
   // A connection that is closed before all of it has been read is reset by the kernel, one that has been read is not: how
   // far each had read ahead of the file is nobody's promise.
   for (const { events, source } of [node, ours]) {
