@@ -170,7 +170,8 @@ kernelSerial('a whole body whose stream is destroyed before its file is open is 
   for (const size of [100, 5 * PIECE]) {
     const published: string[] = [];
     const error = channel('tracing:zerocopy:transfer:error');
-    const onError = ({ error: failure }: TransferTrace): void => void published.push(String((failure as Error | undefined)?.message));
+    const onError = ({ error: failure }: TransferTrace): void =>
+      void published.push(String((failure as Error | undefined)?.message));
     error.subscribe(onError as never);
     const server = http.createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
