@@ -1,8 +1,8 @@
 /** A file copied by name: what fs.copyFile does, with the event loop told how far it is, and able to stop it. */
-import { close, fchmod, ftruncate } from 'node:fs';
+import { close, closeSync, fchmod, ftruncate } from 'node:fs';
 import { promisify } from 'node:util';
 import { type EndKind, SyscallError, type TransferResult } from '@zerocopy/core-syscalls';
-import { filesystemOf } from '@zerocopy/core-syscalls/descriptors';
+import { closesOnThread, filesystemOf } from '@zerocopy/core-syscalls/descriptors';
 import {
   abortError,
   CacheDrop,
@@ -257,7 +257,8 @@ class Copy {
   async closeDestination(): Promise<void> {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    await closeAsync(this.#to.fd);
+    if (closesOnThread(this.#to.fd)) closeSync(this.#to.fd);
+    else await closeAsync(this.#to.fd);
   }
 
   /** Removes what there is of the copy. */

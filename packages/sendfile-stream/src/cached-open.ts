@@ -7,7 +7,9 @@ import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
+  closeQuietly,
   closesAtOnce,
+  closesOnThread,
   type FileFacts,
   freeSpareDescriptors,
   nameOfDescriptor,
@@ -54,6 +56,13 @@ export function closeAtOnce(fd: number, known?: FileFacts): boolean {
   return true;
 }
 
+/** Closes what node:fs has opened, where a worker does so itself. */
+function closeOnThread(fd: number): boolean {
+  if (fs.close !== nodeClose || !closesOnThread(fd)) return false;
+  closeQuietly(fd);
+  return true;
+}
+
 /** Node's close takes a hop, in which what is under way on the destination ends ('finish' before 'close'). */
 export function afterAHop(callback: () => void): void {
   setImmediate(setImmediate, callback);
@@ -97,7 +106,7 @@ export const cachedFs = {
   },
   read: (...args: Parameters<typeof fs.read>): void => fs.read(...args),
   close(fd: number, callback: (error?: NodeJS.ErrnoException | null) => void): void {
-    if (!opened.delete(fd) || !closeAtOnce(fd)) fs.close(fd, callback);
-    else afterAHop(callback);
+    if (opened.delete(fd) ? closeAtOnce(fd) : closeOnThread(fd)) afterAHop(callback);
+    else fs.close(fd, callback);
   },
 };

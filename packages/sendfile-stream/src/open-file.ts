@@ -1,16 +1,28 @@
 /** A file that is open, with what has been asked of it once, for as long as any transfer uses it. */
 import nodeFs from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { libcStatus, syscalls } from '@zerocopy/core-syscalls';
-import { type FileFacts, freeSpareDescriptors } from '@zerocopy/core-syscalls/descriptors';
+import {
+  closeQuietly,
+  closesOnThread,
+  type FileFacts,
+  freeSpareDescriptors,
+} from '@zerocopy/core-syscalls/descriptors';
 import { isFileHandle, OwnedDescriptor, transferError } from '@zerocopy/transfer';
 import { closeAtOnce, mayOpenAtOnce, openAtOnce } from './cached-open.js';
 import { openFiles } from './kept-files.js';
 import type { OpenFileCache } from './open-file-cache.js';
 import { inspectSource, type SourceFacts } from './source.js';
 
+const openOffThread = promisify(nodeFs.open);
 const closeOffThread = promisify(nodeFs.close);
+
+function closeByNode(fd: number): Promise<void> | undefined {
+  if (!closesOnThread(fd)) return closeOffThread(fd);
+  closeQuietly(fd);
+  return undefined;
+}
 
 /** What {@link OpenFile} is made of, besides the descriptor. */
 export interface OpenFileOptions {
@@ -50,7 +62,7 @@ export class OpenFile {
    */
   constructor(fd: number, options: OpenFileOptions = {}) {
     // Not in the signature: two of them are not in the declarations.
-    const { path, close = closeOffThread, facts, identity } = options;
+    const { path, close = closeByNode, facts, identity } = options;
     this.fd = fd;
     this.path = path;
     this.#close = close;
@@ -119,11 +131,11 @@ export function nameOf(path: string | Uint8Array | URL): string {
 }
 
 async function openByNode(path: string | Buffer | URL): Promise<OpenFile> {
-  const handle = await open(path).catch((error: unknown) => {
+  const fd = await openOffThread(path, 'r').catch((error: unknown) => {
     if (!freeSpareDescriptors(error)) throw error;
-    return open(path);
+    return openOffThread(path, 'r');
   });
-  return new OpenFile(handle.fd, { path: nameOf(path), close: () => handle.close() });
+  return new OpenFile(fd, { path: nameOf(path) });
 }
 
 /**

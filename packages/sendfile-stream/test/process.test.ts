@@ -1,13 +1,19 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { descriptorTargets } from '@zerocopy/testing/holdings';
+import { turn } from '@zerocopy/testing/waiting';
 import test from 'ava';
 import { KiB, kernelTest, MiB, pattern, temporaryDirectory, writeFile } from './harness.js';
 
 const run = promisify(execFile);
 const directory = temporaryDirectory();
 const path = writeFile(join(directory, 'file'), pattern(3 * MiB));
+/** As many as it takes: of each seventh the close was under way. */
+const WORKERS = 30;
 const fixture = (name: string): string => fileURLToPath(new URL(`./fixtures/${name}.js`, import.meta.url));
 
 async function serve(
@@ -67,6 +73,22 @@ kernelTest('where nobody can say what is in memory, a small file is sent as a la
     body: 20 * KiB,
   });
 });
+
+for (const by of ['sendFile', 'stream'] as const) {
+  kernelTest(`terminated workers leave no file open, by ${by} (kernel-rules: worker-close-cancelled)`, async (t) => {
+    const small = writeFile(join(directory, `sent-by-workers-${by}`), pattern(20 * KiB));
+    const open = (): number => [...descriptorTargets().values()].filter((target) => target === small).length;
+    for (let n = 0; n < WORKERS; n++) {
+      const worker = new Worker(fixture('sending.worker'), { workerData: { path: small, by } });
+      const exit = once(worker, 'exit');
+      await once(worker, 'message');
+      for (let turns = n % 7; turns > 0; turns--) await turn();
+      await worker.terminate();
+      await exit;
+    }
+    t.is(open(), 0);
+  });
+}
 
 for (const how of ['terminate', 'worker-exit', 'main-exit']) {
   kernelTest(`cut off in the middle (${how}), the process ends as Node would have ended it`, async (t) => {

@@ -1,6 +1,7 @@
 /** For this project's own packages: the descriptors under streams, and what is known of the files behind them. Not covered by semantic versioning. */
 export { closeQuietly } from './close-quietly.js';
 export { closesAtOnce } from './closes-at-once.js';
+export { closesOnThread } from './closes-on-thread.js';
 export { descriptorOf, OwnedDescriptor } from './descriptor.js';
 export { directIoRefusal } from './direct-io-refusal.js';
 export { type FileFacts, factsOf, isBlockDevice, isDirectory, isPollable, isRegularFile } from './file-facts.js';
