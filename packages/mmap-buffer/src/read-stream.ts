@@ -6,6 +6,7 @@
  */
 import { type createReadStream, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { fileStatus, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import {
   CacheDrop,
   type CachePolicy,
@@ -15,7 +16,6 @@ import {
 } from '@zerocopy/transfer';
 import { isMemoryTracked } from './external-memory.js';
 import { feature } from './feature.js';
-import { fileStatus } from './file-status.js';
 import { FileWindows } from './file-windows.js';
 
 const KiB = 1024;
@@ -186,7 +186,7 @@ export class MmapReadStream extends ReadStream {
 
   #refusalOfFile(): string | undefined {
     const stat = fileStatus(this.fd as number);
-    if (!stat.isFile) return 'it is no regular file';
+    if (!isRegularFile(stat)) return 'it is no regular file';
     // Under /proc a file has no size until it is read (kernel-rules: st-size-lies).
     if (stat.size === 0) return 'the file says that it is empty';
     const small = Math.min(stat.size - 1, this.end) - (this.pos ?? 0) < SMALL;

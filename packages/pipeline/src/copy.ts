@@ -1,9 +1,10 @@
 /** Go's io.Copy for Node: any two ends, by whichever package knows the way between them. */
-import { constants, fstatSync, type Stats } from 'node:fs';
+import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { IncomingMessage, OutgoingMessage } from 'node:http';
 import type { Readable, Writable } from 'node:stream';
 import { SyscallError, constants as system, type TransferResult } from '@zerocopy/core-syscalls';
+import { fileIdentity, fileStatus, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import { copyFile } from '@zerocopy/file-copy';
 import { sendFile } from '@zerocopy/sendfile-stream';
 import { splice } from '@zerocopy/splice-pipe';
@@ -138,12 +139,14 @@ function move(
 function isFile(source: CopySource): source is Path | number | FileHandle {
   if (isPath(source)) return true;
   if (typeof source !== 'number' && !isFileHandle(source)) return false;
-  return statusOf(source)?.isFile() === true;
+  return orUndefined(() => isRegularFile(fileStatus(numberOf(source)))) === true;
 }
 
-function statusOf(source: number | FileHandle): Stats | undefined {
+const numberOf = (source: number | FileHandle): number => (typeof source === 'number' ? source : source.fd);
+
+function orUndefined<T>(ask: () => T): T | undefined {
   try {
-    return fstatSync(typeof source === 'number' ? source : source.fd);
+    return ask();
   } catch {
     return undefined; // not open: whoever uses it says so
   }
@@ -159,11 +162,12 @@ const nothing = (): TransferResult => ({
 
 /** Opens a file to be written, empty: unless it is the one that is read, which would be lost. */
 async function openUnlessSame(path: Path, source: Exclude<CopySource, Path>): Promise<FileHandle> {
-  const read = typeof source === 'number' || isFileHandle(source) ? statusOf(source) : undefined;
+  const read =
+    typeof source === 'number' || isFileHandle(source) ? orUndefined(() => fileIdentity(numberOf(source))) : undefined;
   const to = await open(path, constants.O_WRONLY | constants.O_CREAT);
   try {
-    const { dev, ino, size } = await to.stat();
-    if (read?.dev === dev && read.ino === ino) {
+    const { size } = await to.stat();
+    if (read !== undefined && read === fileIdentity(to.fd)) {
       throw new SyscallError(system.EINVAL, 'copy', { path: pathText(path) });
     }
     if (size > 0) await to.truncate(0);

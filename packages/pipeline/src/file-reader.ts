@@ -1,7 +1,13 @@
 /** What a stream over a file must be for the kernel to read in its stead. */
 import fs from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { isRegularFile } from '@zerocopy/core-syscalls/descriptors';
+import {
+  factsOf,
+  fileIdentity,
+  identityOfCached,
+  isLocalFilesystem,
+  isRegularFile,
+} from '@zerocopy/core-syscalls/descriptors';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { replacedMethod } from '@zerocopy/transfer';
 import { refusalOfReaderFs } from './node-files.js';
@@ -39,11 +45,17 @@ function isEmitReplaced(source: FileReader): boolean {
 /**
  * Whether the number is the same file to the kernel as to node:fs. Virtual filesystems (mock-fs) have descriptors of their
  * own, whose numbers are those of other files to the kernel.
+ * @param path that it was opened by. Where node:fs would have to ask a server (kernel-rules: open-may-wait), the kernel must
+ * have it by that name, too.
  */
-export function isKernelDescriptor(fd: number): boolean {
+export function isKernelDescriptor(fd: number, path: unknown): boolean {
   try {
+    if (!isLocalFilesystem(factsOf(fd).filesystem)) {
+      return typeof path === 'string' && identityOfCached(path) === fileIdentity(fd);
+    }
     const { ino } = fs.fstatSync(fd, { bigint: true });
-    if (syscalls.statx(fd, '', AT_EMPTY_PATH, STATX_BASIC_STATS, status) < 0) return false;
+    const flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    if (syscalls.statx(fd, '', flags, STATX_BASIC_STATS, status) < 0) return false;
     return ino === status.readBigUInt64LE(INODE);
   } catch {
     return false;

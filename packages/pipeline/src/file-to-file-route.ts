@@ -6,7 +6,7 @@
  */
 import fs, { type WriteStream } from 'node:fs';
 import { constants, syscalls, type TransferMethod } from '@zerocopy/core-syscalls';
-import { factsOf, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
+import { factsOf, fileIdentity, fileStatus, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import { CopyEngine } from '@zerocopy/file-copy/route';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { isFileWriter, refusalOfWriter } from '@zerocopy/splice-pipe/route';
@@ -64,7 +64,7 @@ class FileToFileRoute extends PipeRoute<FileReader> {
     if (!this.#isChecked) {
       const refused = refusalOfReader(source, READER_METHODS);
       if (refused !== undefined) return refused;
-      if (!isKernelDescriptor(fd)) return NOT_KERNELS;
+      if (!isKernelDescriptor(fd, source.path)) return NOT_KERNELS;
       this.#isChecked = true;
     }
     const part = partOf(source, fd);
@@ -101,7 +101,8 @@ class FileToFileRoute extends PipeRoute<FileReader> {
   }
 
   #copy(own: OwnedDescriptor, { from, length }: Part, slot: FileWriteSlot): void {
-    const refused = this.moving ? refusalOfSlot(slot, own.fd) : 'the pipe was left';
+    const { path } = this.destination as unknown as WriteStream;
+    const refused = this.moving ? refusalOfSlot(slot, own.fd, path) : 'the pipe was left';
     if (refused !== undefined) {
       slot.end();
       this.leave(refused);
@@ -189,13 +190,12 @@ function partOf(source: FileReader, fd: number): Part | string {
 }
 
 /** Why nothing can be copied into the file of `slot` from `fd`, or undefined. */
-function refusalOfSlot(slot: FileWriteSlot, fd: number): string | undefined {
+function refusalOfSlot(slot: FileWriteSlot, fd: number, path: unknown): string | undefined {
   const flags = syscalls.fcntl(slot.fd, F_GETFL);
   if (flags < 0 || (flags & O_APPEND) !== 0) return 'the file is open for appending';
-  if (!isKernelDescriptor(slot.fd)) return NOT_KERNELS;
-  const [to, from] = [fs.fstatSync(slot.fd), fs.fstatSync(fd)];
-  if (!to.isFile()) return 'the destination is not a regular file';
-  return to.ino === from.ino && to.dev === from.dev ? 'source and destination are the same file' : undefined;
+  if (!isKernelDescriptor(slot.fd, path)) return NOT_KERNELS;
+  if (!isRegularFile(fileStatus(slot.fd))) return 'the destination is not a regular file';
+  return fileIdentity(slot.fd) === fileIdentity(fd) ? 'source and destination are the same file' : undefined;
 }
 
 /** Lays the route. @returns why not. */

@@ -47,7 +47,7 @@ class ForeignFileRoute extends FileRoute {
       if (!isKernels && bytesAhead(this.source, fd) < this.#minBytes) return fewBytes(this.#minBytes);
       const refused = refusalOfReader(this.source, READER_METHODS);
       if (refused !== undefined) return refused;
-      if (!isKernels && !isKernelDescriptor(fd)) return NOT_KERNELS;
+      if (!isKernels && !isKernelDescriptor(fd, this.source.path)) return NOT_KERNELS;
       this.#isChecked = true;
     }
     return super.begin();

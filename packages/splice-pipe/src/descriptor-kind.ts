@@ -1,6 +1,6 @@
 /** What a descriptor is, and whether bytes can be spliced from or to it. Asked at use: flags change (kernel-rules: nonblock-both). */
-import { fstatSync, type Stats } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { fileStatus, isPollable, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 
 const { EBADF, F_GETFL, O_APPEND, O_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SO_TYPE } = constants;
 
@@ -34,14 +34,14 @@ export function kindOf(fd: number): DescriptorKind {
   // Boundaries between messages would be lost (kernel-rules: stream-sockets-only).
   if (type >= 0) return { refused: 'the socket keeps boundaries between messages (datagram or seqpacket)' };
   if (type === -EBADF) return { refused: 'the descriptor is not open' };
-  let stats: Stats;
+  let status: { readonly mode: number };
   try {
-    stats = fstatSync(fd);
+    status = fileStatus(fd);
   } catch {
     return { refused: 'the descriptor is not open' };
   }
-  if (stats.isFile()) return 'file';
-  if (stats.isFIFO()) return 'pipe';
+  if (isRegularFile(status)) return 'file';
+  if (isPollable(status)) return 'pipe'; // it is no socket
   return { refused: 'it is no stream, pipe or file (a terminal, or another device)' };
 }
 

@@ -1,8 +1,8 @@
 /** Where spliced bytes come from: a socket or pipe that is taken from Node for the time, or a file. */
-import { fstatSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { fileStatus } from '@zerocopy/core-syscalls/descriptors';
 import {
   hasOnRead,
   isEncrypted,
@@ -174,7 +174,7 @@ export class KernelFileSource implements KernelSource {
   constructor(own: OwnedDescriptor, length: number) {
     this.#own = own;
     const position = syscalls.lseek(own.fd, 0, constants.SEEK_CUR);
-    this.#certain = Math.max(0, Math.min(length, fstatSync(own.fd).size - Math.max(0, position)));
+    this.#certain = Math.max(0, Math.min(length, fileStatus(own.fd).size - Math.max(0, position)));
   }
 
   get certain(): number {

@@ -5,6 +5,7 @@ export { closesOnThread } from './closes-on-thread.js';
 export { descriptorOf, OwnedDescriptor } from './descriptor.js';
 export { directIoRefusal } from './direct-io-refusal.js';
 export { type FileFacts, factsOf, isBlockDevice, isDirectory, isPollable, isRegularFile } from './file-facts.js';
+export { fileIdentity, fileStatus } from './file-status.js';
 export {
   type Filesystem,
   type FilesystemKind,
@@ -13,7 +14,7 @@ export {
   isLocalFilesystem,
   mappingPageSize,
 } from './filesystem.js';
-export { factsOfCached, nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
+export { factsOfCached, identityOfCached, nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
 export {
   addSpareDescriptors,
   freeSpareDescriptors,

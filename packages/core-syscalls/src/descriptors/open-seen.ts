@@ -8,6 +8,7 @@ import { constants } from '../constants.js';
 import { close } from '../syscalls/file.js';
 import { openat2 } from '../syscalls/openat2.js';
 import { type FileFacts, factsOf, isRegularFile } from './file-facts.js';
+import { fileIdentity } from './file-status.js';
 import { isLocalFilesystem } from './filesystem.js';
 import { freeSpareDescriptors } from './spare-descriptors.js';
 
@@ -68,15 +69,21 @@ function openOnce(
 }
 
 /**
- * What a path leads to, where its names are all in the kernel's memory: it is not opened, nobody is asked and nothing is waited
+ * Asks something of what a path leads to, where its names are all in the kernel's memory: it is not opened, nobody is waited
  * for. Undefined: it is not known, or there is nothing.
  */
-export function factsOfCached(path: string): FileFacts | undefined {
+function seeCached<Answer>(path: string, ask: (fd: number) => Answer): Answer | undefined {
   const seen = openat2(AT_FDCWD, path, O_PATH | O_CLOEXEC, 0, RESOLVE_CACHED);
   if (seen < 0) return undefined;
   try {
-    return factsOf(seen);
+    return ask(seen);
   } finally {
     close(seen);
   }
 }
+
+/** The facts of what a path leads to, if they are in memory: see {@link factsOf}. */
+export const factsOfCached = (path: string): FileFacts | undefined => seeCached(path, (fd) => factsOf(fd));
+
+/** Which file a path leads to, if that is in memory: see {@link fileIdentity}. */
+export const identityOfCached = (path: string): string | undefined => seeCached(path, fileIdentity);
