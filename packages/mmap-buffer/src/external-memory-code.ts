@@ -1,8 +1,6 @@
 /**
  * native/external-memory.c, compiled by native/compile.sh with gcc 12, and compressed. A test compiles it again and compares.
  */
-import { gunzipSync } from 'node:zlib';
-
 const CODE: Readonly<Record<string, string>> = {
   x64:
     'H4sIAAAAAAACA71WT4gbVRh/k+wmsW5JKFWXQjVoVleLcbN2y1JRQttt57CH6mqLrDqZJC9/YDITJpPVPbkYelhCoGe99OBV8KTQU2RX' +
@@ -42,5 +40,6 @@ const CODE: Readonly<Record<string, string>> = {
 /** A shared object for an architecture as `process.arch` names it; undefined where there is none. */
 export function externalMemoryCode(architecture: string): Buffer | undefined {
   const code = CODE[architecture];
-  return code === undefined ? undefined : gunzipSync(Buffer.from(code, 'base64'));
+  if (code === undefined) return undefined;
+  return process.getBuiltinModule('node:zlib').gunzipSync(Buffer.from(code, 'base64'));
 }

@@ -28,7 +28,8 @@ const { EAGAIN, ENOSYS, RWF_NOWAIT } = constants;
 
 /** Bytes of the buffer that is read into, over and over: it stays in the processor's cache. */
 const SCRATCH_SIZE = 64 * KiB;
-const oneByte = syscalls.createIovec(Buffer.allocUnsafeSlow(1));
+/** Made by the first question: an address is asked of koffi, which importing this module is not to load. */
+let oneByte: syscalls.Iovec | undefined;
 let scratch: syscalls.Iovec | undefined;
 
 /** Bytes from `position` that are in the page cache, up to `count`; -EAGAIN if not even the first is; or why it cannot be told. */
@@ -89,6 +90,7 @@ export class ResidencyGate {
     if (this.#inMemory === true) return count;
     if (position < this.#warmUntil) return Math.min(count, this.#warmUntil - position);
     const window = Math.min(this.#window, count);
+    oneByte ??= syscalls.createIovec(Buffer.allocUnsafeSlow(1));
     const last = readNow(this.#fd, oneByte, position + window - 1);
     if (last < 0 && last !== -EAGAIN) {
       this.#inMemory ??= livesInMemory(this.#fd);

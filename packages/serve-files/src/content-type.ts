@@ -1,5 +1,5 @@
 /** Media types, by the extension of a name. */
-import mime from 'mime-types';
+import type * as MediaTypes from './media-types.lazy.js';
 
 /** By extension, with or without its dot, in any case; or by the path, relative to the root. */
 export type Types = Readonly<Record<string, string>> | ((path: string) => string | undefined);
@@ -13,6 +13,7 @@ export const extensionOf = (path: string): string => {
   return dot > path.lastIndexOf('/') ? path.slice(dot + 1).toLowerCase() : '';
 };
 
+let mediaTypes: typeof MediaTypes | undefined;
 const found = new Map<string, string>();
 /** Extensions come from requests: they are not remembered without end. */
 const FOUND_MAX = 1000;
@@ -20,7 +21,8 @@ const FOUND_MAX = 1000;
 function typeOfExtension(extension: string): string {
   const before = found.get(extension);
   if (before !== undefined) return before;
-  const type = withCharset((extension !== '' && mime.lookup(extension)) || UNKNOWN);
+  mediaTypes ??= require('./media-types.lazy.js') as typeof MediaTypes;
+  const type = withCharset((extension !== '' && mediaTypes.lookup(extension)) || UNKNOWN);
   if (found.size >= FOUND_MAX) found.clear();
   found.set(extension, type);
   return type;

@@ -1,5 +1,4 @@
 /** The answer to GET or HEAD for a file that has been found: which representation, which state, which part of it. */
-import { randomBytes } from 'node:crypto';
 import { evaluateConditions, evaluateIfRange, type Validators } from './conditions.js';
 import { contentTypeOf } from './content-type.js';
 import { entityTagFrom, entityTagOf } from './entity-tag.js';
@@ -200,7 +199,7 @@ function partialBody(file: OpenedFile, ranges: readonly ContentRange[], type: st
     };
   }
   // RFC 9110, 14.6
-  const boundary = randomBytes(12).toString('hex');
+  const boundary = process.getBuiltinModule('node:crypto').randomBytes(12).toString('hex');
   const parts: PlanPart[] = [];
   let length = 0;
   const text = (lines: string): void => {

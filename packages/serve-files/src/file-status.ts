@@ -1,9 +1,10 @@
 /** What is known of a file at the moment it was opened, at the precision of the kernel. */
-import { hash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { syscalls } from '@zerocopy/core-syscalls';
 import { isDirectory, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 
+/** Of node:crypto, which a server that needs no digests does not load. */
+let hash: typeof import('node:crypto').hash | undefined;
 /** Base64url digits of a digest: 96 bits. */
 const DIGEST_DIGITS = 16;
 
@@ -82,6 +83,7 @@ export class FileStatus implements FileStat {
 
   /** Of the identity: inode and device are not to be read from it. */
   get digest(): string {
+    hash ??= process.getBuiltinModule('node:crypto').hash;
     this.#digest ??= hash('sha1', this.identity, 'base64url').slice(0, DIGEST_DIGITS);
     return this.#digest;
   }

@@ -1,9 +1,9 @@
 /** The answer for a directory without an index: what is in it, as a page or as JSON. */
-import Negotiator from 'negotiator';
 import { preferredType } from './accept.js';
 import { addPresets, type Fields } from './header-fields.js';
 import { type ListedEntry, renderListing } from './listing-page.js';
 import { type Steps, settled } from './maybe.js';
+import { negotiatorOf } from './negotiator.js';
 import { Plan, plainPlan, type Question, type Site } from './plan.js';
 import { isHidden, queryOf } from './request-target.js';
 import { type Entry, join } from './root.js';
@@ -97,7 +97,7 @@ function comparing({ key, descending }: Sorting): (a: ListedEntry, b: ListedEntr
 /** Those the reader prefers, as far as Intl takes them for languages. */
 function languagesOf(acceptLanguage: string | undefined): readonly string[] {
   if (acceptLanguage === undefined) return ['en'];
-  const accepted = new Negotiator({ headers: { 'accept-language': acceptLanguage } }).languages();
+  const accepted = negotiatorOf({ 'accept-language': acceptLanguage }).languages();
   const languages = accepted.filter((language) => {
     try {
       return Intl.DateTimeFormat.supportedLocalesOf(language).length > 0;

@@ -1,9 +1,9 @@
 /** The options of serveFiles, read once and checked in one place. */
 
-import { validateHeaderValue } from 'node:http';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
+import { nodeHttp } from '@zerocopy/core-syscalls/descriptors';
 import { type CacheLimits, DEFAULT_LIMITS, validateCacheLimits } from '@zerocopy/sendfile-stream/route';
 import {
   invalidArgument,
@@ -264,7 +264,7 @@ const wrong = (name: string, expected: string, value: unknown): TypeError =>
 /** A field would be refused with each response. */
 function headerValue(option: string, name: string, value: string): void {
   try {
-    validateHeaderValue(name, value);
+    nodeHttp().validateHeaderValue(name, value);
   } catch {
     throw wrong(option, 'the value of a header field', value);
   }

@@ -5,7 +5,7 @@
  * The files that a body consists of are open already, so that header fields and body come from one descriptor: a plan
  * owns them until it is released. A plan without parts (HEAD, 304, 404 …) holds nothing.
  */
-import { STATUS_CODES } from 'node:http';
+import { nodeHttp } from '@zerocopy/core-syscalls/descriptors';
 import { explicitlyAccepts } from './accept.js';
 import type { FieldReader } from './conditions.js';
 import { planFile } from './file-plan.js';
@@ -181,7 +181,7 @@ const SAFE: PlanHeaders = { 'x-content-type-options': 'nosniff' };
 
 /** An answer in words. */
 export function plainPlan(status: number, { method }: Pick<Question, 'method'>, headers: PlanHeaders = {}): Plan {
-  const text = Buffer.from(`${STATUS_CODES[status]}\n`);
+  const text = Buffer.from(`${nodeHttp().STATUS_CODES[status]}\n`);
   return new Plan({
     status,
     headers: {

@@ -1,5 +1,5 @@
 /** Variants of a file that a build has compressed beside it: `app.js.br`. */
-import Negotiator from 'negotiator';
+import { negotiatorOf } from './negotiator.js';
 
 /** The content codings that are known, by the names of HTTP. */
 export type Encoding = 'zstd' | 'br' | 'gzip';
@@ -26,7 +26,7 @@ export function acceptedEncodings(
 ): readonly Encoding[] {
   if (acceptEncoding === undefined || acceptEncoding === '') return [];
   const order = [...offered, 'identity'];
-  const negotiator: WithPreference = new Negotiator({ headers: { 'accept-encoding': acceptEncoding } });
+  const negotiator: WithPreference = negotiatorOf({ 'accept-encoding': acceptEncoding });
   const accepted = negotiator.encodings(order, { preferred: order }) as (Encoding | 'identity')[];
   const identity = accepted.indexOf('identity');
   return (identity < 0 ? accepted : accepted.slice(0, identity)) as Encoding[];

@@ -4,7 +4,6 @@
  *   open ──► written to ──keep──► closed, and in its place
  *                    └─discard──► closed; the temporary file is removed, any other stays with what has been written
  */
-import { randomBytes } from 'node:crypto';
 import { close, fstat, fsync, link, open, rename, type Stats, stat, unlink } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,6 +48,8 @@ export interface FileOptions {
 
 /** In the directory of `path`, and so on its filesystem; short, whatever the length of its name. */
 function temporaryNameFor(path: Path): Path {
+  // node:crypto takes longer to load than this package does: only those who receive files need it.
+  const { randomBytes } = process.getBuiltinModule('node:crypto');
   const name = `.upload-${randomBytes(8).toString('hex')}.tmp`;
   if (typeof path === 'string') return join(dirname(path), name);
   return Buffer.concat([path.subarray(0, path.lastIndexOf('/') + 1), Buffer.from(name)]);
