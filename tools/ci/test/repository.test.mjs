@@ -1,5 +1,5 @@
 /** What a stranger looks for: the packages' metadata, and the workflows' limits and pins. */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { parse } from 'yaml';
@@ -56,14 +56,67 @@ test("the README's first screen has what a user installs, then the repository's 
   t.true(0 < install && install < start && start < cit && cit < 40);
 });
 
-for (const path of filesOf('.github/workflows', ['.yml'])) {
-  test(`${path}: every job has a limit of time, every action a commit`, (t) => {
-    const { jobs, permissions } = parse(textOf(path));
+/** What of a command in a workflow does not exist; undefined: it does. */
+function missingOf(command) {
+  const words = command.trim().split(/\s+/);
+  while (/^[A-Z_]+=/.test(words[0])) words.shift();
+  const [program, first, second] = words;
+  const { scripts } = JSON.parse(textOf('package.json'));
+  if (program === 'sudo' && first === 'apt-get') return undefined;
+  if (program === 'npm' && first === 'ci') return undefined;
+  if (program === 'npm' && (first === 'cit' || first === 'test'))
+    return scripts.test === undefined ? 'test' : undefined;
+  if (program === 'npm' && first === 'run') return Object.hasOwn(scripts, second) ? undefined : second;
+  if (program === 'node' || program === 'bash') return existsSync(join(root, first)) ? undefined : first;
+  return command;
+}
+
+/** The commands of a job: of its steps, of its matrix, and those that the action of changesets is given. */
+function commandsOf({ steps, strategy }) {
+  return steps
+    .flatMap(({ run, uses = '', with: given = {} }) => {
+      if (run?.includes('{ matrix.run }')) return strategy.matrix.include.map((one) => one.run);
+      return uses.startsWith('changesets/action') ? [given.version, given.publish] : [run];
+    })
+    .filter((run) => run !== undefined)
+    .flatMap((run) => run.split(/&&|\n/))
+    .filter((command) => command.trim() !== '');
+}
+
+for (const path of filesOf('.github/workflows', ['.yml', '.yaml'])) {
+  test(`${path}: every job has a limit of time, every action a commit, and every command exists`, (t) => {
+    const source = textOf(path);
+    const { jobs, permissions } = parse(source);
     t.truthy(permissions);
-    for (const [name, job] of Object.entries(jobs)) t.truthy(job['timeout-minutes'], name);
-    for (const [, action] of textOf(path).matchAll(/uses: (.*)$/gm)) t.regex(action, /^[\w./-]+@[0-9a-f]{40} # v\d/);
+    for (const [name, job] of Object.entries(jobs)) {
+      t.truthy(job['timeout-minutes'], name);
+      const missing = commandsOf(job).map(missingOf);
+      t.deepEqual(missing, Array(missing.length).fill(undefined), name);
+      // The comment with the version is not in what is parsed.
+      for (const { uses } of job.steps.filter((step) => step.uses !== undefined)) {
+        t.regex(uses, /^[\w./-]+@[0-9a-f]{40}$/);
+        t.regex(source.slice(source.indexOf(uses) + uses.length), /^ # v\d/, uses);
+      }
+    }
   });
 }
+
+test('a command of a workflow that does not exist is found', (t) => {
+  const steps = [
+    { run: 'npm ci && npm run nothing' },
+    { run: 'A=1 node tools/none.mjs\nbash .ci/run' },
+    { run: ['$', '{{ matrix.run }}'].join('') },
+    { uses: 'changesets/action@1', with: { publish: 'make' } },
+  ];
+  const commands = commandsOf({ steps, strategy: { matrix: { include: [{ run: 'npm test' }] } } });
+  t.deepEqual(commands.map(missingOf), [undefined, 'nothing', 'tools/none.mjs', undefined, undefined, 'make']);
+});
+
+test('a job runs the whole suite where libc is musl', (t) => {
+  const { jobs } = parse(textOf('.github/workflows/ci.yml'));
+  t.regex(jobs.musl.container, /^node:\d+-alpine$/);
+  t.deepEqual(commandsOf(jobs.musl), ['npm cit']);
+});
 
 test('the forms of issues and the settings of updates are YAML', (t) => {
   for (const path of filesOf('.github', ['.yml'])) t.notThrows(() => parse(textOf(path)), path);
