@@ -5,6 +5,7 @@
  *   observed ──4 full reads in a row──► taken ──little comes, silence, other code writes──► observed
  *      └────────── unpiped, ended, closed ─────────┴──────────────────────────────────────────► over
  */
+import { AsyncResource } from 'node:async_hooks';
 import type { WriteStream } from 'node:fs';
 import type { Socket } from 'node:net';
 import {
@@ -15,7 +16,7 @@ import {
   routeBeneath,
   type TakenRoute,
 } from '@zerocopy/splice-pipe/route';
-import { BulkGauge, isSocket, otherReader, pipesOf, replacedMethod } from '@zerocopy/transfer';
+import { BulkGauge, isSocket, otherReader, pipesOf, replacedMethod, setImmediate } from '@zerocopy/transfer';
 import { refusalOfWriterFs } from './node-files.js';
 import { PairRecord } from './pair-record.js';
 import type { PipeKind } from './pipe-kind.js';
@@ -60,6 +61,8 @@ class ObservedSocket {
   readonly #source: Socket;
   readonly #destination: Socket | WriteStream;
   readonly #kind: PipeKind;
+  /** Of whoever has piped it: what it reads comes in the context of the socket. */
+  readonly #context: AsyncResource = new AsyncResource('ZEROCOPY_OBSERVED');
   /** Made when the pair is taken for the first time, or left alone. */
   #record: PairRecord | undefined;
   #state: 'observed' | 'asked' | 'taken' | 'over' = 'observed';
@@ -102,7 +105,7 @@ class ObservedSocket {
     if (chunk === null) return this.#end();
     if (!this.#gauge.read(chunk.length)) return;
     this.#state = 'asked';
-    setImmediate(() => this.#take());
+    setImmediate(() => this.#context.runInAsyncScope(this.#take, this));
   }
 
   #take(): void {
