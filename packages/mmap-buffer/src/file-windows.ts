@@ -303,7 +303,8 @@ class Readiness {
   };
 }
 
-const cutShort = (): Error =>
+/** ERR_FILE_TRUNCATED: what had been read of the file was not all of it. */
+export const cutShort = (): Error =>
   Object.assign(new Error('the file was cut short while it was read'), { code: 'ERR_FILE_TRUNCATED' });
 
 /** @param isCut whether the file does not reach to the window's end any more. */

@@ -16,7 +16,7 @@ import {
 } from '@zerocopy/transfer';
 import { isMemoryTracked } from './external-memory.js';
 import { feature } from './feature.js';
-import { FileWindows } from './file-windows.js';
+import { cutShort, FileWindows } from './file-windows.js';
 
 const KiB = 1024;
 /** Bytes of a chunk: it costs as much for a large one as for a small one. */
@@ -74,6 +74,8 @@ export class MmapReadStream extends ReadStream {
   readonly #cache: CachePolicy;
   /** Of what Node reads. */
   #drop: CacheDrop | undefined;
+  /** What Node reads: bytes of the file, and where it is read from; undefined: it is not known. */
+  #begun: { readonly size: number; readonly from: number } | undefined;
 
   /** See {@link createMmapReadStream}, which makes one. */
   constructor(path: string | Buffer | URL, options?: MmapReadStreamOptions | BufferEncoding | null) {
@@ -129,7 +131,13 @@ export class MmapReadStream extends ReadStream {
 
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
     if (chunk instanceof Uint8Array) this.#drop?.moved(chunk.length);
-    else if (chunk === null) void this.#drop?.end();
+    else if (chunk === null) {
+      void this.#drop?.end();
+      if (this.#isCutShort()) {
+        this.#fail(cutShort());
+        return false;
+      }
+    }
     return super.push(chunk, encoding);
   }
 
@@ -167,6 +175,8 @@ export class MmapReadStream extends ReadStream {
         const position = this.pos ?? (this.#isLent ? undefined : this.bytesRead);
         if (position !== undefined && this.#refused === undefined) {
           this.#drop = CacheDrop.of(this.#cache, this.fd as number, position);
+          const { isFile, size } = fileStatus(this.fd as number);
+          if (isFile) this.#begun = { size, from: position };
         }
       }
       return true;
@@ -174,6 +184,13 @@ export class MmapReadStream extends ReadStream {
       this.#fail(error as Error);
       return false;
     }
+  }
+
+  /** Files that say they are larger than they are, as in /sys, keep their size (kernel-rules: st-size-lies). */
+  #isCutShort(): boolean {
+    if (this.#begun === undefined || typeof this.fd !== 'number') return false;
+    const { size, from } = this.#begun;
+    return from + this.bytesRead < Math.min(size, this.end + 1) && fileStatus(this.fd).size < size;
   }
 
   /** @throws {KernelPathUnavailableError} if that is not wanted. */

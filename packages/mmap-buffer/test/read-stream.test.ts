@@ -1,5 +1,6 @@
 /** createMmapReadStream beside fs.createReadStream: same bytes, same events in the same order, same errors. */
 
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createReadStream, fstatSync, openSync, type ReadStream, readFileSync, truncateSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -303,4 +304,32 @@ mapTest('more windows held than can be guarded: the rest is copied, and the same
   t.true(held.every((chunk) => chunk.length === 100_000 && chunk[99_999] === content[99_999]));
   held.length = 0;
   await collectGarbage();
+});
+
+test('cut short while it is read, and not mapped: the same error, in this process and with everything turned off', async (t) => {
+  const file = makeFile(directory, content.subarray(0, 60 * KiB));
+  let chunks = 0;
+  const sink = new Writable({
+    write(_chunk, _, callback) {
+      if (++chunks === 3) truncateSync(file, 4000);
+      callback();
+    },
+  });
+  const small = createMmapReadStream(file, { highWaterMark: 1000 });
+  await t.throwsAsync(pipeline(small, sink), { code: 'ERR_FILE_TRUNCATED' });
+  t.is(small.method, 'copy');
+
+  const large = makeFile(directory, content);
+  const code = `import { truncateSync } from 'node:fs';
+    import { createMmapReadStream } from '@zerocopy/mmap-buffer';
+    const stream = createMmapReadStream(${JSON.stringify(large)});
+    stream.once('data', () => truncateSync(${JSON.stringify(large)}, 1000));
+    stream.on('end', () => console.log('ended'));
+    stream.on('error', (error) => console.log(stream.method, error.code));`;
+  const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
+    cwd: import.meta.dirname,
+    env: { ...process.env, ZEROCOPY_DISABLE: 'all' },
+    encoding: 'utf8',
+  });
+  t.is(stdout, 'copy ERR_FILE_TRUNCATED\n');
 });
