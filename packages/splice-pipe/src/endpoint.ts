@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { Readable, Writable } from 'node:stream';
 import { descriptorOf, type EndKind, libcStatus } from '@zerocopy/core-syscalls';
 import {
+  addSharedListener,
   hasOnRead,
   invalidArgument,
   isFileHandle,
@@ -13,6 +14,7 @@ import {
   isSocket,
   isStandardOutput,
   OwnedDescriptor,
+  removeSharedListener,
   type SlotDestination,
   setImmediate,
   socketOver,
@@ -80,13 +82,17 @@ const ignore = (): void => {};
  */
 export function holdErrors(ends: readonly unknown[]): () => void {
   const streams = ends.filter((end): end is Readable | Writable => typeof (end as Readable | null)?.on === 'function');
-  for (const stream of streams) stream.on('error', ignore);
+  // One of its own for each call: what is shared is told apart by its callback.
+  const hold = (): void => {};
+  for (const stream of streams) addSharedListener(stream, 'error', hold);
   return () => {
     const failing = streams.filter((stream) => stream.errored || isStandardOutput(stream));
-    for (const stream of streams) if (!stream.destroyed && !failing.includes(stream)) stream.off('error', ignore);
+    for (const stream of streams) {
+      if (!stream.destroyed && !failing.includes(stream)) removeSharedListener(stream, 'error', hold);
+    }
     if (failing.length === 0) return;
     setImmediate(() => {
-      for (const stream of failing) if (!stream.destroyed) stream.off('error', ignore);
+      for (const stream of failing) if (!stream.destroyed) removeSharedListener(stream, 'error', hold);
     });
   };
 }

@@ -1,7 +1,15 @@
 /** Streams that the kernel cannot take, in the shape of those it can: bytes go by their own reading and writing. */
 import { WriteStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
-import { closedEarly, isOutgoingMessage, isSocket, socketOfMessage, TransferError } from '@zerocopy/transfer';
+import {
+  addSharedListener,
+  closedEarly,
+  isOutgoingMessage,
+  isSocket,
+  removeSharedListener,
+  socketOfMessage,
+  TransferError,
+} from '@zerocopy/transfer';
 import type { KernelDestination, WrittenCallback } from './destination.js';
 import { NOTHING } from './head.js';
 import type { ReadableCallback } from './read-watcher.js';
@@ -101,7 +109,7 @@ export class StreamDestination implements KernelDestination {
       this.#pending = undefined;
       callback?.(this.#stream.errored ?? closedEarly('destination', 0), this.#part());
     };
-    stream.on('close', this.#failure);
+    addSharedListener(stream, 'close', this.#failure);
   }
 
   descriptor(): number {
@@ -133,6 +141,6 @@ export class StreamDestination implements KernelDestination {
 
   /** Takes no further notice of the stream. */
   release(): void {
-    this.#stream.off('close', this.#failure);
+    removeSharedListener(this.#stream, 'close', this.#failure);
   }
 }
