@@ -175,8 +175,8 @@ export class MmapReadStream extends ReadStream {
         const position = this.pos ?? (this.#isLent ? undefined : this.bytesRead);
         if (position !== undefined && this.#refused === undefined) {
           this.#drop = CacheDrop.of(this.#cache, this.fd as number, position);
-          const { isFile, size } = fileStatus(this.fd as number);
-          if (isFile) this.#begun = { size, from: position };
+          const status = fileStatus(this.fd as number);
+          if (isRegularFile(status)) this.#begun = { size: status.size, from: position };
         }
       }
       return true;
