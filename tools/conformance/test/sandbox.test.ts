@@ -37,7 +37,9 @@ async function sandboxed(moment: string, code: string, calls: readonly string[])
   return JSON.parse(stdout) as SandboxReport;
 }
 
-const all = Object.keys(FORBIDDABLE);
+// libuv has its own use for a ring, which it has made before, and aborts where that is forbidden afterwards (Node 22 and later).
+const libuvs = Number.parseInt(process.versions.node, 10) >= 22 ? ['io_uring_enter'] : [];
+const all = Object.keys(FORBIDDABLE).filter((call) => !libuvs.includes(call));
 for (const [moment, code, calls] of [
   ['before', 'EPERM', all],
   // Without pipe2 no worker is started, so nothing is refused for want of executable mappings: V8 ends the process then.

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { compact, MORE_THAN_BUFFERS, seldom, size, writeSize } from '../arbitraries.js';
 import { content, difference, separate, shareOf } from '../bytes.js';
 import { Cast, type Join, replaceStdout } from '../cast.js';
-import { allowNoCancelledWrite, allowSecondSource } from '../documented.js';
+import { allowNoCancelledPipeline, allowNoCancelledWrite, allowSecondSource } from '../documented.js';
 import { codeOf } from '../journal.js';
 import type { Family, Observation, Outcome, Run } from '../run.js';
 import { anything, at, bySubscriber, none, type Steps, simple } from '../steps.js';
@@ -96,6 +96,7 @@ async function run(program: StreamProgram, run: Run): Promise<Observation> {
 
 function reconcile(program: StreamProgram, node: Outcome, ours: Outcome): void {
   allowNoCancelledWrite(node.destination, ours.destination);
+  allowNoCancelledPipeline(node, ours);
   allowSecondSource(program.until !== undefined, program.steps, node, ours);
   // How much shares a segment with what was written before it is nobody's promise.
   if (program.until !== undefined) {
