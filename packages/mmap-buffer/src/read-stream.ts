@@ -190,7 +190,12 @@ export class MmapReadStream extends ReadStream {
   #isCutShort(): boolean {
     if (this.#begun === undefined || typeof this.fd !== 'number') return false;
     const { size, from } = this.#begun;
-    return from + this.bytesRead < Math.min(size, this.end + 1) && fileStatus(this.fd).size < size;
+    if (from + this.bytesRead >= Math.min(size, this.end + 1)) return false;
+    try {
+      return fileStatus(this.fd).size < size;
+    } catch {
+      return true; // its owner has closed the descriptor meanwhile: it cannot be told from a file that was cut
+    }
   }
 
   /** @throws {KernelPathUnavailableError} if that is not wanted. */

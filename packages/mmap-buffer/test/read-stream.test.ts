@@ -2,7 +2,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { createReadStream, fstatSync, openSync, type ReadStream, readFileSync, truncateSync } from 'node:fs';
+import { closeSync, createReadStream, fstatSync, openSync, type ReadStream, readFileSync, truncateSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -333,3 +333,26 @@ test('cut short while it is read, and not mapped: the same error, in this proces
   });
   t.is(stdout, 'copy ERR_FILE_TRUNCATED\n');
 });
+
+test.serial(
+  'cut short, and its lent descriptor closed by its owner before the end is told: an error of the stream',
+  async (t) => {
+    const file = makeFile(directory, content.subarray(0, 60 * KiB));
+    const fd = openSync(file, 'r');
+    const stream = createMmapReadStream('', { fd, start: 0, autoClose: false, highWaterMark: 1000 });
+    let chunks = 0;
+    stream.on('data', () => {
+      if (++chunks === 3) truncateSync(file, 4000);
+      // The read that finds the end is under way by then; it has come to it while nothing else runs, and is told afterwards.
+      if (chunks === 4) {
+        setImmediate(() => {
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 100);
+          closeSync(fd);
+        });
+      }
+    });
+    const ended = once(stream, 'end').then(() => undefined);
+    const [error] = ((await Promise.race([once(stream, 'error'), ended])) ?? []) as [NodeJS.ErrnoException?];
+    t.regex(error?.code ?? 'ended', /^(ERR_FILE_TRUNCATED|EBADF)$/);
+  },
+);
