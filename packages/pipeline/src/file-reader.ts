@@ -10,6 +10,7 @@ import {
 } from '@zerocopy/core-syscalls/descriptors';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { replacedMethod } from '@zerocopy/transfer';
+import { feature } from './feature.js';
 import { refusalOfReaderFs } from './node-files.js';
 
 /** What the bytes would pass through on their way out of the reader. */
@@ -45,12 +46,12 @@ function isEmitReplaced(source: FileReader): boolean {
 /**
  * Whether the number is the same file to the kernel as to node:fs. Virtual filesystems (mock-fs) have descriptors of their
  * own, whose numbers are those of other files to the kernel.
- * @param path that it was opened by. Where node:fs would have to ask a server (kernel-rules: open-may-wait), the kernel must
- * have it by that name, too.
+ * @param path that it was opened by. Where node:fs might have to ask a server (kernel-rules: open-may-wait), the kernel must
+ * have it by that name, too; unless the kernel cannot look a name up without waiting, as before Linux 5.12.
  */
 export function isKernelDescriptor(fd: number, path: unknown): boolean {
   try {
-    if (!isLocalFilesystem(factsOf(fd).filesystem)) {
+    if (!isLocalFilesystem(factsOf(fd).filesystem) && feature('openat2Cached').available) {
       return typeof path === 'string' && identityOfCached(path) === fileIdentity(fd);
     }
     const { ino } = fs.fstatSync(fd, { bigint: true });
@@ -77,4 +78,4 @@ export function bytesAhead({ pos = 0, end }: FileReader, fd: number | null): num
 }
 
 /** The reason of {@link isKernelDescriptor}. */
-export const NOT_KERNELS = 'the descriptor is not the one that the kernel has by this number';
+export const NOT_KERNELS = 'the descriptor is not known to be the one that the kernel has by this number';
