@@ -2,7 +2,6 @@
  * What is not a regular file is looked at without opening it (kernel-rules: fifo-open): the only one who opens it is Node, as
  * by fs.createReadStream, and once.
  */
-import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import net from 'node:net';
@@ -11,6 +10,7 @@ import { pipeline } from 'node:stream/promises';
 import { constants, type TransferError } from '@zerocopy/core-syscalls';
 import { wrapBindings } from '@zerocopy/core-syscalls/native';
 import type { createSendfileStream as Create, sendFile as Send } from '@zerocopy/sendfile-stream';
+import { fifoWithWriter } from '@zerocopy/testing/fifo';
 import type test from 'ava';
 import {
   collect,
@@ -47,19 +47,6 @@ const { createSendfileStream, sendFile } = (await import('@zerocopy/sendfile-str
 const directory = temporaryDirectory();
 const message = 'what was written by a process that had waited for a reader';
 
-/** A FIFO, and a process that waits in open(2) until there is a reader; it fails if nobody reads what it writes. */
-async function fifoWithWriter(name: string): Promise<{ path: string; exit: Promise<number | null> }> {
-  const path = join(directory, name);
-  execFileSync('mkfifo', [path]);
-  const writer = spawn('sh', ['-c', `printf '%s' "$2" > "$1"`, 'sh', path, message], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
-  const exit = once(writer, 'exit').then(([code]) => code as number | null);
-  await once(writer, 'spawn');
-  await new Promise((resolve) => setTimeout(resolve, 40)); // it is in open(2) by then, and if not it waits a little longer
-  return { path, exit };
-}
-
 const ways: Readonly<Record<string, (server: net.Socket, path: string) => Promise<unknown>>> = {
   sendFile: (server, path) => sendFile(server, path),
   createSendfileStream: (server, path) => pipeline(createSendfileStream(path), server, { end: false }),
@@ -70,7 +57,8 @@ const serial = kernelTest.serial as typeof test;
 for (const [way, send] of Object.entries(ways)) {
   serial(`${way}: a writer that waits in open(2) for a FIFO's reader loses nothing, ten times`, async (t) => {
     for (let n = 0; n < 10; n++) {
-      const { path, exit } = await fifoWithWriter(`${way}-${n}`);
+      const path = join(directory, `${way}-${n}`);
+      const { exit } = await fifoWithWriter(path, message);
       await withSockets('tcp', async (server, client) => {
         const received = collect(client);
         await send(server, path);

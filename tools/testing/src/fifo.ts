@@ -8,6 +8,8 @@ import { until } from './waiting.js';
 export interface Waiting {
   /** What it has read, once it has ended; of a writer, nothing. */
   readonly read: Promise<string>;
+  /** Its status: not 0 where nobody has read what it wrote. */
+  readonly exit: Promise<number | null>;
   /** Ends it, if it still runs. */
   stop(): void;
 }
@@ -31,9 +33,10 @@ async function waitingFor(path: string, script: string, argument = ''): Promise<
     text += part;
   });
   const read = once(child, 'close').then(() => text);
+  const exit = once(child, 'exit').then(([status]) => status as number | null);
   await once(child, 'spawn');
   await until(() => /^\d+ \(sh\) S /.test(statusOfChild(child.pid)), 'a process that sleeps in open(2)');
-  return { read, stop: () => void child.kill() };
+  return { read, exit, stop: () => void child.kill() };
 }
 
 /** Makes a FIFO, and waits until a process waits there to write `text`. */
