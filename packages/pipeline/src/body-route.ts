@@ -3,10 +3,9 @@ import type { WriteStream } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { contentLength, isFileWriter, isRequest, routeBeneath } from '@zerocopy/splice-pipe/route';
 import { replacedMethod } from '@zerocopy/transfer';
+import { FREE_READER_METHODS } from './file-reader.js';
 import { refusalOfWriterFs } from './node-files.js';
 import type { PairRecord } from './pair-record.js';
-
-const BODY_METHODS = ['_read', 'read', 'push'] as const;
 
 /** Lays the route. @returns why not. */
 export function routeBody(
@@ -20,7 +19,7 @@ export function routeBody(
   const length = contentLength(source);
   if (Number.isNaN(length)) return 'the body has no Content-Length (a chunked body)';
   if (length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
-  const replaced = replacedMethod(source, BODY_METHODS);
+  const replaced = replacedMethod(source, FREE_READER_METHODS);
   if (replaced !== undefined) return `${replaced}() of the source has been replaced`;
   if (isFileWriter(destination)) {
     const refused = refusalOfWriterFs(destination as unknown as WriteStream);

@@ -56,8 +56,8 @@ export function closeAtOnce(fd: number, known?: FileFacts): boolean {
   return true;
 }
 
-/** Closes what node:fs has opened, where a worker does so itself. */
-function closeOnThread(fd: number): boolean {
+/** Closes what node:fs has opened for reading, where a worker does so itself; false: fs.close is to do it. */
+export function closeOnThread(fd: number): boolean {
   if (fs.close !== nodeClose || !closesOnThread(fd)) return false;
   closeQuietly(fd);
   return true;

@@ -3,14 +3,9 @@ import nodeFs from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { libcStatus, syscalls } from '@zerocopy/core-syscalls';
-import {
-  closeQuietly,
-  closesOnThread,
-  type FileFacts,
-  freeSpareDescriptors,
-} from '@zerocopy/core-syscalls/descriptors';
+import { type FileFacts, freeSpareDescriptors } from '@zerocopy/core-syscalls/descriptors';
 import { isFileHandle, OwnedDescriptor, transferError } from '@zerocopy/transfer';
-import { closeAtOnce, mayOpenAtOnce, openAtOnce } from './cached-open.js';
+import { closeAtOnce, closeOnThread, mayOpenAtOnce, openAtOnce } from './cached-open.js';
 import { openFiles } from './kept-files.js';
 import type { OpenFileCache } from './open-file-cache.js';
 import { inspectSource, type SourceFacts } from './source.js';
@@ -18,11 +13,7 @@ import { inspectSource, type SourceFacts } from './source.js';
 const openOffThread = promisify(nodeFs.open);
 const closeOffThread = promisify(nodeFs.close);
 
-function closeByNode(fd: number): Promise<void> | undefined {
-  if (!closesOnThread(fd)) return closeOffThread(fd);
-  closeQuietly(fd);
-  return undefined;
-}
+const closeByNode = (fd: number): Promise<void> | undefined => (closeOnThread(fd) ? undefined : closeOffThread(fd));
 
 /** What {@link OpenFile} is made of, besides the descriptor. */
 export interface OpenFileOptions {

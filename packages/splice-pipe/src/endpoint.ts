@@ -60,8 +60,8 @@ export interface DestinationEnd extends End {
   stream(): Writable;
 }
 
-/** A file that its owner keeps open until the transfer is over: no duplicate is needed. */
-export class KeptFile {
+/** A file that its owner holds open until the transfer is over: no duplicate is needed. */
+export class HeldFile {
   readonly fd: number;
 
   constructor(fd: number) {
@@ -237,7 +237,7 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
 }
 
 export function openDestination(destination: unknown): DestinationEnd {
-  if (destination instanceof KeptFile) return openDestinationFile(destination.fd);
+  if (destination instanceof HeldFile) return openDestinationFile(destination.fd);
   if (isDescriptor(destination)) return openDestinationDescriptor(descriptorOf(destination));
   if (!(destination instanceof Writable || isSocket(destination) || isWritable(destination))) {
     throw invalidArgument('destination', 'a Writable, FileHandle or descriptor', destination);

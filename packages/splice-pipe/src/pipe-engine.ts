@@ -16,7 +16,7 @@ import {
   WOULD_BLOCK,
 } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
-import { behind, NOTHING } from './head.js';
+import { behind, NO_BYTES } from './head.js';
 import { readAfterZero } from './read-watcher.js';
 import type { RelayEngine, RelayEngineOptions } from './relay.js';
 import type { KernelSource } from './source.js';
@@ -150,7 +150,7 @@ export class PipeEngine implements RelayEngine {
   /** @returns what had been read from the source and has not been delivered. */
   close(): Buffer {
     const head = this.#head;
-    this.#head = NOTHING;
+    this.#head = NO_BYTES;
     return head;
   }
 

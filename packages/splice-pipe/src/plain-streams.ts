@@ -11,7 +11,7 @@ import {
   TransferError,
 } from '@zerocopy/transfer';
 import type { KernelDestination, WrittenCallback } from './destination.js';
-import { NOTHING } from './head.js';
+import { NO_BYTES } from './head.js';
 import type { ReadableCallback } from './read-watcher.js';
 import type { KernelSource } from './source.js';
 
@@ -32,7 +32,7 @@ export class StreamSource implements KernelSource {
   }
 
   takeHead(): Buffer {
-    return NOTHING;
+    return NO_BYTES;
   }
 
   descriptor(): number {

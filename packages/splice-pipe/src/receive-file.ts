@@ -21,7 +21,7 @@ import {
 } from '@zerocopy/transfer';
 import { BodyCopy } from './body-copy.js';
 import { COLLECT_MAX } from './collected-body.js';
-import { holdErrors, KeptFile, unavailable } from './endpoint.js';
+import { HeldFile, holdErrors, unavailable } from './endpoint.js';
 import { FLAG_NAMES, flagsOf, ReceivedFile } from './received-file.js';
 import { claimBody, contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
 import { keepUnread, refusalOfSource } from './source.js';
@@ -207,7 +207,7 @@ async function byKernel(task: Task): Promise<TransferResult> {
     // One byte more than a socket may bring tells that there is more.
     const length = isRequest(source) ? Number.POSITIVE_INFINITY : maxBytes + 1;
     const total = isRequest(source) ? contentLength(source) : undefined;
-    const result = await spliceInto(source, new KeptFile(file.fd), {
+    const result = await spliceInto(source, new HeldFile(file.fd), {
       ...(Number.isSafeInteger(length) && { length }),
       ...(signal && { signal }),
       ...(onProgress && { onProgress: (bytes) => onProgress(Math.min(bytes, maxBytes), total) }),

@@ -170,7 +170,7 @@ export class ReceivedFile {
     let facts: FileFacts | undefined;
     try {
       if (libcStatus().available) facts = factsOf(this.fd);
-    } catch {}
+    } catch {} // fstat tells the same, and its callback who asks
     if (facts !== undefined) seen(null, isRegularFile(facts));
     else fstat(this.fd, (error, stats) => seen(error, error === null && stats.isFile()));
   }

@@ -29,7 +29,7 @@ import {
 } from '@zerocopy/transfer';
 import { isNonblocking, kindOf } from './descriptor-kind.js';
 import { type SourceEnd, unavailable } from './endpoint.js';
-import { NOTHING } from './head.js';
+import { NO_BYTES } from './head.js';
 import type { ReadableCallback } from './read-watcher.js';
 import { KernelSocketSource, type KernelSource, keepUnread } from './source.js';
 
@@ -223,7 +223,7 @@ export class RequestSource implements KernelSource {
 
   takeHead(): Buffer {
     const head = this.#head;
-    this.#head = NOTHING;
+    this.#head = NO_BYTES;
     return head;
   }
 

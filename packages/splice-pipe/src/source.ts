@@ -14,7 +14,7 @@ import {
   takeSocketForReading,
 } from '@zerocopy/transfer';
 import { type DescriptorFacts, factsOf, kindOf } from './descriptor-kind.js';
-import { NOTHING } from './head.js';
+import { NO_BYTES } from './head.js';
 import { type ReadableCallback, ReadWatcher } from './read-watcher.js';
 
 export interface KernelSource {
@@ -182,7 +182,7 @@ export class KernelFileSource implements KernelSource {
   }
 
   takeHead(): Buffer {
-    return NOTHING;
+    return NO_BYTES;
   }
 
   descriptor(): number {

@@ -21,9 +21,9 @@ import {
 import { KernelFileDestination } from './destination.js';
 import {
   type DestinationEnd,
+  type HeldFile,
   holdErrors,
   isDescriptor,
-  type KeptFile,
   openDestination,
   openSource,
   type SourceEnd,
@@ -76,7 +76,7 @@ export function splice(
 /** {@link splice}, also into a file that the caller keeps open. */
 export async function spliceInto(
   source: SpliceSource,
-  destination: SpliceDestination | KeptFile,
+  destination: SpliceDestination | HeldFile,
   given: SpliceOptions,
 ): Promise<TransferResult> {
   const options = readOptions<SpliceOptions>(given, ['length', 'signal', 'onProgress', 'fallback', 'cache']);

@@ -1,7 +1,7 @@
 /** Node's own way, for streams that the kernel cannot join: read and write, in the same loop as everything else. */
 import { type Resume, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
-import { behind, NOTHING } from './head.js';
+import { behind, NO_BYTES } from './head.js';
 import type { RelayEngine } from './relay.js';
 import type { KernelSource } from './source.js';
 
@@ -31,7 +31,7 @@ export class RelayCopyEngine implements RelayEngine {
     this.#source = source;
     this.#destination = destination;
     this.reason = reason;
-    this.#head = head ?? NOTHING;
+    this.#head = head ?? NO_BYTES;
   }
 
   attempt(): number {
@@ -58,7 +58,7 @@ export class RelayCopyEngine implements RelayEngine {
 
   close(): Buffer {
     const head = this.#head;
-    this.#head = NOTHING;
+    this.#head = NO_BYTES;
     return head;
   }
 

@@ -160,7 +160,6 @@ export class SpliceWriteStream extends WriteStream {
     writev(this.fd, chunks, this.pos ?? null, (failure, written) => {
       this.#due = 0;
       if (!failure) this.bytesWritten += written;
-      this.#keepUnwritten(failure ? bytes : bytes - written);
       this.#drop?.moved(failure ? 0 : written);
       void this.#drop?.end();
       super._destroy(error, callback);
