@@ -3,8 +3,9 @@ import { tell } from './reporting.js';
 
 const [module = ''] = process.argv.slice(2);
 const before = process.memoryUsage.rss();
-const startedAt = performance.now();
+const [startedAt, cpuBefore] = [performance.now(), process.cpuUsage()];
 await import(module);
 const milliseconds = performance.now() - startedAt;
-tell({ values: { milliseconds, memory: (process.memoryUsage.rss() - before) / 2 ** 20 } });
+const { user, system } = process.cpuUsage(cpuBefore);
+tell({ values: { milliseconds, cpu: (user + system) / 1000, memory: (process.memoryUsage.rss() - before) / 2 ** 20 } });
 process.disconnect();

@@ -62,7 +62,7 @@ export const direct: Scenario<DirectCase> = {
   reasons: {
     'node-1-mib':
       'With as large requests Node reads ahead by itself; what it leaves is the page cache full of the file.',
-    dd: 'dd reads into one buffer again and again, and shows its bytes to nobody.',
+    dd: 'dd reads into one buffer again and again, and shows its bytes to nobody: its CPU is what the kernel takes for direct reads.',
     fio: 'fio reads into the same memory again and again, and shows its bytes to nobody.',
   },
   cases({ name }) {
@@ -81,7 +81,7 @@ export const direct: Scenario<DirectCase> = {
     const taskOf = ({ depth, reads }: DirectCase): DirectTask => ({ path: file.path, depth, reads, size: file.size });
     return {
       async enter(name) {
-        if (name === 'dd') return byDd(file, cold);
+        if (name === 'dd') return byDd(file, cold, pin);
         if (name === 'fio') return byFio(file, cold, pin);
         const env = name === 'zerocopy-disabled' ? { ZEROCOPY_DISABLE: 'direct-io' } : {};
         const server = await NodeServer.run('direct-process', [name], { pin, env });
@@ -114,17 +114,34 @@ function valuesOf({ depth, reads }: DirectCase, file: TestFile, seconds: number,
   return depth === 0 ? values : { ...values, rate: reads / seconds };
 }
 
-function byDd(file: TestFile, cold: () => void): Entrant<DirectCase> {
+const TIMED_DD = 'dd if="$1" of=/dev/null bs=1M iflag=direct && times';
+
+/** Seconds that the children of a shell took, as its `times` tells on the second line: user and system. */
+function cpuOfChildren(times: string): number {
+  const [, children = ''] = times.trim().split('\n');
+  const parts = [...children.matchAll(/(\d+)m([\d.]+)s/g)];
+  if (parts.length !== 2)
+    throw new Error(`the shell's times were to be two lines of two, and are ${JSON.stringify(times)}`);
+  return parts.reduce((sum, [, minutes, seconds]) => sum + Number(minutes) * 60 + Number(seconds), 0);
+}
+
+function byDd(file: TestFile, cold: () => void, pin: boolean): Entrant<DirectCase> {
   return {
     async check() {},
     async turn({ depth }) {
       if (depth > 0) return {};
       cold();
       const startedAt = performance.now();
-      const { status, stderr } = spawnSync('dd', [`if=${file.path}`, 'of=/dev/null', 'bs=1M', 'iflag=direct']);
-      if (status !== 0) throw new Error(String(stderr));
+      const [program, ...args] = pinned(['sh', '-c', TIMED_DD, 'sh', file.path], pin);
+      const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+      if (status !== 0) throw new Error(stderr);
       const seconds = (performance.now() - startedAt) / 1000;
-      return { throughput: file.size / GB / seconds, cache: residentBytes(file.path) / MiB };
+      const cpu = cpuOfChildren(stdout);
+      return {
+        cpu: cpu / (file.size / GB),
+        throughput: file.size / GB / seconds,
+        cache: residentBytes(file.path) / MiB,
+      };
     },
     async close() {},
   };
