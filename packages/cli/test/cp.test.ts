@@ -19,7 +19,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { libcStatus, probePath, syscalls } from '@zerocopy/core-syscalls';
 import { evict, residentBytes } from '@zerocopy/testing/page-cache';
 import test, { type Implementation } from 'ava';
@@ -200,6 +200,33 @@ works('odd arguments, and what is left of them: as GNU cp', async (t) => {
     t.is(/warning: .*once/.test(ours.stderr), /warning: .*once/.test(theirs.stderr), ours.stderr);
     for (const root of [gnu, own]) rmSync(root, { recursive: true });
   }
+});
+
+works('what the permission model of Node denies is left as it is, also by the calls that Node has not', (t) => {
+  const flag = process.allowedNodeEnvironmentFlags.has('--permission') ? '--permission' : '--experimental-permission';
+  const root = join(directory, 'denied');
+  const [from, to] = [join(root, 'from'), join(root, 'to')];
+  mkdirSync(join(from, 'sub'), { recursive: true });
+  mkdirSync(join(to, 'sub'), { recursive: true });
+  syscalls.lsetxattr(join(from, 'sub'), 'user.colour', Buffer.from('green'));
+  utimesSync(join(from, 'sub'), 1_000_000_000, 1_000_000_000);
+  const packages = dirname(dirname(dirname(dirname(program))));
+  const reads = ['--allow-addons', `--allow-fs-read=${packages}`, `--allow-fs-read=${root}/*`];
+  const copied = (preserved: string, more: readonly string[]): { status: number | null; stderr: string } => {
+    const args = ['cp', '-rT', `--preserve=${preserved}`, join(from, 'sub'), join(to, 'sub')];
+    return spawnSync(process.execPath, [flag, ...reads, ...more, program, ...args], { encoding: 'utf8' });
+  };
+  const before = seen(to, true);
+  const hasAttributes = syscalls.lgetxattr(join(from, 'sub'), 'user.colour', Buffer.alloc(8)) > 0;
+  for (const preserved of ['timestamps', ...(hasAttributes ? ['xattr'] : [])]) {
+    const { status, stderr } = copied(preserved, []);
+    t.is(status, 1, stderr);
+    t.regex(stderr, /(preserving times|setting attribute 'user.colour').*: Access to this API has been restricted/);
+    t.deepEqual(seen(to, true), before);
+  }
+  const { status, stderr } = copied('timestamps', [`--allow-fs-write=${root}/*`]);
+  t.is(status, 0, stderr);
+  t.is(lstatSync(join(to, 'sub')).mtimeMs, 1_000_000_000_000);
 });
 
 works('a destination is whole or as it was, whenever it is stopped, and nothing is left beside it', async (t) => {

@@ -52,7 +52,7 @@ export {
 } from './options.js';
 export { socketOver } from './owned-socket.js';
 export { dropPages, writeBack } from './page-cache.js';
-export { assertOpenPermitted } from './path-permission.js';
+export { assertOpenPermitted, assertPathPermitted } from './path-permission.js';
 export { PipeRoute } from './pipe-route.js';
 export { otherReader, PipeWatch } from './pipe-watch.js';
 export { activeTransfers, COPY_SIZE, pieceSize, quantumSize } from './quantum.js';

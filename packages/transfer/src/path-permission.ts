@@ -1,6 +1,6 @@
 /**
- * Node's permission model (`node --permission`, https://nodejs.org/api/permissions.html), for paths that are opened by a
- * system call. node:fs asks by itself; openat2 and its like go around it.
+ * Node's permission model (`node --permission`, https://nodejs.org/api/permissions.html), for paths that are opened, looked
+ * at, made or changed by a system call. node:fs asks by itself; openat2, mknodat, lsetxattr and their like go around it.
  */
 import { constants } from '@zerocopy/core-syscalls';
 import { pathText } from './options.js';
@@ -29,6 +29,18 @@ function accessDenied(scope: 'FileSystemRead' | 'FileSystemWrite', resource: str
 }
 
 /**
+ * To be called before a system call is given a path: 'read' where it tells of the file, 'write' where it makes or changes it.
+ * Costs nothing where there is no permission model.
+ * @throws {Error} ERR_ACCESS_DENIED, in the shape of node:fs.
+ */
+export function assertPathPermitted(path: string | Uint8Array | URL, wanted: 'read' | 'write'): void {
+  if (permission === undefined) return;
+  const name = pathText(path);
+  if (permission.has(`fs.${wanted}`, name)) return;
+  throw accessDenied(wanted === 'read' ? 'FileSystemRead' : 'FileSystemWrite', name);
+}
+
+/**
  * To be called before a path is opened by a system call. Costs nothing where there is no permission model.
  *
  * @param flags of open(2): reading is asked for unless they say O_WRONLY; writing unless they say O_RDONLY, and for
@@ -37,9 +49,7 @@ function accessDenied(scope: 'FileSystemRead' | 'FileSystemWrite', resource: str
  */
 export function assertOpenPermitted(path: string | Uint8Array | URL, flags: number): void {
   if (permission === undefined) return;
-  const name = pathText(path);
   const access = flags & (O_WRONLY | O_RDWR);
-  if (access !== O_WRONLY && !permission.has('fs.read', name)) throw accessDenied('FileSystemRead', name);
-  const writes = access !== O_RDONLY || (flags & (O_CREAT | O_TRUNC | O_APPEND)) !== 0;
-  if (writes && !permission.has('fs.write', name)) throw accessDenied('FileSystemWrite', name);
+  if (access !== O_WRONLY) assertPathPermitted(path, 'read');
+  if (access !== O_RDONLY || (flags & (O_CREAT | O_TRUNC | O_APPEND)) !== 0) assertPathPermitted(path, 'write');
 }

@@ -2,6 +2,7 @@
 import type { BigIntStats } from 'node:fs';
 import { chmod, lchown } from 'node:fs/promises';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
+import { assertPathPermitted } from '@zerocopy/transfer';
 import { because, type Path, quoted } from './paths.js';
 import type { CopySettings } from './settings.js';
 
@@ -48,6 +49,7 @@ export async function giveAttributes(
     if (preserve.has('mode')) copyAccessLists(path, destination, stat.isDirectory());
   }
   if (preserve.has('timestamps')) {
+    askFor(destination, 'write', `preserving times for ${quoted(path)}`);
     const result = syscalls.utimensat(destination, stat.atimeNs, stat.mtimeNs);
     if (result < 0) throw failed(`preserving times for ${quoted(path)}`, result, 'utimensat');
   }
@@ -81,6 +83,7 @@ const CAPABILITIES = 'security.capability';
 
 function copyExtendedAttributes(source: Path, destination: Path, lenient: boolean, without?: string): void {
   const list = Buffer.alloc(XATTR_MAX);
+  askFor(source, 'read', `listing attributes of ${quoted(source)}`);
   const length = syscalls.llistxattr(source, list);
   if (length === -ENOTSUP) return;
   if (length < 0) throw failed(`listing attributes of ${quoted(source)}`, length, 'llistxattr');
@@ -107,8 +110,21 @@ function copyAccessLists(source: Path, destination: Path, isDirectory: boolean):
 
 function copyAttribute(source: Path, destination: Path, name: Buffer): number {
   const value = Buffer.alloc(XATTR_MAX);
+  const what = `setting attribute '${name}' for ${quoted(source)}`;
+  askFor(source, 'read', what);
   const length = syscalls.lgetxattr(source, name, value);
-  return length < 0 ? length : syscalls.lsetxattr(destination, name, value.subarray(0, length));
+  if (length < 0) return length;
+  askFor(destination, 'write', what);
+  return syscalls.lsetxattr(destination, name, value.subarray(0, length));
+}
+
+/** Asks Node's permission model, which these system calls go around. @throws {CopyError} `what`, and what it says. */
+function askFor(path: Path, wanted: 'read' | 'write', what: string): void {
+  try {
+    assertPathPermitted(path, wanted);
+  } catch (error) {
+    throw because(what, error);
+  }
 }
 
 function failed(what: string, result: number, syscall: string): Error {

@@ -2,6 +2,7 @@
 import type { BigIntStats } from 'node:fs';
 import { chmod, link, lstat, mkdir, readdir, readlink, stat as statOf, symlink } from 'node:fs/promises';
 import { check, syscalls } from '@zerocopy/core-syscalls';
+import { assertPathPermitted } from '@zerocopy/transfer';
 import { giveAttributes } from './attributes.js';
 import { baseOf, because, CopyError, directoryOf, join, orElse, type Path, quoted } from './paths.js';
 import { copyRegular, type Surroundings } from './regular.js';
@@ -146,9 +147,11 @@ export class Tree {
       await orElse(symlink(goal, made), `cannot create symbolic link ${quoted(destination)}`);
     } else {
       const device = stat.isBlockDevice() || stat.isCharacterDevice() ? Number(stat.rdev) : 0;
-      const result = syscalls.mknodat(made, Number(stat.mode & ~0o7000n), device);
       await orElse(
-        Promise.resolve().then(() => check(result, 'mknodat')),
+        Promise.resolve().then(() => {
+          assertPathPermitted(made, 'write');
+          check(syscalls.mknodat(made, Number(stat.mode & ~0o7000n), device), 'mknodat');
+        }),
         `cannot create special file ${quoted(destination)}`,
       );
     }
