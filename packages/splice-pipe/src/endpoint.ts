@@ -23,6 +23,7 @@ import {
 import { type DescriptorFacts, factsOf } from './descriptor-kind.js';
 import { type KernelDestination, KernelFileDestination, refusalOfDestination } from './destination.js';
 import { feature } from './feature.js';
+import { FileExtent } from './file-extent.js';
 import { lend } from './lent-descriptor.js';
 import { countBody, refusalOfMessage, roomIn, slotOfMessage } from './message-destination.js';
 import { KernelFileSource, KernelSocketSource, type KernelSource, refusalOfSource } from './source.js';
@@ -46,6 +47,8 @@ interface End {
 export interface SourceEnd extends End {
   /** Bytes it is bound to bring: fewer are a failure of its own. */
   readonly promised?: number | undefined;
+  /** Of a file, to be called once, and before it is taken: what it has now. */
+  extent?(): FileExtent | undefined;
   /** @param onTouched called once, in words how, when other code touches what is taken: it is to be given back. */
   take(onTouched?: (how: string) => void): KernelSource;
   stream(): Readable;
@@ -219,11 +222,19 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
     };
   }
   let stream: Readable | undefined;
+  let extent: FileExtent | undefined;
   const end = Number.isFinite(length) && length > 0 ? { end: length - 1 } : {};
   return {
     refused: unavailable() ?? (kind === 'file' ? undefined : `of the source: ${(kind as { refused: string }).refused}`),
     kind: endKindOf(facts),
     socket: undefined,
+    ...(own !== undefined &&
+      kind === 'file' && {
+        extent: () => {
+          extent = FileExtent.of(own.fd);
+          return extent;
+        },
+      }),
     take: () => new KernelFileSource((own as OwnedDescriptor).moved(), length),
     stream: () => {
       stream ??= fileStream(fd, own, (options) => createReadStream('', { ...options, ...end }));
@@ -232,6 +243,7 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
     dispose() {
       stream?.destroy();
       own?.close();
+      extent?.close();
     },
   };
 }

@@ -60,7 +60,8 @@ export interface SpliceOptions {
  *
  * Neither end is closed or ended; a socket can be used as an ordinary stream afterwards. With `length`, what follows
  * stays in the source, and so does what a destination with a Content-Length has no room for. The end of the source before
- * `length` is not an error: `bytes` tells. The end of an HTTP body before its Content-Length is one.
+ * `length` is not an error: `bytes` tells. The end of an HTTP body before its Content-Length is one; and so is that of a file
+ * which is cut short on its way (ERR_FILE_TRUNCATED), where `length` or the destination's Content-Length asked for what it had.
  *
  * @returns how many bytes went, and how. Rejects with a TransferError, whose `bytes` had arrived; with a TypeError or
  * RangeError for invalid arguments.
@@ -195,6 +196,9 @@ function run(
   const done = before?.bytes ?? 0;
   const promised = Number.isSafeInteger(from.promised) ? (from.promised as number) - done : undefined;
   const most = Math.min(length, to.room ?? length, (copied === undefined ? promised : undefined) ?? length);
+  // Where nobody knows how much is wanted, the end of the file is the end, wherever it is by then.
+  const extent = Number.isFinite(most) ? from.extent?.() : undefined;
+  const bound = promised ?? extent?.bytes;
   let touched: string | undefined;
   const drop = options.cache === 'drop' ? dropOf(to) : undefined;
   return new Promise((resolve, reject) => {
@@ -205,8 +209,8 @@ function run(
       }),
       eager: true,
       length: most,
-      promised: promised === undefined ? undefined : Math.min(promised, most),
-      endedEarly: (bytes) => closedEarly('source', bytes),
+      promised: bound === undefined ? undefined : Math.min(bound, most),
+      endedEarly: (bytes, due) => (extent === undefined ? closedEarly('source', bytes) : extent.shortfall(bytes, due)),
       signal,
       onProgress: onProgress && ((bytes, total) => onProgress(done + bytes, total && done + total)),
       onMoved: drop === undefined ? to.moved : (bytes) => drop.moved(bytes),

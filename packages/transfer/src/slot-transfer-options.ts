@@ -95,8 +95,8 @@ export interface SlotTransferOptions {
   readonly length: number;
   /** Bytes that the destination has been promised: fewer are an error. */
   readonly promised?: number | undefined;
-  /** That error. Default: ERR_FILE_TRUNCATED, since most sources are files. */
-  readonly endedEarly?: ((bytes: number, promised: number) => TransferError) | undefined;
+  /** That error; undefined: it is none, after all. Default: ERR_FILE_TRUNCATED, since most sources are files. */
+  readonly endedEarly?: ((bytes: number, promised: number) => TransferError | undefined) | undefined;
   /** The method that is told until the engine is made. */
   readonly method: TransferMethod;
   /** Why that is 'copy'. */

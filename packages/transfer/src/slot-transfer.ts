@@ -318,8 +318,9 @@ export class SlotTransfer {
   #check({ bytes }: TransferResult): TransferError | undefined {
     const { promised, endedEarly: tooFew = endedEarly } = this.#options;
     if (promised === undefined || bytes >= promised || this.#stopped !== undefined) return undefined;
-    this.#short = true;
-    return tooFew(bytes, promised);
+    const error = tooFew(bytes, promised);
+    this.#short = error !== undefined;
+    return error;
   }
 
   #onTransferEnd(error: TransferError | null, result: TransferResult): void {
