@@ -123,7 +123,7 @@ export class DirectReadStream extends ReadStream {
   }
 
   override _read(size: number): void {
-    this.#told.start();
+    this.#told.start(this.bytesRead);
     if (this.destroyed) return;
     if (this.#deciding === undefined) {
       this.#deciding = this.#decide().catch((error: Error) => this.#fail(error));
@@ -138,8 +138,10 @@ export class DirectReadStream extends ReadStream {
   override push(chunk: unknown, encoding?: BufferEncoding): boolean {
     if (chunk === null && !this.#ended) {
       this.#ended = true;
-      this.#told.end(true, null, this.bytesRead);
-      if (this.#staysOpen) void this.#released(); // it may never be destroyed
+      if (this.#staysOpen) {
+        this.once('end', () => this.#told.end(true, null, this.bytesRead)); // it may never be destroyed
+        void this.#released();
+      }
     }
     return super.push(chunk, encoding);
   }
@@ -147,7 +149,7 @@ export class DirectReadStream extends ReadStream {
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     // Node's constructor destroys the stream if `signal` has been aborted already, before the fields exist.
     if (!(#told in this)) return super._destroy(error, callback);
-    this.#told.end(this.#ended, error, this.bytesRead);
+    this.#told.end(this.readableEnded, error, this.bytesRead, this.readableLength);
     const close = (): void => {
       if (this.#deciding === undefined) super._destroy(error, callback);
       else this.#released().then(() => super._destroy(error, callback));

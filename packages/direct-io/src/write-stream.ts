@@ -7,7 +7,8 @@
  */
 import { type createWriteStream, WriteStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { copyOptions, validateChoice } from '@zerocopy/transfer';
+import type { Readable } from 'node:stream';
+import { closedEarly, copyOptions, kTellsOf, validateChoice } from '@zerocopy/transfer';
 import { DirectDescriptor } from './direct-descriptor.js';
 import type { Datasync } from './options.js';
 import { CHUNK, type Fallback, isBag, validateFallback } from './stream-options.js';
@@ -46,6 +47,10 @@ export class DirectWriteStream extends WriteStream {
   declare bytesWritten: number;
 
   readonly #told: StreamRecord;
+  /** Why the source that was piped into it has not brought all. */
+  #brokenOff: Error | undefined;
+  /** What was piped into it last. */
+  #source: Readable | undefined;
   readonly #refused: string | undefined;
   readonly #datasync: Datasync;
   readonly #staysOpen: boolean;
@@ -72,6 +77,32 @@ export class DirectWriteStream extends WriteStream {
     const isLent = rest.fd !== undefined && rest.fd !== null;
     if (rest.fs !== undefined && rest.fs !== null) this.#refused = 'it has an fs of its own';
     else if (isLent && rest.start === undefined) this.#refused = "it is written to the descriptor's own position";
+    this.on('pipe', (source) => this.#follow(source as unknown as Readable));
+  }
+
+  /** @internal Whoever it is piped from need not. */
+  [kTellsOf](): boolean {
+    return true;
+  }
+
+  /** A source that breaks off leaves the destination of its pipe open: then this is over, and what is written later is new. */
+  #follow(source: Readable): void {
+    this.#source = source;
+    const stop = (): void => {
+      source.off('close', onClose);
+      this.off('unpipe', onUnpipe).off('close', stop);
+    };
+    const onClose = (): void => {
+      if (source.readableEnded) return;
+      stop();
+      this.#brokenOff = source.errored ?? closedEarly('source', this.bytesWritten);
+      if (this.writableLength === 0) this.#tellBrokenOff();
+    };
+    const onUnpipe = (from: unknown): void => {
+      if (from === source && !source.destroyed) stop(); // one that fails is unpiped before it has closed
+    };
+    source.on('close', onClose);
+    this.on('unpipe', onUnpipe).on('close', stop);
   }
 
   /** 'direct', or 'copy' for writes through the page cache; undefined while nothing has been written. */
@@ -82,6 +113,14 @@ export class DirectWriteStream extends WriteStream {
   /** Why `method` is 'copy', in words. */
   get fallbackReason(): string | undefined {
     return this.#told.record.fallbackReason;
+  }
+
+  /** What was in the queue when the source broke off has been written. */
+  #tellBrokenOff(): void {
+    const error = this.#brokenOff;
+    if (error === undefined) return;
+    this.#brokenOff = undefined;
+    this.#told.end(false, error, this.bytesWritten);
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: WriteCallback): void {
@@ -127,12 +166,23 @@ export class DirectWriteStream extends WriteStream {
 
   /** @param byNode writes the same chunks by fs.WriteStream. */
   #write(chunks: readonly Buffer[], callback: WriteCallback, byNode: (done: WriteCallback) => void): void {
-    this.#told.start();
+    this.#told.start(this.bytesWritten, this.#source);
+    this.#writeNow(
+      chunks,
+      (error) => {
+        callback(error);
+        if (this.#brokenOff !== undefined && this.writableLength === 0) this.#tellBrokenOff();
+      },
+      byNode,
+    );
+  }
+
+  #writeNow(chunks: readonly Buffer[], callback: WriteCallback, byNode: (done: WriteCallback) => void): void {
     if (!this.#decided) {
       this.#deciding ??= this.#decide();
       void this.#deciding.then(() => {
         if (this.destroyed) callback(this.errored);
-        else this.#write(chunks, callback, byNode);
+        else this.#writeNow(chunks, callback, byNode);
       });
     } else if (this.#descriptor?.method === 'direct') this.#writeDirectly(this.#descriptor, chunks, callback);
     else if (this.#datasync !== 'each') byNode(callback);

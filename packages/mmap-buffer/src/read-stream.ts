@@ -12,6 +12,7 @@ import {
   type CachePolicy,
   copyOptions,
   KernelPathUnavailableError,
+  StreamScope,
   validateChoice,
 } from '@zerocopy/transfer';
 import { isMemoryTracked } from './external-memory.js';
@@ -67,6 +68,7 @@ export class MmapReadStream extends ReadStream {
   #windows: FileWindows | undefined;
   #method: 'mmap' | 'copy' | undefined;
   #fallbackReason: string | undefined;
+  readonly #told: StreamScope;
   readonly #refused: string | undefined;
   readonly #isLent: boolean;
   readonly #staysOpen: boolean;
@@ -86,6 +88,7 @@ export class MmapReadStream extends ReadStream {
     const isBag = options === undefined || options === null || ['object', 'string'].includes(typeof options);
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
     super(path, isBag ? { highWaterMark: CHUNK, ...rest } : options);
+    this.#told = new StreamScope(this, 'read', path);
     this.#neverFallBack = fallback === 'never';
     this.#cache = cache;
     this.#isLent = rest.fd !== undefined && rest.fd !== null;
@@ -107,6 +110,8 @@ export class MmapReadStream extends ReadStream {
   }
 
   override _read(size: number): void {
+    this.#told.start(this.bytesRead);
+    if (this.destroyed) return; // by a subscriber
     if (this.#method === undefined && !this.#decide()) return;
     if (this.destroyed) return;
     const windows = this.#windows;
@@ -137,6 +142,7 @@ export class MmapReadStream extends ReadStream {
         this.#fail(cutShort());
         return false;
       }
+      if (this.#staysOpen) this.once('end', () => this.#tell(null)); // it may never be destroyed
     }
     return super.push(chunk, encoding);
   }
@@ -146,6 +152,7 @@ export class MmapReadStream extends ReadStream {
     if (#windows in this) {
       this.#windows?.close();
       void this.#drop?.end();
+      this.#tell(error);
     }
     super._destroy(error, callback);
   }
@@ -157,7 +164,13 @@ export class MmapReadStream extends ReadStream {
       return;
     }
     this.#windows?.close();
+    this.#tell(error);
     this.emit('error', error);
+  }
+
+  #tell(error: Error | null): void {
+    const { method, fallbackReason } = this;
+    this.#told.end(this.readableEnded, error, { bytes: this.bytesRead, method, fallbackReason }, this.readableLength);
   }
 
   /** Finds out how it is read. @returns whether it can be. */

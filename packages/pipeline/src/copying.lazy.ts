@@ -8,11 +8,13 @@ import { sendFile } from '@zerocopy/sendfile-stream';
 import { splice } from '@zerocopy/splice-pipe';
 import {
   abortError,
+  endKindOf,
   invalidArgument,
   isFileHandle,
   isPath,
   pathText,
   readOptions,
+  TransferScope,
   validateBytes,
   validateFunction,
   validateRange,
@@ -82,7 +84,7 @@ function move(
   const { start, end, length } = options;
   const common = withoutUndefined(options);
   if (isFile(source)) {
-    if (length === 0) return Promise.resolve(nothing());
+    if (length === 0) return Promise.resolve(nothing(destination));
     // A descriptor is read from its own position unless `start` says otherwise: then its last byte is not known here.
     if (length === undefined || start !== undefined || isPath(source)) {
       const last = length === undefined ? end : (start ?? 0) + length - 1;
@@ -115,13 +117,19 @@ function orUndefined<T>(ask: () => T): T | undefined {
   }
 }
 
-const nothing = (): TransferResult => ({
-  bytes: 0,
-  method: 'copy',
-  fallbackReason: 'nothing was asked for',
-  syscalls: 0,
-  durationMs: 0,
-});
+/** A transfer like any other, and published. */
+function nothing(destination: Exclude<CopyDestination, Path>): TransferResult {
+  const result: TransferResult = {
+    bytes: 0,
+    method: 'copy',
+    fallbackReason: 'nothing was asked for',
+    syscalls: 0,
+    durationMs: 0,
+  };
+  const kind = typeof destination === 'number' || isFileHandle(destination) ? undefined : endKindOf(destination);
+  new TransferScope({ length: 0, source: 'file', destination: kind }).succeed(result);
+  return result;
+}
 
 /** Opens a file to be written, empty: unless it is the one that is read, which would be lost. */
 async function openUnlessSame(path: Path, source: Exclude<CopySource, Path>): Promise<FileHandle> {

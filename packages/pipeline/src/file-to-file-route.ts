@@ -11,6 +11,7 @@ import { CopyEngine } from '@zerocopy/file-copy/route';
 import type { FileReader } from '@zerocopy/sendfile-stream/route';
 import { isFileWriter, refusalOfWriter } from '@zerocopy/splice-pipe/route';
 import {
+  closedEarly,
   type FileSlotHandlers,
   FileSlotRequest,
   type FileWriter,
@@ -83,8 +84,14 @@ class FileToFileRoute extends PipeRoute<FileReader> {
   }
 
   protected override stop(): void {
-    if (this.#transfer !== undefined)
+    if (this.#transfer !== undefined) {
+      const { source } = this;
+      const { destroyed, errored } = this.destination as unknown as WriteStream;
+      // Unpiped because one of the two is gone: nobody moves the rest.
+      if (source.destroyed) return this.#transfer.stop(source.errored ?? closedEarly('source', 0));
+      if (destroyed) return this.#transfer.stop(errored ?? closedEarly('destination', 0));
       return this.#transfer.stop(null, this.record.fallbackReason ?? 'the pipe was left');
+    }
     this.#slot?.cancel();
     this.#over();
     this.handBack();

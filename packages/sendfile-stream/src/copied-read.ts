@@ -4,20 +4,19 @@
  */
 import type { Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import type { EndKind } from '@zerocopy/core-syscalls';
 import {
   CacheDrop,
   type CachePolicy,
-  closedEarly,
   endedEarly,
+  endKindOf,
   isSocket,
-  isStandardOutput,
+  isToldByDestination,
   type MethodRecord,
   pipesOf,
+  reasonOfDestruction,
   type TransferError,
   type TransferResult,
   TransferScope,
-  transferError,
 } from '@zerocopy/transfer';
 import type { FileReader } from './file-route.js';
 import { bytesLeft, isMessage, reserve } from './message-body.js';
@@ -25,13 +24,6 @@ import { inspectSource } from './source.js';
 
 /** Whether the end of `stream` is the end of a connection, or of a message on one. */
 const isConnection = (stream: unknown): boolean => isSocket(stream) || isMessage(stream);
-
-function kindOf(stream: unknown): EndKind | undefined {
-  if (stream === undefined) return undefined;
-  if (isMessage(stream)) return 'http';
-  if (isStandardOutput(stream)) return 'stdio';
-  return isSocket(stream) ? 'socket' : 'stream';
-}
 
 export class CopiedRead {
   readonly #source: FileReader;
@@ -62,8 +54,9 @@ export class CopiedRead {
     this.#scope = new TransferScope({
       length,
       source: 'file',
-      destination: kindOf(destination),
+      destination: destination && endKindOf(destination),
       detail: { source: source.path },
+      isPart: isToldByDestination(source),
     });
     const position = source.pos ?? (lent ? undefined : source.bytesRead);
     if (cache === 'drop' && position !== undefined) this.#drop = CacheDrop.of(cache, source.fd as number, position);
@@ -111,7 +104,7 @@ export class CopiedRead {
     void this.#drop?.end();
     const result = this.#result();
     if (this.#source.readableEnded && error === null) this.#scope.succeed(result);
-    else this.#scope.fail(this.#reasonOf(error, result.bytes), result);
+    else this.#scope.fail(reasonOfDestruction(this.#destination, error, result.bytes), result);
   }
 
   /** The rest goes another way. */
@@ -131,16 +124,6 @@ export class CopiedRead {
     const reason = this.#record.fallbackReason;
     if (reason !== undefined) result.fallbackReason = reason;
     return result;
-  }
-
-  /** A peer that goes away destroys the source by way of `pipeline`. */
-  #reasonOf(error: Error | null, bytes: number): TransferError {
-    const destination = this.#destination;
-    const { destroyed, errored } = (destination ?? {}) as { destroyed?: boolean; errored?: Error | null };
-    if (destroyed === true && isConnection(destination)) {
-      return errored ? transferError(errored, bytes) : closedEarly('destination', bytes);
-    }
-    return error === null ? closedEarly('source', bytes) : transferError(error, bytes);
   }
 }
 

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
   type CachePolicy,
+  closedEarly,
   countTransfer,
   isEndedByPipeline,
   isObserved,
@@ -16,6 +17,7 @@ import {
   PipeRoute,
   type SlotOutcome,
   type SlotTransfer,
+  transferError,
 } from '@zerocopy/transfer';
 import { resetWhenClosed } from './connection-reset.js';
 import { type FileDestination, resolveDestination, type SocketDestination } from './destination.js';
@@ -120,7 +122,10 @@ export class FileRoute extends PipeRoute<FileReader> {
     if (isGone(this.destination)) send.lost(errorOf(this.destination), 'destination');
     // Node's own reading leaves the destination as it is, and in the middle of no chunk.
     else if (errored !== null && !send.ended && this.#options.onFailure !== undefined) send.fail(errored);
-    else send.stop('the stream was destroyed');
+    else
+      send.stop('the stream was destroyed', (bytes) =>
+        errored === null ? closedEarly('source', bytes) : transferError(errored, bytes),
+      );
   }
 
   protected override begin(): string | undefined {

@@ -1,5 +1,5 @@
 /** For servers whose handlers take a Request and answer a Response. */
-import { setTimeout } from '@zerocopy/transfer';
+import { countTransfer, isObserved, setTimeout, TransferScope, transferError } from '@zerocopy/transfer';
 import type { ServeFilesOptions } from './options.js';
 import { type FilePart, isFilePart, type Plan, type Question, type Site } from './plan.js';
 import { questionOfRequest } from './plan-request.js';
@@ -46,9 +46,17 @@ export function fetchResponse(plan: Plan, site: Site, question: Question, starte
   return new Response(body, { status: plan.status, headers });
 }
 
-function bodyOf(plan: Plan, over: (bytes: number, error: Error | undefined) => void): ReadableStream<Uint8Array> {
+const COPIED = 'the body is a stream: there is no socket to send to';
+
+function bodyOf(plan: Plan, tell: (bytes: number, error: Error | undefined) => void): ReadableStream<Uint8Array> {
   const chunks = chunksOf(plan);
   let bytes = 0;
+  // A body without a file in it is no transfer. The context is that of whoever has asked for it.
+  const told = plan.parts.some(isFilePart) ? toldOf(plan) : undefined;
+  const over = (moved: number, error: Error | undefined): void => {
+    told?.(moved, error);
+    tell(moved, error);
+  };
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -73,6 +81,23 @@ function bodyOf(plan: Plan, over: (bytes: number, error: Error | undefined) => v
     },
     { highWaterMark: 0 },
   );
+}
+
+/** Published as every transfer is, from now on. @returns what tells its end. */
+function toldOf({ parts, path }: Plan): (bytes: number, error: Error | undefined) => void {
+  const length = parts.reduce((sum, { length: more }) => sum + more, 0);
+  const scope = isObserved()
+    ? new TransferScope({ length, source: 'file', destination: 'stream', detail: { source: path } })
+    : undefined;
+  const startedAt = performance.now();
+  scope?.start();
+  return (bytes, error) => {
+    const durationMs = performance.now() - startedAt;
+    const result = { bytes, method: 'copy', fallbackReason: COPIED, syscalls: 0, durationMs } as const;
+    if (scope === undefined) countTransfer(result, error !== undefined);
+    else if (error === undefined) scope.succeed(result);
+    else scope.fail(transferError(error, bytes), result);
+  };
 }
 
 async function* chunksOf({ parts, pace }: Plan): AsyncGenerator<Uint8Array, undefined> {

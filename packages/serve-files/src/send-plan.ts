@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { finished, type Writable } from 'node:stream';
 import { readSmall, SMALL_FILE_SIZE, type SmallRead } from '@zerocopy/sendfile-stream/route';
-import { clearTimeout, nextTick, setTimeout, TransferError, TransferScope } from '@zerocopy/transfer';
+import { clearTimeout, nextTick, setTimeout, TransferError, TransferScope, transferError } from '@zerocopy/transfer';
 import type { SentInfo } from './options.js';
 import { type FilePart, isFilePart, type Plan, type PlanHeaders } from './plan.js';
 import { sendRange } from './send-range.js';
@@ -317,17 +317,25 @@ class Delivering {
 const isWhole = (stream: Writable & { readonly rstCode?: number }): boolean =>
   stream.writableFinished || (stream.writableEnded && stream.rstCode === 0);
 
+const BY_HTTP2 = 'HTTP/2 frames what it sends: Node reads the file for it';
+
 /** HTTP/2: a whole file or one range of a local file goes by respondWithFD, everything else through the stream. */
 function sendHttp2(response: Http2ServerResponse, plan: Plan, tell: Tell | undefined): void {
   const { stream } = response;
   applyFields(response, plan);
   const fields = Object.assign({}, response.getHeaders(), { ':status': plan.status });
   const [first] = plan.parts;
+  const startedAt = performance.now();
+  let scope: TransferScope | undefined;
   if (first === undefined) stream.respond(fields, { endStream: true });
   else if (isFilePart(first) && plan.parts.length === 1 && plan.pace === undefined && first.file.isLocal) {
     // It keeps nothing: the file has to stay open until the stream is closed. Node reads it on any number of threads, all of
     // which a server that is gone would hold: so it is for local files only.
-    stream.respondWithFD(first.file.fd, fields, { offset: first.start, length: first.length });
+    const { length } = first;
+    scope = new TransferScope({ length, source: 'file', destination: 'http', detail: { source: plan.path } });
+    scope.start(); // foreign code, which may have destroyed the stream
+    if (!stream.destroyed && !stream.closed)
+      stream.respondWithFD(first.file.fd, fields, { offset: first.start, length: first.length });
   } else {
     stream.respond(fields);
     void deliverParts(stream, plan, tell);
@@ -337,6 +345,10 @@ function sendHttp2(response: Http2ServerResponse, plan: Plan, tell: Tell | undef
     plan.release();
     const failed = stream.errored ?? (stream.rstCode ? gone() : undefined);
     const bytes = failed === undefined && first !== undefined ? first.length : 0;
+    const durationMs = performance.now() - startedAt;
+    const result = { bytes, method: 'copy', fallbackReason: BY_HTTP2, syscalls: 0, durationMs } as const;
+    if (failed === undefined) scope?.succeed(result);
+    else scope?.fail(transferError(failed, bytes), result);
     tell?.({ bytes, transfer: first === undefined ? undefined : 'copy', error: failed });
   };
   stream.on('error', () => {}); // the delivery tells it

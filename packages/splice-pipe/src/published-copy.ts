@@ -52,11 +52,16 @@ function open({ about, bytes, reason }: Copy): {
 /** Publishes what `stream` brings, from now on until it ends. */
 export function publishReading(stream: Readable, copy: Copy): void {
   const { succeed, fail } = open(copy);
-  finished(stream, { writable: false }, (error) => (error ? fail(error) : succeed()));
+  finished(stream, { writable: false }, (error) => {
+    if (!error) succeed();
+    // Without an error of its own: its peer, or its user, has gone.
+    else fail(stream.errored ?? closedEarly('source', copy.bytes()));
+  });
 }
 
 /** A pipe that is published. */
 export interface PublishedPipe {
+  readonly source: Readable;
   readonly over: boolean;
   /** To be called when the destination has been destroyed: with `emitClose: false` no event tells it. Idempotent. */
   destroyed(error: Error | null): void;
@@ -94,6 +99,7 @@ export function publishPipe(source: Readable, stream: Writable, copy: Copy): Pub
   // Without autoClose a stream that fails is not destroyed.
   stream.on('unpipe', onUnpipe).on('finish', onFinish).on(errorMonitor, destroyed);
   return {
+    source,
     get over() {
       return over;
     },

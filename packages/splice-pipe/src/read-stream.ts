@@ -7,7 +7,7 @@
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { invalidArgument, isSocket, MethodRecord, pipesOf } from '@zerocopy/transfer';
+import { endKindOf, invalidArgument, isSocket, isToldByDestination, MethodRecord, pipesOf } from '@zerocopy/transfer';
 import { unavailable } from './endpoint.js';
 import { publishReading } from './published-copy.js';
 import { refusalOfPair, SocketRoute } from './socket-route.js';
@@ -111,8 +111,9 @@ export class SpliceReadStream extends Readable {
 
   /** What is read in user space from now on. */
   #publish(): void {
+    if (isToldByDestination(this)) return;
     publishReading(this, {
-      about: { source: 'socket', destination: 'stream' },
+      about: { source: 'socket', destination: endKindOf(pipesOf(this)?.[0]) },
       bytes: () => this.#bytesMoved,
       reason: () => this.fallbackReason,
     });

@@ -14,7 +14,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { SyscallError } from '@zerocopy/core-syscalls';
 import {
   closedEarly,
@@ -131,8 +131,12 @@ export class TakenRoute {
     if (this.#state === 'over' || this.#leaving) return;
     this.#leaving = true;
     if (reason !== undefined && !this.#target.ended) this.#options.record.fallBack(reason);
-    if (this.#state === 'moving') this.#relay?.stop(null, reason ?? 'the pipe was left');
-    else this.#giveUp();
+    if (this.#state !== 'moving') return this.#giveUp();
+    const { source } = this;
+    // Unpiped because one of the two is gone: nobody moves the rest.
+    if (source.destroyed) this.#relay?.lost(source.errored, 'source');
+    else if (this.#target.destroyed) this.#relay?.lost((this.#destination as Writable).errored, 'destination');
+    else this.#relay?.stop(null, reason ?? 'the pipe was left');
   }
 
   #prepare(): void {

@@ -15,8 +15,10 @@ import {
   CacheDrop,
   type CachePolicy,
   closedEarly,
+  endKindOf,
   type FileWriter,
   isSocket,
+  kTellsOf,
   MethodRecord,
   nextTick,
   validateChoice,
@@ -24,6 +26,7 @@ import {
 import { COLLECT_PIPED_MAX, CollectedBody } from './collected-body.js';
 import { unavailable } from './endpoint.js';
 import { type PublishedPipe, publishPipe } from './published-copy.js';
+import { SpliceReadStream } from './read-stream.js';
 import { contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
 import { refusalOfSource } from './source.js';
 import type { SpliceStreamEvents } from './stream-events.js';
@@ -258,6 +261,11 @@ export class SpliceWriteStream extends WriteStream {
     });
   }
 
+  /** @internal Whoever it is piped from need not. */
+  [kTellsOf](source: Readable): boolean {
+    return this.#copied.some((copied) => copied.source === source && !copied.over);
+  }
+
   #onPipe(source: Readable): void {
     if (this.#route?.underWay && !this.#route.left) return this.#route.leave('more than one source is piped into it');
     if (this.destroyed || this.writableEnded) return;
@@ -311,7 +319,7 @@ export class SpliceWriteStream extends WriteStream {
     const before = this.bytesWritten;
     const published = publishPipe(source, this, {
       about: {
-        source: isRequest(source) ? 'http' : isSocket(source) ? 'socket' : 'stream',
+        source: isRequest(source) ? 'http' : source instanceof SpliceReadStream ? 'socket' : endKindOf(source),
         destination: 'file',
         detail: { destination: this.path },
       },

@@ -82,6 +82,15 @@ export { closeByReset } from './socket-reset.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
 export { addSharedListener, removeSharedListener, type SharedEvent } from './stream-listeners.js';
 export {
+  endKindOf,
+  isToldByDestination,
+  kTellsOf,
+  reasonOfDestruction,
+  type StreamCount,
+  StreamScope,
+  type TellsOf,
+} from './stream-scope.js';
+export {
   clearInterval,
   clearTimeout,
   nextTick,

@@ -160,9 +160,11 @@ export class SlotTransfer {
    * Ends it at the current byte, as 'stopped', and the slot with it; in a chunked message at the end of the chunk under
    * way. `onEnd` comes now or, with a call under way off this thread or a chunk to complete, later.
    * @param reason why, in words: published as `handedBack`.
+   * @param brokenOff published instead, as the error, where nobody moves the rest.
    */
-  stop(reason: string): void {
+  stop(reason: string, brokenOff?: (bytes: number) => TransferError): void {
     if (this.#state === 'ended' || this.#stopped !== undefined || this.#early !== undefined) return;
+    if (brokenOff !== undefined) this.#scope.breakOff(brokenOff);
     this.#stopped = reason;
     const boundary = this.#engine?.boundary;
     if (this.#transfer === undefined) this.#endEarly(undefined, undefined);

@@ -8,7 +8,13 @@
  */
 import { AsyncResource } from 'node:async_hooks';
 import { type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
-import { type EndKind, TRANSFER_CHANNEL, type TransferResult, type TransferTrace } from '@zerocopy/core-syscalls';
+import {
+  type EndKind,
+  TRANSFER_CHANNEL,
+  type TransferError,
+  type TransferResult,
+  type TransferTrace,
+} from '@zerocopy/core-syscalls';
 import { summarizeCounts } from './debug-summary.js';
 import { TransferCounters, type TransferCounts } from './transfer-counters.js';
 
@@ -68,6 +74,7 @@ export class TransferScope {
   #resource: AsyncResource;
   #trace: TransferTrace | undefined;
   #state: 'new' | 'open' | 'closed' = 'new';
+  #breakOff: ((bytes: number) => TransferError) | undefined;
 
   /** To be made in the caller's async context, in which its callbacks run from then on. */
   constructor(about: TransferAbout) {
@@ -98,12 +105,20 @@ export class TransferScope {
     return this.#resource.runInAsyncScope(callback, undefined, ...args);
   }
 
+  /** Nobody moves the rest: an end that comes before all that was asked for is a failure, and this is its error. */
+  breakOff(error: (bytes: number) => TransferError): void {
+    this.#breakOff ??= error;
+  }
+
   /**
    * Publishes that it has ended without a failure. Only the first end is published.
    * @param offThread how many of its system calls ran on other threads.
    * @param handedBack why Node's own stream moves the rest, in words, where that is so.
    */
   succeed(result: TransferResult, offThread = 0, handedBack?: string): void {
+    if (this.#breakOff !== undefined && !(result.bytes >= (this.#about.length ?? Number.POSITIVE_INFINITY))) {
+      return this.fail(this.#breakOff(result.bytes), result, offThread);
+    }
     if (!this.#close(result, offThread)) return;
     counters.ended(result);
     const trace = this.#trace;
