@@ -30,10 +30,13 @@ const content = Buffer.alloc(SIZE);
 let count = 0;
 const fresh = (): string => join(directory, `to-${count++}`);
 const ignore = (): void => {};
+/** The other ends of what the pair is made of. */
+const others: { destroy(): unknown }[] = [];
 
 async function socketSource(): Promise<stream.Duplex> {
   const { server: near, client: far } = await connectedPair('tcp');
-  far.on('error', ignore).end(content);
+  others.push(far.on('error', ignore));
+  far.end(content);
   return near;
 }
 
@@ -48,6 +51,7 @@ async function message(which: 'request' | 'response'): Promise<stream.Readable |
   sent.end(which === 'request' ? content : undefined);
   const [request, response] = (await once(server, 'request')) as [http.IncomingMessage, http.ServerResponse];
   server.close();
+  others.push(sent, request.socket);
   request.on('error', ignore);
   response.on('error', ignore);
   return which === 'request' ? request : response;
@@ -80,7 +84,7 @@ const DESTINATIONS: Readonly<Record<string, End<Writable>>> = {
   'fs.WriteStream': nodes(() => createWriteStream(fresh())),
   'net.Socket': nodes(async () => {
     const { server: near, client: far } = await connectedPair('tcp');
-    far.on('error', ignore).resume();
+    others.push(far.on('error', ignore).resume());
     return near;
   }),
   'a response': nodes(async () => (await message('response')) as Writable),
@@ -92,7 +96,7 @@ type Join = (source: Readable, destination: Writable, over: (error: Outcome) => 
 
 const JOINS: Readonly<Record<string, Join>> = {
   pipe: (source, destination, over) => {
-    stream.finished(destination, over);
+    stream.finished(destination, { readable: false }, over);
     source.pipe(destination);
   },
   'stream.pipeline': (source, destination, over) => void stream.pipeline(source, destination, over),
@@ -153,6 +157,7 @@ for (const [joinName, joined] of Object.entries(JOINS)) {
           await turn();
           source.destroy();
           destination.destroy();
+          for (const other of others.splice(0)) other.destroy();
           await until(() => source.closed && destination.closed, `${pair} is closed`);
           await until(() => ended.length >= started.length, `${pair}: what has begun has ended`);
           await turn();
