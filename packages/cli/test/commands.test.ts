@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import net, { type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
+import { until } from '@zerocopy/testing/waiting';
 import test from 'ava';
 import { program, start, temporary, zerocopy } from './harness.js';
 
@@ -92,6 +93,37 @@ test('tee: what the other side of a connection says neither stops it nor costs i
   t.is(status, 0, err);
   t.false(await closed);
   t.is(received, bytes.length);
+});
+
+test('tee: a peer that has said something is waited for until it ends, but one that never ends not for ever', async (t) => {
+  const bytes = pattern(300_000);
+  for (const ends of [true, false]) {
+    const path = join(directory, `talks-${ends}.sock`);
+    let received = 0;
+    let hasEnded = false;
+    const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on('error', () => {}).write('I say something');
+      socket.on('data', (chunk) => {
+        received += chunk.length;
+      });
+      socket.on('end', () => {
+        if (!ends) return;
+        // In a later turn than that in which all had been written.
+        setImmediate(() => setImmediate(() => socket.end()));
+        hasEnded = true;
+      });
+      socket.on('close', () => server.close());
+    });
+    server.listen(path);
+    await once(server, 'listening');
+    const closed = once(server, 'close');
+    const { status, err } = await zerocopy(['tee', '-n', `unix:${path}`], undefined, bytes);
+    t.is(status, 0, err);
+    if (ends) t.true(hasEnded, 'before it is over');
+    await until(() => received === bytes.length);
+    if (ends) await closed;
+    else server.close();
+  }
 });
 
 test('probe: of a directory it says what a file in it can do, and leaves nothing there', async (t) => {

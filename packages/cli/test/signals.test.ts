@@ -1,7 +1,16 @@
 /** What signals and the end of others do to `zerocopy`, each in a process of its own. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import http, { type IncomingMessage } from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -161,4 +170,68 @@ test('proxy: the status of several workers says whether a connection was cut off
     socket.destroy();
   }
   behind.close();
+});
+
+/** The processes that `parent` has started, and that have not ended. */
+function childrenOf(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+        const [state, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+        return Number(ppid) === parent && state !== 'Z';
+      } catch {
+        return false; // it has ended meanwhile
+      }
+    })
+    .map(Number);
+}
+
+/** Which of `pids` has accepted the connection from this local port to `port`. */
+function accepterOf(port: number, from: number, pids: readonly number[]): number | undefined {
+  const hex = (number: number): string => number.toString(16).toUpperCase().padStart(4, '0');
+  const lines = readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1);
+  const fields = lines.map((line) => line.trim().split(/\s+/));
+  const seen = fields.find(([, to, peer]) => to?.endsWith(`:${hex(port)}`) && peer?.endsWith(`:${hex(from)}`));
+  if (seen === undefined) return undefined;
+  return pids.find((pid) =>
+    readdirSync(`/proc/${pid}/fd`).some((fd) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/${fd}`) === `socket:[${seen[9]}]`;
+      } catch {
+        return false; // closed meanwhile
+      }
+    }),
+  );
+}
+
+const workersTest = existsSync('/proc/net/tcp') ? test : test.skip;
+
+workersTest('serve: a worker that dies is replaced; the end does not wait for a replacement that is due', async (t) => {
+  const running = started(['serve', directory, '-l', 'tcp://127.0.0.1:0', '--log', 'none', '--workers', '2']);
+  const port = await portOf(running);
+  const primary = running.child.pid as number;
+  /** Ends a worker that has accepted a connection, and so has said that it listens. @returns its number. */
+  const kill = async (): Promise<number> => {
+    await until(() => childrenOf(primary).length === 2);
+    const socket = net.connect({ port, host: '127.0.0.1' }).on('error', () => {});
+    await once(socket, 'connect');
+    let victim: number | undefined;
+    await until(() => {
+      victim = accepterOf(port, socket.localPort as number, childrenOf(primary));
+      return victim !== undefined;
+    });
+    process.kill(victim as number, 'SIGKILL');
+    await until(() => running.err().includes(`worker ${victim} ended (SIGKILL)`));
+    socket.destroy();
+    return victim as number;
+  };
+  const victim = await kill();
+  await until(() => childrenOf(primary).length === 2);
+  t.false(childrenOf(primary).includes(victim));
+  await kill();
+  running.child.kill('SIGTERM');
+  t.deepEqual(await running.closed, [0, null], running.err());
+  t.deepEqual(childrenOf(primary), []);
 });
