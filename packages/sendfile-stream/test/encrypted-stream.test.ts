@@ -157,7 +157,8 @@ smallTest.serial('destroyed in the middle, or left by its receiver: no more byte
         t.is(end?.method, 'copy');
         t.true((end?.bytes as number) < HUGE);
         // Nobody moves the rest: of a stream that is destroyed by hand, too.
-        t.like(end?.error, { code: who === 'stream' ? 'ECONNRESET' : (end?.error as { code: string }).code }, who);
+        const { code } = (end?.error ?? {}) as { code?: string };
+        t.regex(code ?? 'none', who === 'stream' ? /^ECONNRESET$/ : /^(ECONNRESET|EPIPE)$/, who);
       });
     }
   } finally {
