@@ -9,6 +9,7 @@ import { writev } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { constants, SyscallError } from '@zerocopy/core-syscalls';
 import { CollectedBody } from './collected-body.js';
+import { closesBeforeItsEnd, isCutOffBody, whenConnectionCloses } from './cut-off-body.js';
 
 /** Bytes that are collected before they are written, of a body that is larger, or of unknown length. */
 const PIECE = 512 * 1024;
@@ -55,8 +56,14 @@ export class BodyCopy {
   readonly #onData = (chunk: unknown): void => this.#add(chunk);
   readonly #onSourceEnd = (): void => this.#ended(this.#options.incomplete(this.#received));
   readonly #onSourceClose = (): void => {
-    if (!this.#options.source.readableEnded) this.fail(this.#options.closed());
+    const { source, closed } = this.#options;
+    if (!source.readableEnded && !closesBeforeItsEnd(source)) this.fail(closed());
   };
+  readonly #onConnectionClose = (): void => {
+    const { source, closed } = this.#options;
+    if (isCutOffBody(source)) this.fail(closed());
+  };
+  readonly #unwatch: () => void;
 
   /** Begins to read at once, so that what comes while the file is being opened need not wait. */
   constructor(options: BodyCopyOptions) {
@@ -64,6 +71,7 @@ export class BodyCopy {
     const { source } = options;
     source.on('end', this.#onSourceEnd).on('close', this.#onSourceClose).on('error', this.#onSourceClose);
     source.on('data', this.#onData);
+    this.#unwatch = whenConnectionCloses(source, this.#onConnectionClose);
     if (source.isPaused()) source.resume();
   }
 
@@ -179,5 +187,6 @@ export class BodyCopy {
     const { source } = this.#options;
     source.off('data', this.#onData).off('end', this.#onSourceEnd);
     source.off('close', this.#onSourceClose).off('error', this.#onSourceClose);
+    this.#unwatch();
   }
 }

@@ -58,6 +58,10 @@ export interface DestinationEnd extends End {
   readonly target: Socket | SlotDestination | KernelDestination;
   /** Bytes it has room for: those of a Content-Length. Default: any number. */
   readonly room?: number | undefined;
+  /** A regular file: what is copied into it is written by this, too, and not by a stream. */
+  readonly file?: KernelDestination | undefined;
+  /** The error of a source that brings text. Default: text is written as what it is encoded to. */
+  readonly textError?: (() => Error) | undefined;
   /** Counts bytes that have gone to it, by whichever way. */
   moved?(bytes: number): void;
   stream(): Writable;
@@ -66,9 +70,12 @@ export interface DestinationEnd extends End {
 /** A file that its owner holds open until the transfer is over: no duplicate is needed. */
 export class HeldFile {
   readonly fd: number;
+  readonly textError: () => Error;
 
-  constructor(fd: number) {
+  /** @param textError the error of a source that other code has given an encoding: it does not bring what was sent. */
+  constructor(fd: number, textError: () => Error) {
     this.fd = fd;
+    this.textError = textError;
   }
 }
 
@@ -249,7 +256,9 @@ function openSourceDescriptor(fd: number | null, length: number): SourceEnd {
 }
 
 export function openDestination(destination: unknown): DestinationEnd {
-  if (destination instanceof HeldFile) return openDestinationFile(destination.fd);
+  if (destination instanceof HeldFile) {
+    return { ...openDestinationFile(destination.fd), textError: destination.textError };
+  }
   if (isDescriptor(destination)) return openDestinationDescriptor(descriptorOf(destination));
   if (!(destination instanceof Writable || isSocket(destination) || isWritable(destination))) {
     throw invalidArgument('destination', 'a Writable, FileHandle or descriptor', destination);
@@ -317,11 +326,13 @@ function openDestinationFile(
   let stream: Writable | undefined;
   const appending = kind === 'file' && facts.appending;
   const refused = typeof kind === 'object' ? `of the destination: ${kind.refused}` : undefined;
+  const target = new KernelFileDestination(own?.fd ?? fd, undefined);
   return {
     refused: unavailable() ?? (appending ? 'the destination is open for appending' : refused),
     kind: endKindOf(facts),
     socket: undefined,
-    target: new KernelFileDestination(own?.fd ?? fd, undefined),
+    target,
+    file: kind === 'file' ? target : undefined,
     stream: () => {
       stream ??= fileStream(fd, own, (options) => createWriteStream('', options));
       return stream;

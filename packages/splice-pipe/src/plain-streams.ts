@@ -10,6 +10,7 @@ import {
   socketOfMessage,
   TransferError,
 } from '@zerocopy/transfer';
+import { isCutOffBody, whenConnectionCloses } from './cut-off-body.js';
 import type { KernelDestination, WrittenCallback } from './destination.js';
 import { NO_BYTES } from './head.js';
 import type { ReadableCallback } from './read-watcher.js';
@@ -22,11 +23,16 @@ export class StreamSource implements KernelSource {
   readonly certain = 0;
   readonly #stream: Readable;
   readonly #wasFlowing: boolean;
+  readonly #textError: (() => Error) | undefined;
   #wakeUp: (() => void) | undefined;
   readonly #onEvent = (): void => this.#wakeUp?.();
+  readonly #unwatch: () => void;
 
-  constructor(stream: Readable) {
+  /** @param textError the error if it brings text. Default: text is what it is encoded to. */
+  constructor(stream: Readable, textError?: () => Error) {
     this.#stream = stream;
+    this.#textError = textError;
+    this.#unwatch = whenConnectionCloses(stream, this.#onEvent);
     this.#wasFlowing = stream.readableFlowing === true;
     for (const event of ['readable', 'end', 'error', 'close']) stream.on(event, this.#onEvent);
   }
@@ -43,15 +49,17 @@ export class StreamSource implements KernelSource {
     const stream = this.#stream;
     this.#wakeUp = undefined;
     const chunk = stream.read() as Buffer | string | null;
-    if (chunk !== null) {
+    if (typeof chunk === 'string' && this.#textError !== undefined) callback(this.#textError(), null);
+    else if (chunk !== null) {
       const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk, stream.readableEncoding ?? 'utf8');
       if (bytes.length > size && !this.#unshift(bytes.subarray(size))) {
         stream.unshift(chunk, stream.readableEncoding ?? undefined);
         callback(dividedCharacter(stream.readableEncoding), null);
       } else callback(null, bytes.subarray(0, size));
-    } else if (stream.readableEnded) callback(null, null);
+    } else if (stream.readableEnded && !isCutOffBody(stream)) callback(null, null);
     // One that is not to close its file is not destroyed by what fails.
-    else if (stream.destroyed || stream.errored) callback(stream.errored ?? closedEarly('source', 0), null);
+    else if (stream.destroyed || stream.errored || isCutOffBody(stream))
+      callback(stream.errored ?? closedEarly('source', 0), null);
     else this.#wakeUp = () => this.onReadable(size, callback);
   }
 
@@ -63,6 +71,7 @@ export class StreamSource implements KernelSource {
     this.#wakeUp = undefined;
     const stream = this.#stream;
     for (const event of ['readable', 'end', 'error', 'close']) stream.off(event, this.#onEvent);
+    this.#unwatch();
     if (stream.destroyed || stream.readableEnded) return;
     if (unread.length > 0) this.#unshift(unread);
     if (this.#wasFlowing) stream.resume();

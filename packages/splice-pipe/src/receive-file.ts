@@ -21,6 +21,7 @@ import {
 } from '@zerocopy/transfer';
 import { BodyCopy } from './body-copy.js';
 import { COLLECT_MAX } from './collected-body.js';
+import { isCutOffBody } from './cut-off-body.js';
 import { HeldFile, holdErrors, unavailable } from './endpoint.js';
 import { FLAG_NAMES, flagsOf, ReceivedFile } from './received-file.js';
 import { claimBody, contentLength, isRequest, isThrownAway, refusalOfRequest } from './request-body.js';
@@ -162,10 +163,13 @@ function refusalOf(source: Readable, maxBytes: number): Error | undefined {
     if (contentLength(source) > maxBytes) return tooLarge(maxBytes, 0);
     if (isThrownAway(source)) return closedEarly('source', 0);
   }
-  if (source.destroyed && !source.readableEnded) return gone(source, 0);
+  if (isLost(source)) return gone(source, 0);
   const { readableDidRead, readableEnded, readableEncoding, readableObjectMode } = source;
   return readableDidRead || readableEnded || readableEncoding !== null || readableObjectMode ? used(0) : undefined;
 }
+
+/** Nothing more comes of it, or not all. */
+const isLost = (source: Readable): boolean => !source.readableEnded && (source.destroyed || isCutOffBody(source));
 
 /** The client has gone away, or other code has destroyed the stream. */
 function gone(source: Readable, bytes: number): TransferError {
@@ -207,7 +211,7 @@ async function byKernel(task: Task): Promise<TransferResult> {
     // One byte more than a socket may bring tells that there is more.
     const length = isRequest(source) ? Number.POSITIVE_INFINITY : maxBytes + 1;
     const total = isRequest(source) ? contentLength(source) : undefined;
-    const result = await spliceInto(source, new HeldFile(file.fd), {
+    const result = await spliceInto(source, new HeldFile(file.fd, () => used(0)), {
       ...(Number.isSafeInteger(length) && { length }),
       ...(signal && { signal }),
       ...(onProgress && { onProgress: (bytes) => onProgress(Math.min(bytes, maxBytes), total) }),
@@ -280,18 +284,17 @@ function byCopy(task: Task, reason: string): Promise<TransferResult> {
       tooLarge: () => tooLarge(maxBytes, copy.written),
       notBytes: () => used(copy.written),
       incomplete: (received) =>
-        (total !== undefined && received !== total) || (source as { aborted?: boolean }).aborted === true
-          ? gone(source, copy.written)
-          : null,
+        (total === undefined ? isCutOffBody(source) : received !== total) ? gone(source, copy.written) : null,
       closed: () => gone(source, copy.written),
       onEnd: (error) => {
-        ended = error === null || openingError === error ? error : withBytes(error, copy.written);
+        // What had come is written after the failure: so many bytes are in the file in the end.
+        ended = error === null || openingError === error ? error : transferError(error, copy.written);
         finish();
       },
     });
     let openingError: Error | undefined;
     signal?.addEventListener('abort', onAbort, { once: true });
-    if (source.destroyed) copy.fail(gone(source, 0));
+    if (isLost(source)) copy.fail(gone(source, 0));
     else if (signal?.aborted) onAbort();
     file.open((error) => {
       opening = false;
@@ -304,10 +307,4 @@ function byCopy(task: Task, reason: string): Promise<TransferResult> {
       else finish();
     });
   });
-}
-
-/** The same error, with the bytes that are in the file in the end: what had come is written after the failure. */
-function withBytes(error: Error, bytes: number): TransferError {
-  if (!(error instanceof TransferError)) return transferError(error, bytes);
-  return new TransferError(error.message, { code: error.code, bytes, cause: error.cause });
 }

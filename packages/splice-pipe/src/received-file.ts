@@ -16,6 +16,8 @@ type Done = (error: Error | null) => void;
 
 const { EAGAIN, ENODEV, ENXIO, O_APPEND, O_CREAT, O_EXCL, O_NONBLOCK, O_PATH, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 
+const SLASH = 0x2f;
+
 const FLAGS: Readonly<Record<string, number>> = {
   w: O_WRONLY | O_CREAT | O_TRUNC,
   wx: O_WRONLY | O_CREAT | O_TRUNC | O_EXCL,
@@ -55,6 +57,15 @@ function temporaryNameFor(path: Path): Path {
   return Buffer.concat([path.subarray(0, path.lastIndexOf('/') + 1), Buffer.from(name)]);
 }
 
+/** The directory that relative paths start from; undefined where it has been removed. */
+function workingDirectory(): string | undefined {
+  try {
+    return process.cwd();
+  } catch {
+    return undefined;
+  }
+}
+
 /** A directory is opened, too: it refuses by itself, and changes nothing. */
 const isReceiver = (stats: Stats): boolean => stats.isFile() || stats.isDirectory();
 
@@ -66,12 +77,15 @@ export class ReceivedFile {
   readonly #options: FileOptions;
   readonly #opened: Path;
   readonly #exclusive: boolean;
+  /** Where its names start from. */
+  readonly #directory: string | undefined;
 
   constructor(path: string | Buffer | URL, options: FileOptions) {
     this.#path = isURL(path) ? fileURLToPath(path) : typeof path === 'string' ? path : Buffer.from(path);
     this.#options = options;
     this.#opened = options.atomic ? temporaryNameFor(this.#path) : this.#path;
     this.#exclusive = (options.flags & O_EXCL) !== 0;
+    this.#directory = options.atomic ? workingDirectory() : undefined;
   }
 
   /** Whether writes go to the file's end, wherever that is. */
@@ -195,12 +209,24 @@ export class ReceivedFile {
       if (error !== null || this.#exclusive) this.#remove(() => done(error));
       else done(null);
     };
-    if (this.#exclusive) link(this.#opened, this.#path, named);
-    else rename(this.#opened, this.#path, named);
+    const path = this.#fromDirectory(this.#path);
+    if (this.#exclusive) link(this.#fromDirectory(this.#opened), path, named);
+    else rename(this.#fromDirectory(this.#opened), path, named);
   }
 
   #remove(done: () => void): void {
-    if (this.#options.atomic) unlink(this.#opened, () => done());
+    if (this.#options.atomic) unlink(this.#fromDirectory(this.#opened), () => done());
     else done();
+  }
+
+  /**
+   * `path`, wherever process.chdir has led to since it was opened. As long as it has led nowhere, relative paths stay so: the
+   * directory may have been given another name, which process.cwd does not know.
+   */
+  #fromDirectory(path: Path): Path {
+    if (this.#directory === undefined || path[0] === '/' || path[0] === SLASH) return path;
+    if (workingDirectory() === this.#directory) return path;
+    if (typeof path === 'string') return `${this.#directory}/${path}`;
+    return Buffer.concat([Buffer.from(`${this.#directory}/`), path]);
   }
 }

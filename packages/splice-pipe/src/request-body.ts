@@ -49,8 +49,9 @@ interface RequestInternals {
 export const isRequest = (thing: unknown): thing is IncomingMessage =>
   thing instanceof Readable && 'httpVersionMajor' in thing;
 
-/** In bytes; NaN where the header does not say. */
+/** In bytes; NaN where the header does not say; 0 of a message that has no body, whatever its header says. */
 export function contentLength(request: IncomingMessage): number {
+  if (hasNoBody(request)) return 0;
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
   return length === undefined || encoding !== undefined ? Number.NaN : Number(length);
 }
@@ -69,7 +70,7 @@ const isReadByOthers = (socket: Socket): boolean => soleParserListener(socket) =
  */
 export function isThrownAway(message: IncomingMessage & { readonly _dumped?: boolean }): boolean {
   const { 'content-length': length, 'transfer-encoding': encoding } = message.headers;
-  return message._dumped === true && (encoding !== undefined || Number(length) > 0);
+  return message._dumped === true && !hasNoBody(message) && (encoding !== undefined || Number(length) > 0);
 }
 
 /**

@@ -169,10 +169,13 @@ function endsOf(
   onTouched: (how: string) => void,
 ): Pick<RelayOptions, 'source' | 'destination' | 'socket' | 'written' | 'copied'> {
   if (copied === undefined) return { source: () => from.take(onTouched), destination: to.target, socket: from.socket };
-  const written = to.stream();
   const stream = from.stream();
+  const source = (): StreamSource => new StreamSource(stream, to.textError);
+  // Not by a stream, which would be closed, or left, while a write of its own is under way.
+  if (to.file !== undefined) return { source, destination: to.file, copied };
+  const written = to.stream();
   return {
-    source: () => new StreamSource(stream),
+    source,
     destination: new StreamDestination(written),
     written,
     copied,
@@ -219,7 +222,7 @@ function run(
         void drop?.end();
         settle(relay, outcome, copied === undefined ? from.socket : undefined);
         const { error, result, ended } = outcome;
-        if (error !== null) reject(done === 0 ? error : transferError(error.cause ?? error, done + error.bytes));
+        if (error !== null) reject(done === 0 ? error : transferError(error, done + error.bytes));
         else if (touched !== undefined && !ended && result.bytes < most) {
           // Node has it back, and brings the rest.
           if (options.fallback === 'never') reject(new KernelPathUnavailableError('the kernel cannot go on', touched));

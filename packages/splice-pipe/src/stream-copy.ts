@@ -1,5 +1,5 @@
 /** Node's own way, for streams that the kernel cannot join: read and write, in the same loop as everything else. */
-import { type Resume, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
+import { NOT_RESIDENT, type Resume, type Side, SOURCE_ENDED, WOULD_BLOCK } from '@zerocopy/transfer';
 import type { KernelDestination } from './destination.js';
 import { behind, NO_BYTES } from './head.js';
 import type { RelayEngine } from './relay.js';
@@ -34,17 +34,19 @@ export class RelayCopyEngine implements RelayEngine {
     this.#head = head ?? NO_BYTES;
   }
 
+  /** A write to a file is a call on another thread: stopped, the transfer waits for it. */
   attempt(): number {
-    return WOULD_BLOCK;
+    return this.#head.length > 0 && this.#destination.mayBlock ? NOT_RESIDENT : WOULD_BLOCK;
+  }
+
+  offload(count: number, resume: Resume): void {
+    const part = this.#head.subarray(0, count);
+    this.#head = behind(this.#head, part.length);
+    this.#write(part, resume);
   }
 
   wait(count: number, resume: Resume): void {
-    if (this.#head.length > 0) {
-      const part = this.#head.subarray(0, count);
-      this.#head = behind(this.#head, part.length);
-      this.#write(part, resume);
-      return;
-    }
+    if (this.#head.length > 0) return this.offload(count, resume);
     this.#source.onReadable(count, (error, chunk) => {
       if (error !== null) {
         this.failed = 'source';
@@ -52,6 +54,9 @@ export class RelayCopyEngine implements RelayEngine {
       } else if (chunk === null) {
         this.ended = true;
         resume(null, SOURCE_ENDED);
+      } else if (this.#destination.mayBlock) {
+        this.#head = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+        resume(null, 0);
       } else this.#write(chunk, resume);
     });
   }

@@ -24,6 +24,7 @@ import {
   validateChoice,
 } from '@zerocopy/transfer';
 import { COLLECT_PIPED_MAX, CollectedBody } from './collected-body.js';
+import { whenConnectionCloses } from './cut-off-body.js';
 import { unavailable } from './endpoint.js';
 import { type PublishedPipe, publishPipe } from './published-copy.js';
 import { SpliceReadStream } from './read-stream.js';
@@ -72,6 +73,7 @@ export class SpliceWriteStream extends WriteStream {
   #collected: CollectedBody | undefined;
   /** Whose body it is. */
   #source: Readable | undefined;
+  #unwatch: (() => void) | undefined;
   /** The piece of it that the pipe writes next. */
   #piece: unknown;
   /** Bytes of it that are on their way to the file: in the queue, or in the write that is under way. */
@@ -199,6 +201,7 @@ export class SpliceWriteStream extends WriteStream {
     this.#collected = undefined;
     const source = collected && this.#source;
     source?.off('close', this.#onSourceHalts).off('pause', this.#onSourceHalts).off('data', this.#onSourceData);
+    this.#unwatch?.();
     this.#source = undefined;
     this.#piece = undefined;
     return collected;
@@ -304,6 +307,7 @@ export class SpliceWriteStream extends WriteStream {
     this.#source = source;
     // Before its end a pipe, unlike a pipeline, leaves the destination open. And code that pauses it may do so for long.
     source.on('close', this.#onSourceHalts).on('pause', this.#onSourceHalts);
+    this.#unwatch = whenConnectionCloses(source, this.#onSourceHalts);
     source.prependListener('data', this.#onSourceData); // before the pipe's, which is there already
   }
 

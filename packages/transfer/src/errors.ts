@@ -7,9 +7,12 @@ export function codeOf(error: unknown, otherwise: string): string {
   return typeof code === 'string' ? code : otherwise;
 }
 
-/** Makes any failure a {@link TransferError} that knows how many bytes had left. */
+/** Makes any failure a {@link TransferError} that knows how many bytes had left; of one, the same with other `bytes`. */
 export function transferError(error: unknown, bytes: number): TransferError {
-  if (error instanceof TransferError && error.bytes === bytes) return error;
+  if (error instanceof TransferError) {
+    if (error.bytes === bytes) return error;
+    return new TransferError(error.message, { code: error.code, bytes, cause: error.cause ?? error });
+  }
   const message = error instanceof Error ? error.message : String(error);
   return new TransferError(message, { code: codeOf(error, 'ERR_TRANSFER_FAILED'), bytes, cause: error });
 }
