@@ -5,6 +5,7 @@ import type { Resolution } from './destination.js';
 import { createFileSend, type FileSendOptions } from './file-send.js';
 import { isLeaseBroken, type LeaseOptions } from './lease.js';
 import type { OpenFile } from './open-file.js';
+import { whenTurnIsLost } from './queued-response.js';
 import { planSend, type SendPlan } from './send-plan.js';
 import { SMALL_FILE_SIZE } from './small-file.js';
 
@@ -114,11 +115,16 @@ export function runJob(
       signal: options.signal,
       onProgress: options.onProgress,
       onEnd: (outcome, begun) => {
+        unwatch();
         if (outcome.kind !== 'failed') return resolve(outcome.result);
         onFailure?.(transfer, outcome, begun);
         reject(outcome.error);
       },
     });
+    let unwatch = (): void => {};
     transfer.start();
+    if (transfer.ended) return;
+    const stream = 'writable' in target ? target.writable : 'socket' in target ? target.stream : undefined;
+    if (stream !== undefined) unwatch = whenTurnIsLost(stream, () => transfer.lost(null, 'destination'));
   });
 }

@@ -8,6 +8,7 @@ import type { TransferResult } from '@zerocopy/core-syscalls';
 import { closedEarly, countTransfer, transferError } from '@zerocopy/transfer';
 import { reasonOf } from './file-send.js';
 import { announce, reserve } from './message-body.js';
+import { whenTurnIsLost } from './queued-response.js';
 import type { PreparedSend } from './send-to-stream.js';
 
 /** The promise tells of a failure; the message's own event needs no listener for that. */
@@ -31,8 +32,10 @@ export function sendSmallFile(message: OutgoingMessage, prepared: PreparedSend):
       const wasOver = isOver;
       isOver = true;
       message.off('error', ignore);
+      unwatch();
       return wasOver;
     };
+    let unwatch = (): void => {};
     const onFinish = (): void => {
       if (leave()) return;
       small?.recycle();
@@ -59,5 +62,6 @@ export function sendSmallFile(message: OutgoingMessage, prepared: PreparedSend):
     }
     // Methods that others replace may end it later: until then these bytes are promised.
     if (!message.writableEnded) reserve(message, length);
+    if (!isOver) unwatch = whenTurnIsLost(message, onClose);
   });
 }

@@ -20,6 +20,7 @@ import { resetWhenClosed } from './connection-reset.js';
 import { resolveDestination, type SocketDestination } from './destination.js';
 import type { SendTarget } from './file-send.js';
 import { isMessage } from './message-body.js';
+import { whenTurnIsLost } from './queued-response.js';
 import { planOf, runJob, type SendJob, wasAborted } from './send-job.js';
 import type { SendPlan } from './send-plan.js';
 import { sendToDescriptor } from './send-to-descriptor.js';
@@ -148,6 +149,7 @@ function whenFinished(message: OutgoingMessage, result: TransferResult): Promise
     const leave = (): void => {
       removeSharedListener(message, 'finish', onFinish);
       removeSharedListener(message, 'close', onClose);
+      unwatch();
     };
     const onFinish = (): void => {
       leave();
@@ -160,6 +162,8 @@ function whenFinished(message: OutgoingMessage, result: TransferResult): Promise
     };
     addSharedListener(message, 'finish', onFinish);
     addSharedListener(message, 'close', onClose);
+    let unwatch = (): void => {};
+    unwatch = whenTurnIsLost(message, onClose);
   });
 }
 
