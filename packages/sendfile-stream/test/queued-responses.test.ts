@@ -75,7 +75,10 @@ test('those whose turn comes are sent in their order', async (t) => {
   const [first, ...queued] = responses as [ServerResponse, ...ServerResponse[]];
   const sent = queued.map((response) => sendFile(response, large));
   await sendFile(first, small);
-  t.deepEqual((await Promise.all(sent)).map(({ bytes }) => bytes), [3 * MiB, 3 * MiB]);
+  t.deepEqual(
+    (await Promise.all(sent)).map(({ bytes }) => bytes),
+    [3 * MiB, 3 * MiB],
+  );
   await until(() => received > 6 * MiB + 3000 && client.closed, 'all bytes');
   server.close();
 });
