@@ -180,7 +180,8 @@ export class FileRoute extends PipeRoute<FileReader> {
     if (plan.refused !== undefined && !plan.queued) return plan.refused;
     if (plan.length < minBytes) return `fewer than ${minBytes} bytes are left to Node`;
     const inMemory = facts.sendable && facts.inMemory;
-    const small = plan.small ? readSmall(fd, plan.position as number, plan.length, inMemory) : undefined;
+    const isSmall = plan.small && !waitsCorked(destination, plan.length);
+    const small = isSmall ? readSmall(fd, plan.position as number, plan.length, inMemory) : undefined;
     if (small !== undefined && !isObserved()) {
       this.#movePosition(fd, plan.position as number, plan.length);
       this.#write(small, plan);
@@ -348,6 +349,15 @@ const isGone = (destination: NodeJS.WritableStream): boolean => {
 function mayStayCorked(destination: NodeJS.WritableStream, length: number): boolean {
   const { writableCorked = 0, writableHighWaterMark = 0, socket } = destination as Partial<OutgoingMessage>;
   return (writableCorked > 0 || (socket?.writableCorked ?? 0) > 0) && length < writableHighWaterMark;
+}
+
+/**
+ * Whether Node's pipe would wait for the corked message to let go what it holds. The end must not come before: Node 22 to 26
+ * write it in front of chunks that are held back.
+ */
+function waitsCorked(destination: NodeJS.WritableStream, length: number): boolean {
+  const { writableCorked = 0, writableHighWaterMark = 0, writableLength = 0 } = destination as Partial<OutgoingMessage>;
+  return writableCorked > 0 && writableLength + length >= writableHighWaterMark;
 }
 
 /** Why it is gone; null: nothing says why. */

@@ -1,0 +1,32 @@
+/** A file that is piped into a corked response in chunks, after other bytes: its end comes behind it. */
+import { createReadStream } from 'node:fs';
+import { join } from 'node:path';
+import { createSendfileStream } from '@zerocopy/sendfile-stream';
+import test from 'ava';
+import { get, KiB, pattern, temporaryDirectory, withHttpServer, writeFile } from './harness.js';
+
+const directory = temporaryDirectory();
+// As long as a small file may be, and with what goes before it at least as long as what a message likes to hold.
+const content = pattern(64 * KiB);
+const path = writeFile(join(directory, 'file'), content);
+const BEFORE = 'before';
+
+for (const [name, make] of Object.entries({ createReadStream, createSendfileStream })) {
+  test(`the end waits until the response is uncorked, as for Node's pipe: ${name}`, async (t) => {
+    await withHttpServer(
+      (_request, response) => {
+        response.cork();
+        response.write(BEFORE);
+        let turns = 0;
+        // Long after the file is open: by then all of it is in the message, or waits beneath the pipe.
+        const uncork = (): void => void (turns++ < 20 ? setImmediate(uncork) : response.uncork());
+        const stream = make(path) as NodeJS.ReadableStream;
+        stream.once('open', uncork).pipe(response);
+      },
+      async (port) => {
+        const { body } = await get(port);
+        t.true(body.equals(Buffer.concat([Buffer.from(BEFORE), content])), `${body.length} bytes`);
+      },
+    );
+  });
+}
