@@ -49,6 +49,8 @@ export function consider(
   minBytes: number,
   opensAtOnce: boolean,
 ): void {
+  // By a listener of 'pipe', or by the filter: what would be moved now is to go elsewhere.
+  if (!pipesOf(source)?.includes(destination)) return countDeclined('it has been unpiped');
   if (kind === 'socket->socket' || kind === 'socket->file') {
     const refused =
       refusalOfEnded(source) ??
