@@ -49,7 +49,7 @@ export function consider(
   minBytes: number,
   opensAtOnce: boolean,
 ): void {
-  // By a listener of 'pipe', or by the filter: what would be moved now is to go elsewhere.
+  // By the filter, which is foreign code: what would be moved now is to go elsewhere.
   if (!pipesOf(source)?.includes(destination)) return countDeclined('it has been unpiped');
   if (kind === 'socket->socket' || kind === 'socket->file') {
     const refused =

@@ -214,28 +214,3 @@ kernelTest(
     }
   },
 );
-
-kernelTest("unpiped by a listener of 'pipe': all of the body is there for the next destination", async (t) => {
-  const [first, second] = [fresh(directory), fresh(directory)];
-  await withHttpServer(
-    (request, response) => {
-      const left = createWriteStream(first);
-      left.once('pipe', () => request.unpipe(left));
-      request.pipe(left);
-      left.once('open', () =>
-        setImmediate(() => {
-          left.end();
-          const to = createWriteStream(second);
-          request.pipe(to).once('finish', () => response.end('stored'));
-        }),
-      );
-    },
-    async (port) => {
-      const before = stats();
-      t.is((await put(port, content)).toString(), 'stored');
-      t.is(since(before).declined['it has been unpiped'], 1);
-    },
-  );
-  t.is(readFileSync(first).length, 0);
-  t.is(sha256(readFileSync(second)), sha256(content));
-});

@@ -1,12 +1,22 @@
 /** The one wrap of Readable.prototype.pipe: what it leaves as it is, who decides, and how it is taken away. */
 import { once } from 'node:events';
-import { createReadStream, createWriteStream, readFileSync } from 'node:fs';
+import { createReadStream, createWriteStream, readFileSync, type WriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Duplex, PassThrough, pipeline, Readable, Writable } from 'node:stream';
 import { pipeline as promised } from 'node:stream/promises';
 import { install, stats } from '@zerocopy/pipeline';
 import test from 'ava';
-import { fresh, kernelTest, makeFile, pattern, since, temporaryDirectory } from './harness.js';
+import {
+  fresh,
+  get,
+  kernelTest,
+  MiB,
+  makeFile,
+  pattern,
+  since,
+  temporaryDirectory,
+  withHttpServer,
+} from './harness.js';
 
 const directory = temporaryDirectory();
 const content = pattern(300_000);
@@ -121,6 +131,36 @@ kernelTest('of two that are installed the first decides, and the other after it 
     second();
   }
   t.deepEqual(asked, ['first', 'second']);
+});
+
+kernelTest('unpiped by the filter: all of a body is there for the next destination', async (t) => {
+  const body = pattern(3 * MiB);
+  const [left, stored] = [fresh(directory), fresh(directory)];
+  const uninstall = install({
+    filter: (source, destination) => {
+      if ((destination as WriteStream).path === left) source.unpipe(destination);
+      return true;
+    },
+  });
+  t.teardown(uninstall);
+  await withHttpServer(
+    (request, response) => {
+      const first = createWriteStream(left);
+      request.pipe(first);
+      first.once('open', () => {
+        first.end();
+        request.pipe(createWriteStream(stored)).once('finish', () => response.end('stored'));
+      });
+    },
+    async (port) => {
+      const before = stats();
+      const headers = { 'Content-Length': body.length };
+      t.is((await get(port, { method: 'PUT', headers }, body)).body.toString(), 'stored');
+      t.is(since(before).declined['it has been unpiped'], 1);
+    },
+  );
+  t.is(readFileSync(left).length, 0);
+  t.true(readFileSync(stored).equals(body));
 });
 
 test.serial('options are checked', (t) => {
