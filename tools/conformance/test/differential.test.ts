@@ -1,6 +1,6 @@
 /**
  * Random programs against Node's own streams: a few of each family, with a seed of their own in every run, and all that
- * ever differed (regressions/programs.json). `node dist/differential/main.js` runs many.
+ * ever differed (regressions/programs.jsonl, one a line). `node dist/differential/main.js` runs many.
  */
 import { randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -20,9 +20,10 @@ interface Regression {
   readonly program: unknown;
 }
 
-const regressions = JSON.parse(
-  readFileSync(new URL('../test/regressions/programs.json', import.meta.url), 'utf8'),
-) as Regression[];
+const regressions = readFileSync(new URL('../test/regressions/programs.jsonl', import.meta.url), 'utf8')
+  .trimEnd()
+  .split('\n')
+  .map((line) => JSON.parse(line) as Regression);
 const given = process.env.DIFFERENTIAL_SEED;
 // In CI the same each time: what decides on a change is that change.
 const seed = given !== undefined ? Number(given) : process.env.CI ? 1421328794 : randomInt(2 ** 31);
