@@ -24,3 +24,12 @@ export const turn = (): Promise<void> =>
   new Promise((resolve) => {
     setImmediate(resolve);
   });
+
+/** The same promise; rejects if it is not settled within so many milliseconds. */
+export function inTime<T>(promise: Promise<T>, milliseconds: number, what = 'it'): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const late = (): void => reject(new Error(`${what} does not end within ${milliseconds / 1000} s`));
+    const timer = setTimeout(late, milliseconds);
+    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

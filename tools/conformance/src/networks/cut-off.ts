@@ -11,7 +11,7 @@ import { pipeline } from 'node:stream/promises';
 import { descriptorOf, SyscallError, syscalls } from '@zerocopy/core-syscalls';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import { createSpliceWriteStream, proxy, splice, tee } from '@zerocopy/splice-pipe';
-import { CONTENT, connect, listen, receive, type Site, send, type VisitSite } from './scenarios/scenario.js';
+import { CONTENT, connect, listen, receive, type Site, send, type VisitSite } from './flows.js';
 
 export type Implementation = 'zerocopy' | 'node';
 
@@ -98,9 +98,9 @@ async function doomedSocket({ address }: Site, moves: (socket: Socket) => Promis
   return { port: await listen(server, address), outcome: () => end };
 }
 
-async function download({ peerAddress, size, middle }: VisitSite, port: number): Promise<Socket> {
-  const socket = await connect(peerAddress, port);
-  receive(socket, size, middle).catch(() => {}); // it does not come to its end
+async function download(site: VisitSite, port: number): Promise<Socket> {
+  const socket = await connect(site.peerAddress, port);
+  receive(socket, site);
   return socket;
 }
 
@@ -110,17 +110,13 @@ async function get(site: VisitSite, port: number): Promise<Socket> {
   return socket;
 }
 
-async function put(site: VisitSite, port: number): Promise<Socket> {
-  const socket = await connect(site.peerAddress, port);
-  socket.on('error', () => {});
-  socket.write(`PUT / HTTP/1.1\r\nHost: host\r\nContent-Length: ${site.size}\r\n\r\n`);
-  send(socket, 'doomed upload', site, site.middle).catch(() => {});
-  return socket;
-}
+const put = (site: VisitSite, port: number): Promise<Socket> =>
+  upload(site, port, `PUT / HTTP/1.1\r\nHost: host\r\nContent-Length: ${site.size}\r\n\r\n`);
 
-async function upload(site: VisitSite, port: number): Promise<Socket> {
+async function upload(site: VisitSite, port: number, head = ''): Promise<Socket> {
   const socket = await connect(site.peerAddress, port);
   socket.on('error', () => {});
+  socket.write(head);
   send(socket, 'doomed upload', site, site.middle).catch(() => {});
   return socket;
 }
@@ -178,7 +174,7 @@ export const cutOffs: readonly CutOff[] = [
         );
         return pipeline(socket, fileOf(site, implementation, 'socket'));
       }),
-    visit: upload,
+    visit: (site, port) => upload(site, port),
   },
   {
     name: 'splice to a socket, TCP_USER_TIMEOUT',

@@ -3,20 +3,15 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync, writeFileSync } from 'node:fs';
 import net, { type Server, type Socket } from 'node:net';
 import { pipePoolStats } from '@zerocopy/splice-pipe';
+import { bytesOf } from '@zerocopy/testing/bytes';
 import { activeTransfers } from '@zerocopy/transfer';
+import { answerBy, tell } from '../asking.js';
+import { openCrossing, type Wire } from '../ways/wire.js';
+import type { Condition } from './conditions.js';
 import { type CutOff, cutOffs, type Doomed, type Implementation } from './cut-off.js';
-import type { Message, Question } from './hosts.js';
+import { CONTENT, listen, type Site, send } from './flows.js';
 import { disableOffloads } from './offloads.js';
-import { scenarios } from './scenarios/index.js';
-import {
-  type Activity,
-  listen,
-  type Passage,
-  type Scenario,
-  type ServingSite,
-  type Site,
-  send,
-} from './scenarios/scenario.js';
+import { passAll } from './passage.js';
 
 /** What a host holds, when nothing should be under way. */
 export interface Holdings {
@@ -28,21 +23,13 @@ export interface Holdings {
   readonly residentSet: number;
 }
 
-process.once('disconnect', () => process.exit());
-
-const tell = (message: Message): void => {
-  process.send?.(message);
-};
-
 const ip = (...args: string[]): void => {
   execFileSync('ip', args, { stdio: ['ignore', 'ignore', 'pipe'] });
 };
 
 const sysctl = (name: string, value: string): void => writeFileSync(`/proc/sys/net/${name}`, value);
 
-/** What has been started and not yet been asked for, by scenario. */
-const serving = new Map<string, Activity>();
-const prepared = new Map<string, Activity>();
+/** Of those who wait in a middle. */
 let goOn: (() => void)[] = [];
 
 interface Cut {
@@ -65,20 +52,8 @@ const cutOffOf = (name: string): CutOff => cutOffs.find((cutOff) => cutOff.name 
 const middle = (): Promise<void> =>
   new Promise((resolve) => {
     goOn.push(resolve);
-    tell({ event: 'middle' });
+    tell('middle');
   });
-
-const noMiddle = async (): Promise<void> => {};
-
-function scenarioOf(name: unknown): Scenario {
-  return scenarios.find((scenario) => scenario.name === name) as Scenario;
-}
-
-async function outcome(activities: Map<string, Activity>, name: string): Promise<readonly Passage[]> {
-  const activity = activities.get(name);
-  activities.delete(name);
-  return (await activity?.done()) ?? [];
-}
 
 function holdings(): Holdings {
   for (let round = 0; round < 3; round++) gc?.();
@@ -91,9 +66,16 @@ function holdings(): Holdings {
   };
 }
 
-type Answers = Readonly<Record<string, (question: never) => unknown>>;
+export interface PassageOrder {
+  readonly site: Site;
+  readonly wire: Wire;
+  readonly condition: Pick<Condition, 'littleAtATime'>;
+  readonly patienceMs: number;
+  readonly stops: boolean;
+  readonly only?: string | undefined;
+}
 
-const answers: Answers = {
+answerBy({
   greet: () => {},
 
   configure({ device, address, offloads }: { device: string; address: string; offloads: boolean }) {
@@ -120,24 +102,12 @@ const answers: Answers = {
     sysctl('ipv4/tcp_wmem', send.join(' '));
   },
 
-  async prepare({ scenario, site, stops }: { scenario: string; site: Site; stops: boolean }) {
-    const activity = await scenarioOf(scenario).prepare?.({ ...site, middle: stops ? middle : noMiddle });
-    if (activity !== undefined) prepared.set(scenario, activity);
-    return activity?.ports ?? [];
-  },
+  openCrossing: ({ address, peerAddress }: Site) => openCrossing(address, peerAddress),
 
-  async serve({ scenario, site, ports }: { scenario: string; site: ServingSite; ports: number[] }) {
-    const activity = await scenarioOf(scenario).serve(site, ports);
-    serving.set(scenario, activity);
-    return activity.ports;
+  pass({ site: { directory, seed, size }, stops, ...order }: PassageOrder) {
+    const content = Buffer.concat([...bytesOf(CONTENT, seed, size)]);
+    return passAll({ ...order, directory, content, middle: stops ? middle : undefined });
   },
-
-  async visit({ scenario, site, ports, stops }: { scenario: string; site: Site; ports: number[]; stops: boolean }) {
-    const seen = await scenarioOf(scenario).visit({ ...site, middle: stops ? middle : noMiddle }, ports);
-    return [...seen, ...(await outcome(prepared, scenario))];
-  },
-
-  served: ({ scenario }: { scenario: string }) => outcome(serving, scenario),
 
   goOn() {
     for (const resume of goOn) resume();
@@ -180,12 +150,4 @@ const answers: Answers = {
     for (const socket of held) socket.destroy();
     held.clear();
   },
-};
-
-process.on('message', async ({ id, ask, ...args }: Question) => {
-  try {
-    tell({ id, answer: await answers[ask]?.(args as never) });
-  } catch (error) {
-    tell({ id, error: error instanceof Error ? `${error.name}: ${error.message}` : String(error) });
-  }
 });

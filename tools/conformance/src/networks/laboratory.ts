@@ -2,21 +2,22 @@
  * What runs between the two hosts, in a network of its own: it starts and joins them, goes through the conditions, and tells
  * what it has seen to whoever started it. When that is gone, so is this, and with it everything.
  */
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bytesOf } from '@zerocopy/testing/bytes';
+import { bytesOf, MiB } from '@zerocopy/testing/bytes';
+import { inTime } from '@zerocopy/testing/waiting';
+import type { Wire } from '../ways/wire.js';
 import { CLEAN, type Condition, conditions } from './conditions.js';
 import { cutOffs, type Implementation } from './cut-off.js';
-import type { Holdings } from './host.js';
+import { CONTENT, type Site } from './flows.js';
+import type { Holdings, PassageOrder } from './host.js';
 import { Host } from './hosts.js';
 import { ip, joinHosts, type Link } from './link.js';
+import type { Passage } from './passage.js';
 import type { Options, Row, Told } from './report.js';
-import { scenarios } from './scenarios/index.js';
-import { CONTENT, type Passage, type Scenario, type Site } from './scenarios/scenario.js';
-import { judge } from './verdict.js';
 
-const MiB = 1024 * 1024;
 /** What a host with nothing to do may have more in memory than before: caches of V8's and of the allocator's. */
 const SETTLED_GROWTH = 32 * MiB;
 /** The same, while nothing moves. */
@@ -29,12 +30,11 @@ const SMALL_BUFFERS = { receive: 64 * 1024, send: 64 * 1024 };
 const INTERRUPTED = { impairment: CLEAN, buffers: SMALL_BUFFERS, littleAtATime: false };
 /** As the kernel's own, but for what a socket may have waiting at once: enough for a proxy to find it worth splicing. */
 const KERNEL_BUFFERS = { receive: [4096, MiB, 6 * MiB], send: [4096, 16_384, 4 * MiB] };
-const BACKLOG = 128 * 1024;
 const upTo = (bytes: number): number[] => [Math.min(4096, bytes), bytes, bytes];
 
 interface Interruption {
   readonly name: string;
-  /** Called when every flow has come to its middle; they go on when `goOn` is called, or at the end. */
+  /** Called when every way has come to its middle; they go on when `goOn` is called, or at the end. */
   interrupt(goOn: () => Promise<void>): Promise<readonly string[]>;
 }
 
@@ -51,19 +51,21 @@ class Laboratory {
   readonly #a: Host;
   readonly #b: Host;
   readonly #link: Link;
+  readonly #wire: Wire;
 
-  constructor(options: Options, directory: string, { a, b, link }: { a: Host; b: Host; link: Link }) {
+  constructor(options: Options, directory: string, { a, b, link, wire }: { a: Host; b: Host; link: Link; wire: Wire }) {
     this.#options = options;
     this.#directory = directory;
     this.#a = a;
     this.#b = b;
     this.#link = link;
+    this.#wire = wire;
   }
 
   async run(): Promise<void> {
     // What a host has loaded and compiled from then on is not taken for something left behind.
     await this.#setUp(INTERRUPTED);
-    await this.#inTime(Promise.all(scenarios.map((scenario) => this.#flow(scenario, INTERRUPTED, false))));
+    await this.#pass({ ...INTERRUPTED, name: 'warm-up' }, false);
     for (const condition of conditions) {
       if (this.#options.conditions?.includes(condition.name) ?? true) await this.#under(condition);
     }
@@ -75,45 +77,60 @@ class Laboratory {
     await this.#cutOff();
   }
 
-  /** All scenarios at once. */
+  /** All ways at once. */
   async #under(condition: Condition, interruption?: Interruption): Promise<void> {
-    const chosen = this.#chosen(condition.name, scenarios);
-    if (chosen.length === 0) return;
     await this.#setUp(condition);
     const before = await this.#a.ask<Holdings>('holdings');
     const packets = this.#link.packets();
     const started = performance.now();
-    const middles = interruption === undefined ? undefined : this.#middles(chosen.length);
-    const running = chosen.map((scenario) => this.#scenario(condition, scenario, middles !== undefined));
+    const faults: string[] = [];
+    const passing = this.#pass(condition, interruption !== undefined);
     if (interruption !== undefined) {
-      const goOn = (): Promise<void> => this.#b.ask('goOn');
-      const all = Promise.all(running);
-      // Should one of them fail before its middle, the others are not to wait for it.
-      await Promise.race([middles, all]);
-      const faults = await interruption.interrupt(goOn);
+      const goOn = (): Promise<void> => this.#a.ask('goOn');
+      // Should all fail before their middles, nobody is to wait for these.
+      await Promise.race([once(this.#a, 'middle'), passing]);
+      faults.push(...(await interruption.interrupt(goOn)));
       await goOn();
-      tellRow({
-        condition: condition.name,
-        scenario: '(meanwhile)',
-        faults,
-        outcome: interruption.name,
-        bytes: 0,
-        seconds: (performance.now() - started) / 1000,
-      });
     }
-    await Promise.all(running);
+    const passages = await passing;
     const seconds = (performance.now() - started) / 1000;
-    const faults = await this.#nothingLeft(before);
+    if (passages.length === 0) return;
+    faults.push(...passages.flatMap(({ way, faults: wrong }) => wrong.map((fault) => `${way}: ${fault}`)));
+    faults.push(...(await this.#nothingLeft(before)));
     const now = this.#link.packets();
-    const outcome =
-      now === undefined || packets === undefined
-        ? ''
-        : `${now.forwarded - packets.forwarded} packets, ${now.lost - packets.lost} lost, ${now.overtaking - packets.overtaking} not delayed`;
-    const { loss, reorder } = condition.impairment;
-    if (packets !== undefined && loss > 0 && now?.lost === packets.lost) faults.push('no packet was lost');
-    if (packets !== undefined && reorder > 0 && now?.overtaking === packets.overtaking)
-      faults.push('none was reordered');
-    tellRow({ condition: condition.name, scenario: '(afterwards)', faults, outcome, bytes: 0, seconds });
+    const outcome = [`${passages.length} ways`, interruption?.name, methodsOf(passages)];
+    if (packets !== undefined && now !== undefined) {
+      const [forwarded, lost, overtaking] = [
+        now.forwarded - packets.forwarded,
+        now.lost - packets.lost,
+        now.overtaking - packets.overtaking,
+      ];
+      const { loss, reorder } = condition.impairment;
+      if (loss > 0 && lost === 0) faults.push('no packet was lost');
+      if (reorder > 0 && overtaking === 0) faults.push('none was reordered');
+      outcome.push(`${forwarded} packets, ${lost} lost, ${overtaking} not delayed`);
+    }
+    tellRow({
+      condition: condition.name,
+      what: passages.map(({ way }) => way),
+      faults,
+      outcome: outcome.filter(Boolean).join('; '),
+      bytes: passages.reduce((sum, { bytes }) => sum + bytes, 0),
+      seconds,
+    });
+  }
+
+  async #pass(condition: Pick<Condition, 'name' | 'littleAtATime'>, stops: boolean): Promise<readonly Passage[]> {
+    const { patienceMs, stallMs, only = '' } = this.#options;
+    const order: PassageOrder = {
+      site: this.#site(this.#a, this.#b),
+      wire: this.#wire,
+      condition,
+      patienceMs: patienceMs + stallMs,
+      stops,
+      only: condition.name.includes(only) ? undefined : only,
+    };
+    return await this.#a.ask<readonly Passage[]>('pass', order);
   }
 
   async #setUp({ impairment, buffers, littleAtATime }: Pick<Condition, 'impairment' | 'buffers' | 'littleAtATime'>) {
@@ -122,42 +139,6 @@ class Laboratory {
     // The host with the packages may have much waiting wherever a proxy is to splice.
     await this.#a.ask('setBuffers', littleAtATime ? sizes : { ...sizes, receive: KERNEL_BUFFERS.receive });
     await this.#link.impair(impairment);
-  }
-
-  async #scenario(condition: Condition, scenario: Scenario, stops: boolean): Promise<void> {
-    const started = performance.now();
-    let passages: readonly Passage[] = [];
-    const faults: string[] = [];
-    try {
-      passages = await this.#inTime(
-        this.#flow(scenario, condition, stops),
-        this.#options.patienceMs + this.#options.stallMs,
-      );
-    } catch (error) {
-      faults.push((error as Error).message);
-    }
-    const verdict = faults.length > 0 ? undefined : judge(passages, condition);
-    tellRow({
-      condition: condition.name,
-      scenario: scenario.name,
-      faults: verdict?.faults ?? faults,
-      outcome: verdict?.methods.join(', ') ?? '',
-      bytes: verdict?.bytes ?? 0,
-      seconds: (performance.now() - started) / 1000,
-    });
-  }
-
-  async #flow(
-    { name }: Scenario,
-    { littleAtATime }: Pick<Condition, 'littleAtATime'>,
-    stops: boolean,
-  ): Promise<readonly Passage[]> {
-    const backlog = littleAtATime ? 0 : BACKLOG;
-    const [a, b] = [this.#site(this.#a, this.#b), this.#site(this.#b, this.#a)];
-    const prepared = await this.#b.ask<number[]>('prepare', { scenario: name, site: b, stops });
-    const ports = await this.#a.ask<number[]>('serve', { scenario: name, site: { ...a, backlog }, ports: prepared });
-    const seen = await this.#b.ask<Passage[]>('visit', { scenario: name, site: b, ports, stops });
-    return [...seen, ...(await this.#a.ask<Passage[]>('served', { scenario: name }))];
   }
 
   #site(host: Host, peer: Host): Site {
@@ -169,11 +150,6 @@ class Laboratory {
       seed,
       size,
     };
-  }
-
-  #chosen<T extends { readonly name: string }>(condition: string, all: readonly T[]): readonly T[] {
-    const { only } = this.#options;
-    return only === undefined || condition.includes(only) ? all : all.filter(({ name }) => name.includes(only));
   }
 
   #middles(count: number): Promise<void> {
@@ -234,7 +210,8 @@ class Laboratory {
   /** The link goes down for good, under our packages and under Node's own streams in their place, at the same moment. */
   async #cutOff(): Promise<void> {
     const condition = 'link down for good';
-    const chosen = this.#chosen(condition, cutOffs);
+    const { only = '' } = this.#options;
+    const chosen = condition.includes(only) ? cutOffs : cutOffs.filter(({ name }) => name.includes(only));
     if (chosen.length === 0) return;
     await this.#setUp(INTERRUPTED);
     const before = await this.#a.ask<Holdings>('holdings');
@@ -249,10 +226,10 @@ class Laboratory {
     for (const { name, expected = outcomes.get(keyOf({ name, implementation: 'node' })) ?? [] } of chosen) {
       const outcome = outcomes.get(keyOf({ name, implementation: 'zerocopy' })) ?? [];
       const faults = outcome.join() === expected.join() ? [] : [`instead of ${expected.join(', ')}`];
-      tellRow({ condition, scenario: name, faults, outcome: outcome.join(', '), bytes: 0, seconds });
+      tellRow({ condition, what: [name], faults, outcome: outcome.join(', '), bytes: 0, seconds });
     }
     const left = await this.#nothingLeft(before);
-    tellRow({ condition, scenario: '(afterwards)', faults: left, outcome: '', bytes: 0, seconds });
+    tellRow({ condition, what: ['(afterwards)'], faults: left, outcome: '', bytes: 0, seconds });
   }
 
   async #cut(cuts: readonly Cut[]): Promise<Map<string, readonly string[]>> {
@@ -270,7 +247,10 @@ class Laboratory {
     const outcomes = new Map<string, readonly string[]>();
     for (const cut of cuts) {
       try {
-        outcomes.set(keyOf(cut), await this.#inTime(this.#a.ask<readonly string[]>('outcome', { ...cut })));
+        outcomes.set(
+          keyOf(cut),
+          await inTime(this.#a.ask<readonly string[]>('outcome', cut), this.#options.patienceMs),
+        );
       } catch (error) {
         outcomes.set(keyOf(cut), [(error as Error).message]);
       }
@@ -295,19 +275,13 @@ class Laboratory {
       await sleep(50);
     }
   }
+}
 
-  async #inTime<T>(promise: Promise<T>, milliseconds: number = this.#options.patienceMs): Promise<T> {
-    const timer = new AbortController();
-    const late = sleep(milliseconds, undefined, { signal: timer.signal }).then(() => {
-      throw new Error(`not done within ${milliseconds / 1000} s`);
-    });
-    late.catch(() => {});
-    try {
-      return await Promise.race([promise, late]);
-    } finally {
-      timer.abort();
-    }
-  }
+/** How many ways went by which method. */
+function methodsOf(passages: readonly Passage[]): string {
+  const counts = new Map<string, number>();
+  for (const method of passages.flatMap(({ methods }) => methods)) counts.set(method, (counts.get(method) ?? 0) + 1);
+  return [...counts].map(([method, count]) => `${method} ${count}`).join(', ');
 }
 
 function tell(told: Told): void {
@@ -326,7 +300,9 @@ async function main(): Promise<void> {
   const link = await joinHosts(a, b, options.seed);
   const congestionControl = readFileSync('/proc/sys/net/ipv4/tcp_congestion_control', 'utf8').trim();
   tell({ link: link.kind, congestionControl });
-  await new Laboratory(options, directory, { a, b, link }).run();
+  const port = await b.ask<number>('openCrossing', { address: b.address, peerAddress: a.address });
+  const wire: Wire = { address: a.address, crossing: { host: b.address, port } };
+  await new Laboratory(options, directory, { a, b, link, wire }).run();
   await Promise.all([a.stop(), b.stop()]);
   await link.close();
   rmSync(directory, { recursive: true });

@@ -4,14 +4,13 @@ import Table from 'cli-table3';
 import { namespacesPermitted } from './namespaces.js';
 import { LONG, QUICK, type Row, USUAL } from './report.js';
 import { runNetworks } from './run.js';
-import { scenarios } from './scenarios/index.js';
 
-const HELP = `Two hosts in network namespaces, joined by veth; hashes of everything on both sides.
+const HELP = `Two hosts in network namespaces, joined by veth: every way that has connections, over that link and back.
 
   --long       larger files, receivers that stall for minutes, a link that is down for longer
   --quick      what the everyday test does
   --seed N     of the bytes, and of what happens to packets (default: random, printed)
-  --only NAME  the conditions or scenarios whose names contain it
+  --only NAME  the conditions or ways whose names contain it
 `;
 
 const { values } = parseArgs({
@@ -28,14 +27,7 @@ function describe({ faults, outcome }: Row): string {
   return faults.length === 0 ? outcome : `✖ ${[...faults, outcome].filter(Boolean).join('\n')}`;
 }
 
-/** In the order in which they were gone through, and in that of the table of scenarios within. */
-function inOrder(rows: readonly Row[]): Row[] {
-  const conditions = [...new Set(rows.map(({ condition }) => condition))];
-  const order = new Map(scenarios.map(({ name }, at) => [name, at]));
-  const place = ({ condition, scenario }: Row): number =>
-    conditions.indexOf(condition) * 1000 + (order.get(scenario) ?? 500);
-  return rows.toSorted((a, b) => place(a) - place(b));
-}
+const nameOf = ({ what }: Row): string => (what.length === 1 ? (what[0] as string) : `${what.length} ways`);
 
 async function main(): Promise<number> {
   if (values.help) {
@@ -70,18 +62,18 @@ async function main(): Promise<number> {
         ),
       onRow: (row) =>
         process.stderr.write(
-          `${row.faults.length === 0 ? '✔' : '✖'} ${[`${row.condition}: ${row.scenario}`, ...row.faults].join('\n    ')}\n`,
+          `${row.faults.length === 0 ? '✔' : '✖'} ${[`${row.condition}: ${nameOf(row)}`, ...row.faults].join('\n    ')}\n`,
         ),
     });
     const table = new Table({
-      head: ['condition', 'scenario', 'MiB verified', 's', 'by, or what came of it'],
+      head: ['condition', 'what', 'MiB verified', 's', 'by, or what came of it'],
       chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
     });
-    for (const row of inOrder(rows)) {
-      const { condition, scenario, bytes, seconds } = row;
+    for (const row of rows) {
+      const { condition, bytes, seconds } = row;
       table.push([
         condition,
-        scenario,
+        nameOf(row),
         bytes === 0 ? '' : (bytes / 2 ** 20).toFixed(1),
         seconds.toFixed(1),
         describe(row),

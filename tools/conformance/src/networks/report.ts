@@ -1,8 +1,9 @@
 /** What a run is told to do, and what it tells. */
+import { MiB } from '@zerocopy/testing/bytes';
 
 export interface Options {
   readonly seed: number;
-  /** Bytes of each large flow. */
+  /** Bytes of each way. */
   readonly size: number;
   /** How long receivers stop reading. */
   readonly stallMs: number;
@@ -13,21 +14,22 @@ export interface Options {
   readonly downMs: number;
   /** How long no packet gets through, though both hosts' devices are up; 0: not at all. */
   readonly silenceMs: number;
-  /** How long one step may take. */
+  /** How long one way may take, without the time for which it is stopped. */
   readonly patienceMs: number;
   /** Of those that packets are under, only these; default: all. What interrupts them is always part of a run. */
   readonly conditions?: readonly string[];
-  /** Part of a name: only these conditions or scenarios. */
+  /** Part of a name: only these conditions or ways. */
   readonly only?: string | undefined;
 }
 
 export interface Row {
   readonly condition: string;
-  readonly scenario: string;
+  /** The ways that were gone, or what was cut off. */
+  readonly what: readonly string[];
   readonly faults: readonly string[];
   /** Which ways were taken, or what came of it. */
   readonly outcome: string;
-  /** Bytes whose hashes both sides have compared. */
+  /** That have been compared with what was sent. */
   readonly bytes: number;
   readonly seconds: number;
 }
@@ -43,8 +45,6 @@ export interface Report {
   readonly rows: readonly Row[];
 }
 
-const MiB = 1024 * 1024;
-
 /** For every day: as short as can be. */
 export const QUICK: Omit<Options, 'seed'> = {
   size: MiB / 2,
@@ -56,7 +56,7 @@ export const QUICK: Omit<Options, 'seed'> = {
 };
 
 export const USUAL: Omit<Options, 'seed'> = {
-  size: 8 * MiB,
+  size: 2 * MiB,
   stallMs: 10_000,
   downMs: 3000,
   silenceMs: 5000,
@@ -64,7 +64,7 @@ export const USUAL: Omit<Options, 'seed'> = {
 };
 
 export const LONG: Omit<Options, 'seed'> = {
-  size: 48 * MiB,
+  size: 6 * MiB,
   stallMs: 180_000,
   downMs: 6000,
   silenceMs: 30_000,

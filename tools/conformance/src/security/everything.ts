@@ -1,6 +1,7 @@
 /** Every package at work, in short: what children, sandboxes and the want of descriptors are let loose on. */
 import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
+import { inTime } from '@zerocopy/testing/waiting';
 import { allWays, whyNot } from '../ways/index.js';
 import { type Delivery, run, type Way } from '../ways/way.js';
 
@@ -24,13 +25,6 @@ export interface Ran {
 /** Milliseconds after which something has come to a halt. */
 const PATIENCE = 20_000;
 
-function inTime<T>(promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error('it does not end')), PATIENCE);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
-}
-
 /** All of it at once. What the probe does not find is left out. @param parent a directory to work in. */
 export const runEverything = (content: Buffer, parent: string): Promise<readonly Ran[]> =>
   Promise.all(
@@ -38,7 +32,10 @@ export const runEverything = (content: Buffer, parent: string): Promise<readonly
       .filter((way) => whyNot(way) === undefined)
       .map(async (way): Promise<Ran> => {
         try {
-          const deliveries = await inTime(run(way, { directory: mkdtempSync(join(parent, 'everything-')), content }));
+          const deliveries = await inTime(
+            run(way, { directory: mkdtempSync(join(parent, 'everything-')), content }),
+            PATIENCE,
+          );
           return { way, deliveries, complaint: deliveries.map((one) => complaintOf(one, content)).find(Boolean) };
         } catch (error) {
           return { way, deliveries: [], complaint: String((error as Error).stack) };

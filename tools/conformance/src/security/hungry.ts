@@ -14,7 +14,7 @@ import { makeFile, temporaryDirectory } from '@zerocopy/testing/files';
 import koffi from 'koffi';
 import { openDescriptors } from '../holdings.js';
 import { allWays, whyNot } from '../ways/index.js';
-import { begin, comesTrue } from './theft.js';
+import { beginHeld, comesTrue } from './theft.js';
 
 const RLIMIT_NOFILE = 7;
 const library = koffi.load(null);
@@ -61,7 +61,7 @@ for (const [index, way] of ways.entries()) {
     const own = join(directory, `${index} ${moment}`);
     mkdirSync(own);
     const before = openDescriptors();
-    const { stage, told, moving, complaint } = await begin(way, own);
+    const { stage, told, moving, complaint } = await beginHeld(way, own);
     if (moment === 'moving') await comesTrue(moving);
     leave(index % 4);
     stage.goOn();

@@ -12,8 +12,8 @@ import { MiB } from '@zerocopy/testing/bytes';
 import { turn } from '@zerocopy/testing/waiting';
 import { openDescriptors } from '../holdings.js';
 import { allWays, whyNot } from '../ways/index.js';
-import { Stage } from '../ways/stage.js';
-import type { Told, Way } from '../ways/way.js';
+import type { Stage } from '../ways/stage.js';
+import { type Begun, begin, type Way } from '../ways/way.js';
 import { type Canaries, canaryByteIn, innocent } from './canaries.js';
 
 /** When it happens. */
@@ -68,35 +68,19 @@ function complaintSoFar(stage: Stage, whole: boolean): string | undefined {
   return undefined;
 }
 
-export interface Begun {
-  readonly stage: Stage;
-  /** Undefined as long as it is under way. */
-  told(): readonly Told[] | undefined;
-  moving(): boolean;
+export interface Watched extends Begun {
   /** What is wrong so far; undefined: nothing. What has arrived may be short, unless it is to be whole. */
   complaint(whole?: boolean): string | undefined;
 }
 
 /** A way begun on a stage whose receivers wait. */
-export async function begin(way: Way, directory: string): Promise<Begun> {
-  const stage = new Stage({ directory, content: CONTENT }, true);
-  const { over, moving } = await way.begin(stage);
-  let told: readonly Told[] | undefined;
+export async function beginHeld(way: Way, directory: string): Promise<Watched> {
+  const begun = await begin(way, { directory, content: CONTENT }, true);
   let wrong: string | undefined;
-  over
-    .catch((error: Error) => {
-      wrong = error.stack;
-      return [];
-    })
-    .then((all) => {
-      told = all;
-    });
-  return {
-    stage,
-    told: () => told,
-    moving: () => told !== undefined || stage.moving() || moving?.() === true,
-    complaint: (whole = false) => wrong ?? complaintSoFar(stage, whole),
-  };
+  begun.over.catch((error: Error) => {
+    wrong = error.stack;
+  });
+  return { ...begun, complaint: (whole = false) => wrong ?? complaintSoFar(begun.stage, whole) };
 }
 
 /** One theft at one moment. @param parent a directory to work in. */
@@ -109,7 +93,7 @@ export async function commit(
   const directory = mkdtempSync(join(parent, 'theft-'));
   const before = openDescriptors();
   let pool: Promise<unknown> | undefined;
-  const { stage, told, moving, complaint } = await begin(way, directory);
+  const { stage, told, moving, complaint } = await beginHeld(way, directory);
   try {
     if (moment === 'next microtask') await Promise.resolve();
     else if (moment === 'next tick') await new Promise<void>((resolve) => process.nextTick(resolve));

@@ -1,19 +1,19 @@
 /** Files to sockets, HTTP responses, files and other streams, by sendfile-stream. */
-import { once } from 'node:events';
 import http, { type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { descriptorOf } from '@zerocopy/core-syscalls';
 import { createSendfileStream, type SendFileDestination, sendFile } from '@zerocopy/sendfile-stream';
-import { addressOf, type Kind, withResolvers } from '@zerocopy/testing/sockets';
+import { type Kind, withResolvers } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
 import { AROUND, closing, type Stage } from './stage.js';
-import { one, type Told, type Underway, type Way } from './way.js';
+import { GONE, one, type Told, told, type Underway, type Way } from './way.js';
 
 /** In the write of the headers; all other ways ask for the kernel at any size. */
 const SMALL = { smallFileSize: 2 ** 30 } as const;
 const LARGE = { smallFileSize: 0 } as const;
 const SOCKETS: readonly Kind[] = ['tcp', 'unix'];
 
+type SendfileStream = ReturnType<typeof createSendfileStream>;
 type SendFileSource = Parameters<typeof sendFile>[1];
 type SendFileOptions = NonNullable<Parameters<typeof sendFile>[2]>;
 type Temperature = 'warm' | 'cold';
@@ -48,6 +48,12 @@ const sending = (
   ...more,
 });
 
+const toldBy = ({ method, fallbackReason, bytesRead, bytesSent }: SendfileStream): Told => ({
+  bytes: method === 'copy' ? bytesRead : bytesSent,
+  method,
+  fallbackReason,
+});
+
 /** `createSendfileStream` in a pipeline, and what it told. */
 async function streamed(
   stage: Stage,
@@ -66,7 +72,7 @@ async function streamed(
     error = failure as NodeJS.ErrnoException;
   }
   await closing(source); // by then its file is closed, too
-  return { error, bytes: source.method === 'copy' ? source.bytesRead : source.bytesSent, method: source.method };
+  return { error, ...toldBy(source) };
 }
 
 const streaming = (name: string, kind: Kind, temperature: Temperature | 'range'): Way => ({
@@ -97,18 +103,17 @@ const streamingNumber = (temperature: Temperature): Way => ({
     to.once('error', resolve); // of which Node's pipe tells nobody
     source.pipe(to, { end: false });
     await turn(); // until then it is an fs.ReadStream, and knows the number alone
-    const told = (error: Error | undefined): readonly Told[] => [
-      { error, bytes: source.method === 'copy' ? source.bytesRead : source.bytesSent, method: source.method },
-    ];
+    const told = (error: Error | undefined): readonly Told[] => [{ error, ...toldBy(source) }];
     return { over: promise.then(told), moving: () => to.bytesWritten > 0 };
   },
 });
 
-type Respond = (stage: Stage, response: ServerResponse, path: string) => Promise<Told>;
+type Respond = (stage: Stage, response: ServerResponse, path: string, start?: number) => Promise<Told>;
 
-const byPromise: Respond = async (stage, response, path) => (await send(stage, response, path))[0] as Told;
-const small: Respond = async (stage, response, path) =>
-  (await one(sendFile(response, path, stage.options(SMALL))))[0] as Told;
+const byPromise: Respond = (stage, response, path, start = 0) =>
+  told(sendFile(response, path, stage.options({ ...LARGE, start })));
+const byStream: Respond = (stage, response, path, start = 0) => streamed(stage, response, path, { start });
+const small: Respond = (stage, response, path) => told(sendFile(response, path, stage.options(SMALL)));
 
 /** One request to a server of its own. */
 const responding = (
@@ -120,25 +125,91 @@ const responding = (
   name,
   async begin(stage): Promise<Underway> {
     const path = stage.file(temperature);
-    const server = http.createServer({ keepAlive: false }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
+    const server = http.createServer({ keepAlive: false });
+    await stage.serve(server);
     const { promise: over, resolve } = withResolvers<readonly Told[]>();
     server.once('request', async (_request, response: ServerResponse) => {
       if (framing === 'length') response.setHeader('Content-Length', stage.content.length);
       else response.write(''); // headers without a length go out: the body is chunked
-      const told = await respond(stage, response, path).catch((error: Error): Told => ({ error, bytes: 0 }));
-      if (told.error !== undefined) response.destroy();
+      const answer = await respond(stage, response, path).catch((error: Error): Told => ({ error, bytes: 0 }));
+      if (answer.error !== undefined) response.destroy();
       else if (!response.writableEnded) response.end();
-      resolve([told]);
+      resolve([answer]);
     });
-    stage.receiveAnswer(http.get({ ...addressOf(server), agent: false } as http.RequestOptions));
-    stage.onDispose(async () => {
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
-    });
+    const socket = await stage.connect(server);
+    stage.receiveAnswer(http.get({ createConnection: () => socket }));
     return { over };
   },
 });
+
+/** What is asked for on one connection, in this order: from where, and how its length is told. */
+const REQUESTS = [
+  { start: 0, framing: 'length' },
+  { start: 12_345, framing: 'chunked' },
+  { start: 4097, framing: 'length' },
+] as const;
+
+/** Several requests on one connection that is kept alive: after one that has failed it may be gone. */
+const keptAlive = (name: string, respond: Respond): Way => ({
+  name,
+  async begin(stage) {
+    const { content } = stage;
+    const path = stage.file();
+    const all: Promise<Told>[] = [];
+    const server = http.createServer(async (request, response) => {
+      const { start, framing } = REQUESTS[Number(request.url?.slice(1))] as (typeof REQUESTS)[number];
+      if (framing === 'length') response.setHeader('Content-Length', content.length - start);
+      else response.setHeader('Transfer-Encoding', 'chunked');
+      const responded = respond(stage, response, path, start);
+      all.push(responded);
+      if ((await responded).error !== undefined) response.destroy();
+      else if (!response.writableEnded) response.end();
+    });
+    server.keepAliveTimeout = 0; // what has still to be read may be in the kernel, and the connection idle for the server
+    await stage.serve(server);
+    const socket = await stage.connect(server);
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    agent.createConnection = () => socket;
+    stage.onDispose(() => agent.destroy());
+    const over = (async (): Promise<readonly Told[]> => {
+      for (const [number, { start }] of REQUESTS.entries()) {
+        const request = http.get({ path: `/${number}`, agent });
+        stage.receiveAnswer(request, content.subarray(start));
+        await new Promise((resolve) => request.once('close', resolve));
+      }
+      const told = await Promise.all(all);
+      return REQUESTS.map((_, number) => told[number] ?? { error: GONE, bytes: 0 });
+    })();
+    return { over };
+  },
+});
+
+/** Two files on one socket, and what its user writes before, between and after them. */
+const between: Way = {
+  name: "sendFile to a socket, twice, between its user's own writes",
+  promised: true,
+  victims: ['destination'],
+  async begin(stage) {
+    const path = stage.file();
+    const start = Math.floor(stage.content.length / 3);
+    const expected = Buffer.concat([AROUND, stage.content, AROUND, stage.content.subarray(start), AROUND]);
+    const to = await stage.socketDestination('tcp', { expected });
+    const over = (async (): Promise<readonly Told[]> => {
+      let [bytes, method] = [0, undefined as string | undefined];
+      for (const range of [{}, { start }]) {
+        to.write(AROUND);
+        bytes += AROUND.length;
+        const sent = await told(sendFile(to, path, stage.options({ ...LARGE, ...range })));
+        bytes += sent.bytes ?? 0;
+        method = sent.method;
+        if (sent.error !== undefined) return [{ ...sent, bytes }];
+      }
+      to.write(AROUND);
+      return [{ bytes: bytes + AROUND.length, method }];
+    })();
+    return { over };
+  },
+};
 
 const temperatures = (['warm', 'cold'] as const).flatMap((temperature): Way[] => {
   const of = temperature === 'warm' ? '' : ' of a cold file';
@@ -190,12 +261,18 @@ export const sendWays: readonly Way[] = [
   }),
   streaming('createSendfileStream of a range to a socket', 'tcp', 'range'),
   responding('sendFile to a response with a length', byPromise, 'length'),
-  responding('sendFile to a response, all in the write of its headers', small, 'length'),
-  responding('createSendfileStream to a response with a length', streamed, 'length'),
-  responding('createSendfileStream to a response in chunks', streamed, 'chunked'),
-  responding('createSendfileStream of a cold file to a response in chunks', streamed, 'chunked', 'cold'),
-  sending('sendFile to a file that is appended to', async (stage) => [stage.fileDestination('a'), stage.file()]),
+  { ...responding('sendFile to a response, all in the write of its headers', small, 'length'), copied: true },
+  responding('createSendfileStream to a response with a length', byStream, 'length'),
+  responding('createSendfileStream to a response in chunks', byStream, 'chunked'),
+  responding('createSendfileStream of a cold file to a response in chunks', byStream, 'chunked', 'cold'),
+  keptAlive('sendFile to responses on one connection', byPromise),
+  keptAlive('createSendfileStream to responses on one connection', byStream),
+  between,
+  sending('sendFile to a file that is appended to', async (stage) => [stage.fileDestination('a'), stage.file()], {
+    copied: true,
+  }),
   sending('sendFile to a stream in user space', async (stage) => [stage.streamDestination(), stage.file()], {
     victims: [],
+    copied: true,
   }),
 ];

@@ -1,8 +1,7 @@
 /** Sockets, pipes, files and uploads joined by splice-pipe: its promises, and its streams. */
-import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import net, { type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
 import {
   createSpliceReadStream,
@@ -16,12 +15,13 @@ import {
   type TeeError,
   tee,
 } from '@zerocopy/splice-pipe';
-import { addressOf, arrival, destroyed, type Kind } from '@zerocopy/testing/sockets';
+import { arrival, type Kind } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
 import { shrinkBuffer } from './kernel-objects.js';
-import { closing, type Near, RESET_LOSS, type Stage } from './stage.js';
+import { RESET_LOSS } from './receivers.js';
+import { closing, type Near, type Stage } from './stage.js';
 import { listenersOf } from './stray-listeners.js';
-import { one, type Told, type Way } from './way.js';
+import { GONE, one, type Told, type Way } from './way.js';
 
 type Placed<End> = (stage: Stage) => Promise<End> | End;
 
@@ -94,6 +94,7 @@ const splicingPart = (kind: Kind, manner: { late?: boolean }): Way => ({
       check(told[0]?.error !== undefined);
       if (from.destroyed) return told; // with its own failure: then there is nothing to be had
       const rest = arrival(from);
+      from.resume();
       stage.receiveLast(
         () => rest,
         () => all.subarray(told[0]?.bytes),
@@ -120,6 +121,7 @@ function lossIn(kind: Kind, talk: Talk): string | undefined {
 const proxying = (kind: Kind, talk: Talk, manner: { late?: boolean } = {}): Way => ({
   name: `proxy between ${kind} sockets, ${talk}${manner.late === true ? ', read late' : ''}`,
   victims: ['left', 'right'],
+  copied: talk === 'in messages',
   async begin(stage) {
     const [left, right] = [await stage.pair(kind), await stage.pair(kind)];
     const answer = answerTo(stage.content);
@@ -142,8 +144,10 @@ const proxying = (kind: Kind, talk: Talk, manner: { late?: boolean } = {}): Way 
     if (talk === 'the answer after the half-close') right.far.once('end', () => right.far.end(answer));
     else stage.feed(right.far, { ...feeding, content: answer, reader: left.far });
     stage.set();
+    if (talk !== 'in messages') await stage.filled(left.near, ...(talk === 'both at once' ? [right.near] : []));
     const over = proxy(left.near, right.near, stage.options({})).then(
-      ({ forward, backward }): readonly Told[] => [forward, backward].map(({ bytes, method }) => ({ bytes, method })),
+      ({ forward, backward }): readonly Told[] =>
+        [forward, backward].map(({ bytes, method, fallbackReason }) => ({ bytes, method, fallbackReason })),
       (error: ProxyError): readonly Told[] =>
         // What is refused before it begins has no directions.
         [error.forward, error.backward].map((way) => ({
@@ -172,9 +176,9 @@ const teeing = (
     stage.set();
     const check = listenersOf(from, ...to);
     const over = tee(from, to, stage.options({})).then(
-      ({ destinations: branches, method }): readonly Told[] => {
+      ({ destinations: branches, method, fallbackReason }): readonly Told[] => {
         check(branches.some(({ error }) => error !== undefined));
-        return branches.map(({ error, bytes }) => ({ error, bytes, method }));
+        return branches.map(({ error, bytes }) => ({ error, bytes, method, fallbackReason }));
       },
       (error: TeeError): readonly Told[] => {
         check(true);
@@ -202,6 +206,7 @@ const failureOf = (
 const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way => ({
   name: `createSpliceReadStream of a ${kind} socket${manner.late === true ? ', read late' : ''}${manner.left === true ? ', left in the middle' : ''}`,
   victims: ['stream', 'source', 'destination'],
+  copied: manner.left === true,
   async begin(stage) {
     const [from, to] = [await stage.socketSource(kind), await stage.socketDestination(kind, manner)];
     stage.set();
@@ -210,7 +215,7 @@ const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way =>
     stage.heed(stream);
     if (manner.left === true) stream.once('progress', () => stream.on('data', () => {}));
     const over = failureOf(stream, to, stage).then((error): readonly Told[] => [
-      { error, bytes: stream.bytesMoved, method: stream.method },
+      { error, bytes: stream.bytesMoved, method: stream.method, fallbackReason: stream.fallbackReason },
     ]);
     return { over, moving: () => to.bytesWritten > 0 };
   },
@@ -226,12 +231,13 @@ async function stored(from: NodeJS.ReadableStream, to: SpliceWriteStream, stage:
   // Of an upload whose connection has gone, with the one before it: the bytes that came with its header go by fs.write.
   const cutOff = error?.code === 'ECONNRESET' && error.syscall === undefined;
   const mayGain = cutOff ? 'fs.WriteStream does not count a write that is under way when it is destroyed' : undefined;
-  return { error, bytes: to.bytesWritten, method: to.method, mayGain };
+  return { error, bytes: to.bytesWritten, method: to.method, fallbackReason: to.fallbackReason, mayGain };
 }
 
 const storing = (kind: Kind, left: boolean): Way => ({
   name: `createSpliceWriteStream from a ${kind} socket${left ? ', paused in the middle' : ''}`,
   victims: ['stream', 'source'],
+  copied: left,
   async begin(stage) {
     const from = await stage.socketSource(kind);
     const to = createSpliceWriteStream(stage.path(), stage.options({}));
@@ -247,8 +253,6 @@ const storing = (kind: Kind, left: boolean): Way => ({
     return { over: stored(from, to, stage).then((only) => [only]), moving: () => to.bytesWritten > 0 };
   },
 });
-
-const GONE = Object.assign(new Error('the connection has gone, and what was to come by it'), { code: 'ECONNRESET' });
 
 /** Into a number that stays its user's. */
 const storingByNumber: Way = {
@@ -276,13 +280,15 @@ const storingByNumber: Way = {
 const UPLOADS = 3;
 
 /** Sends uploads, each after the other's answer or all at once; resolves by the last answer, or when the connection is gone. */
-function upload(client: Socket, content: Buffer, pipelined: boolean): Promise<void> {
+function upload(stage: Stage, client: Socket, pipelined: boolean): Promise<void> {
+  const { length } = stage.content;
+  const head = Buffer.from(`PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${length}\r\n\r\n`);
+  const request = Buffer.concat([head, stage.content]);
   let answers = '';
   let sent = 0;
-  const send = (): void => {
-    sent++;
-    client.write(`PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${content.length}\r\n\r\n`);
-    client.write(content);
+  const send = (count: number): void => {
+    sent += count;
+    void stage.write(client, Buffer.concat(Array(count).fill(request)));
   };
   return new Promise((resolve) => {
     client.once('close', () => resolve());
@@ -290,10 +296,9 @@ function upload(client: Socket, content: Buffer, pipelined: boolean): Promise<vo
       answers += chunk.toString('latin1');
       const answered = answers.split('got it').length - 1;
       if (answered === UPLOADS) resolve();
-      else if (answered === sent) send();
+      else if (answered === sent) send(1);
     });
-    do send();
-    while (pipelined && sent < UPLOADS);
+    send(pipelined ? UPLOADS : 1);
   });
 }
 
@@ -315,17 +320,9 @@ const uploading = (pipelined: boolean): Way => ({
         else response.destroy();
       });
     });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const client = net.connect(addressOf(server));
-    client.on('error', () => {}); // the connection is gone
-    await once(client, 'connect');
-    stage.onDispose(async () => {
-      await destroyed(client);
-      server.closeAllConnections();
-      await new Promise((closed) => server.close(closed));
-    });
-    const over = upload(client, stage.content, pipelined).then(async (): Promise<readonly Told[]> => {
+    await stage.serve(server);
+    const client = await stage.connect(server);
+    const over = upload(stage, client, pipelined).then(async (): Promise<readonly Told[]> => {
       const told = await Promise.all(all);
       for (; told.length < UPLOADS; told.push({ error: GONE, bytes: 0 })) stage.receiveLast(() => Buffer.alloc(0));
       return told;

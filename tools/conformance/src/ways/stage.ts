@@ -14,37 +14,26 @@ import {
   readFileSync,
   readlinkSync,
   readSync,
-  statSync,
   writeFileSync,
 } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import type { ClientRequest, IncomingMessage } from 'node:http';
-import { Socket } from 'node:net';
+import type http from 'node:http';
+import net, { Socket } from 'node:net';
 import { join } from 'node:path';
-import { type Readable, Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { descriptorOf } from '@zerocopy/core-syscalls';
 import { temporaryDirectory } from '@zerocopy/testing/files';
-import { arrival, connectedPair, destroyed, type Kind, withResolvers } from '@zerocopy/testing/sockets';
-import { turn, until } from '@zerocopy/testing/waiting';
-import { isResetUnread, makeCold, makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
+import { addressOf, connectedPair, destroyed, type Kind } from '@zerocopy/testing/sockets';
+import { until } from '@zerocopy/testing/waiting';
+import { makeCold, makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
+import { atLast, beyond, inAnswer, inFile, inSink, type Manner, Receivers } from './receivers.js';
 import type { Delivery, Hooks, Setting, Told } from './way.js';
-
-/** Turns of the loop without a byte, after which a sender counts as having come to a halt. */
-const HALTED_TURNS = 10;
-/** {@link Told.mayLose} of a connection that is reset. */
-export const RESET_LOSS = 'a reset discards what is on its way; it is how a cut-off is kept from looking whole';
+import { connectOver, pairOver, type Wire } from './wire.js';
 
 /** What a TCP socket may buffer where receivers wait until they are told to go on, in bytes. */
 const LITTLE = 128 * 1024;
 /** Bytes of each message. */
 const MESSAGE = 4000;
-
-/** How a destination is read: at once, or not before its sender has come to a halt. */
-export interface Manner {
-  readonly late?: boolean;
-  /** Default: the setting's content. */
-  readonly expected?: Buffer;
-}
 
 /** How a source is fed. */
 export interface Feeding {
@@ -52,18 +41,6 @@ export interface Feeding {
   readonly content?: Buffer;
   /** By which the next message waits for the one before; default: the destination made last. */
   readonly reader?: Readable;
-}
-
-interface Receiver {
-  readonly expected?: Buffer | (() => Buffer) | undefined;
-  goOn(): void;
-  /** Bytes, or chunks, so far. */
-  arrived(): number;
-  bytes(): Buffer;
-  /** Whether its connection has been reset. */
-  wasReset?(): boolean;
-  /** Ends what has come from this side; resolves with all there is when that has arrived, or failed to. */
-  finish(): Promise<Buffer>;
 }
 
 export interface Near {
@@ -82,32 +59,41 @@ export class Stage {
   readonly signal: AbortSignal | undefined;
   readonly #hooks: Hooks | undefined;
   readonly #bag: Setting['bag'];
+  readonly #more: object | undefined;
   /** Descriptors that the transfer uses: lent numbers, those of sockets it was given, those of streams and handles. */
   readonly fds: number[] = [];
   /** Of these the ones that are the user's, who may close them. */
   readonly #lent = new Set<number>();
   readonly #held: boolean;
-  readonly #receivers: Receiver[] = [];
+  readonly #receivers: Receivers;
+  readonly #wire: Wire | undefined;
+  readonly #backlog: number;
+  /** The far ends of all connections: the other sides' own. */
+  readonly peers: Socket[] = [];
   readonly #feeds: (() => void)[] = [];
   readonly #takers = new Map<string, () => void>();
   readonly #disposals: (() => unknown)[] = [];
   #names = 0;
 
-  /** @param held Receivers wait until {@link goOn}, and sockets buffer little. */
-  constructor({ directory, content, signal, hooks, bag }: Setting, held = false) {
+  /** @param held Receivers, and the second halves of what is sent, wait until {@link goOn}, and sockets buffer little. */
+  constructor({ directory, content, signal, hooks, bag, wire, more, backlog = 0 }: Setting, held = false) {
     this.directory = directory;
     this.content = content;
     this.signal = signal;
     this.#hooks = hooks;
     this.#bag = bag;
+    this.#more = more;
+    this.#wire = wire;
+    this.#backlog = backlog;
     this.#held = held;
+    this.#receivers = new Receivers(content, held);
   }
 
   /** Options for a package, with the setting's signal, and its hook; or what the setting has instead. */
   options<T extends object>(others: T): T & { signal?: AbortSignal; onProgress?: () => void } {
     if (this.#bag !== undefined) return this.#bag.options as T;
     const signal = this.forNode();
-    return { ...others, ...signal, ...(this.#hooks && { onProgress: this.#hooks.onProgress }) };
+    return { ...others, ...this.#more, ...signal, ...(this.#hooks && { onProgress: this.#hooks.onProgress }) };
   }
 
   /** Options for Node's own pipeline. */
@@ -208,17 +194,46 @@ export class Stage {
 
   // Sockets and pipes.
 
-  /** A connected pair, both ends of which are gone, with their errors, in the end. */
+  /** A connected pair, both ends of which are gone, with their errors, in the end. Over a wire all are of TCP. */
   async pair(kind: Kind = 'unix'): Promise<Near> {
-    const { server: near, client: far } = await connectedPair(kind, { pauseOnConnect: this.#held });
+    const options = { pauseOnConnect: this.#held || this.#backlog > 0 };
+    const pair = this.#wire === undefined ? connectedPair(kind, options) : pairOver(this.#wire, options);
+    const { server: near, client: far } = await pair;
+    this.peers.push(far);
     for (const socket of [near, far]) {
       socket.on('error', () => {}); // told by the way
       this.onDispose(() => destroyed(socket));
       if (!this.#held) continue;
       socket.pause();
-      if (kind === 'tcp') shrinkBuffer(socket, LITTLE);
+      if (kind === 'tcp' || this.#wire !== undefined) shrinkBuffer(socket, LITTLE);
     }
     return { near, far };
+  }
+
+  /** Resolves when as much waits in each of them as the setting says. */
+  async filled(...sockets: readonly Socket[]): Promise<void> {
+    const isFull = (socket: Socket): boolean => unreadBytes(socket) >= this.#backlog;
+    await until(() => sockets.every(isFull), 'the backlog of a socket');
+  }
+
+  /** Has a server of the way's own listen, and closes it in the end. */
+  async serve(server: http.Server): Promise<void> {
+    server.listen(0, this.#wire?.address ?? '127.0.0.1');
+    await once(server, 'listening');
+    this.onDispose(async () => {
+      server.closeAllConnections();
+      await new Promise((closed) => server.close(closed));
+    });
+  }
+
+  /** A connection to such a server. */
+  async connect(server: http.Server): Promise<Socket> {
+    const client = this.#wire === undefined ? net.connect(addressOf(server)) : await connectOver(this.#wire, server);
+    client.on('error', () => {}); // the connection is gone
+    this.peers.push(client);
+    this.onDispose(() => destroyed(client));
+    if (client.connecting) await once(client, 'connect');
+    return client;
   }
 
   #streamOver(fd: number, readable: boolean, writable: boolean): Socket {
@@ -240,7 +255,7 @@ export class Stage {
   /** Sends the content when the stage is set: all at once, or the next message when the one before has arrived. */
   feed(writer: Socket, { manner = 'at once', content = this.content, reader }: Feeding = {}): void {
     this.#feeds.push(() => {
-      if (manner === 'at once') return writer.end(content);
+      if (manner === 'at once') return void this.write(writer, content).then(() => writer.end());
       let [sent, arrived] = [0, 0];
       const next = (): void => {
         if (sent === content.length) writer.end();
@@ -253,6 +268,19 @@ export class Stage {
       });
       next();
     });
+  }
+
+  /** Writes, and resolves when it has; the second half of it, where receivers wait, when these read on. */
+  async write(writer: Writable, bytes: Buffer): Promise<void> {
+    const { goingOn } = this.#receivers;
+    if (goingOn === undefined) {
+      writer.write(bytes);
+      return;
+    }
+    const half = Math.floor(bytes.length / 2);
+    writer.write(bytes.subarray(0, half));
+    await goingOn;
+    writer.write(bytes.subarray(half));
   }
 
   /** Both ends are there: what has been promised to sources is sent. */
@@ -302,63 +330,24 @@ export class Stage {
   #lastReader: Readable | undefined;
 
   /** What arrives at `far` is kept; at the end `finish` ends what has been sent on the near side. */
-  receive(far: Readable, sent: () => number, finish: () => unknown, { late = false, expected }: Manner = {}): void {
-    const chunks: Buffer[] = [];
-    const { promise: ended, resolve } = withResolvers<void>();
-    let going = false;
-    let wasReset = false;
-    far.once('error', (error: NodeJS.ErrnoException) => {
-      wasReset = error.code === 'ECONNRESET';
-    });
-    far.once('end', () => {
-      wasReset = far instanceof Socket && isResetUnread(far);
-    });
-    const goOn = (): void => {
-      if (going) return;
-      going = true;
-      far.on('data', (chunk: Buffer) => chunks.push(chunk));
-      far.resume();
-      if (far.closed || far.readableEnded) resolve();
-      for (const event of ['end', 'error', 'close']) far.once(event, () => resolve());
-    };
+  receive(far: Readable, sent: () => number, finish: () => unknown, manner: Manner = {}): void {
     this.#lastReader = far;
-    this.#receivers.push({
-      expected,
-      goOn,
-      arrived: () => (going ? chunks.length : far.readableLength + sent()),
-      wasReset: () => wasReset,
-      bytes: () => Buffer.concat(chunks),
-      async finish() {
-        finish();
-        await ended;
-        return Buffer.concat(chunks);
-      },
-    });
-    if (this.#held) return;
-    if (late) void halted(sent).then(goOn);
-    else goOn();
+    this.#receivers.addStream(beyond(far, sent, finish, manner.expected), sent, manner);
   }
 
   /** A file that is written to; read by `read` once all is over, when its name may be gone. */
-  receiveFile(path: string, read: () => Buffer = () => readFileSync(path)): void {
-    const arrived = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-    const bytes = (): Buffer => (arrived() === 0 ? Buffer.alloc(0) : read());
-    this.#receivers.push({ goOn() {}, arrived, bytes, finish: async () => read() });
+  receiveFile(path: string, read?: () => Buffer): void {
+    this.#receivers.add(inFile(path, read));
   }
 
   /** What is known when all is over. */
-  receiveLast(finish: () => Promise<Buffer> | Buffer, expected?: () => Buffer): void {
-    const nothing = Buffer.alloc(0);
-    this.#receivers.push({ expected, goOn() {}, arrived: () => 0, bytes: () => nothing, finish: async () => finish() });
+  receiveLast(finish: () => Promise<Buffer> | Buffer, expected?: Buffer | (() => Buffer)): void {
+    this.#receivers.add(atLast(finish, expected));
   }
 
   /** The body that comes in answer to a request, as far as it comes. */
-  receiveAnswer(request: ClientRequest): void {
-    const arrived = new Promise<Buffer>((resolve) => {
-      request.on('error', () => resolve(Buffer.alloc(0)));
-      request.once('response', (response: IncomingMessage) => resolve(arrival(response)));
-    });
-    this.receiveLast(() => arrived);
+  receiveAnswer(request: http.ClientRequest, expected?: Buffer): void {
+    this.#receivers.add(inAnswer(request, this.#receivers.goingOn, expected));
     this.onDispose(() => request.destroy());
   }
 
@@ -407,25 +396,11 @@ export class Stage {
     return this.handle(path, 'w');
   }
 
-  /** A stream in user space that takes each chunk in a turn of its own. */
+  /** A stream in user space. */
   streamDestination(): Writable {
-    const chunks: Buffer[] = [];
-    const sink = new Writable({
-      write(chunk: Buffer, _encoding, callback) {
-        chunks.push(chunk);
-        setImmediate(callback);
-      },
-    });
-    this.#receivers.push({
-      goOn() {},
-      arrived: () => chunks.length,
-      bytes: () => Buffer.concat(chunks),
-      async finish() {
-        if (!sink.destroyed) await new Promise<void>((resolve) => sink.end(resolve));
-        return Buffer.concat(chunks);
-      },
-    });
-    return sink;
+    const receiver = inSink();
+    this.#receivers.add(receiver);
+    return receiver.sink;
   }
 
   /** Node's own stream into a file, closed when it is over. */
@@ -445,33 +420,20 @@ export class Stage {
 
   /** Lets receivers read on that have been kept waiting. */
   goOn(): void {
-    for (const receiver of this.#receivers) receiver.goOn();
+    this.#receivers.goOn();
   }
 
   moving(): boolean {
-    return this.#receivers.some((receiver) => receiver.arrived() > 0);
+    return this.#receivers.moving();
   }
 
   /** What has arrived so far, at each destination, with what was to. */
   soFar(): readonly { readonly bytes: Buffer; readonly expected: Buffer }[] {
-    return this.#receivers.map((receiver) => ({
-      bytes: receiver.bytes(),
-      expected: this.#expectedAt(receiver) ?? this.content,
-    }));
+    return this.#receivers.soFar();
   }
 
-  async deliveries(told: readonly Told[]): Promise<readonly Delivery[]> {
-    const received = await Promise.all(this.#receivers.slice(0, told.length).map((receiver) => receiver.finish()));
-    return received.map((bytes, n) => {
-      const receiver = this.#receivers[n] as Receiver;
-      const expected = this.#expectedAt(receiver);
-      const mayLose = told[n]?.mayLose ?? (receiver.wasReset?.() ? RESET_LOSS : undefined);
-      return { ...told[n], bytes: told[n]?.bytes ?? bytes.length, received: bytes, expected, mayLose };
-    });
-  }
-
-  #expectedAt({ expected }: Receiver): Buffer | undefined {
-    return typeof expected === 'function' ? expected() : expected;
+  deliveries(told: readonly Told[]): Promise<readonly Delivery[]> {
+    return this.#receivers.deliveries(told);
   }
 
   async dispose(): Promise<void> {
@@ -484,16 +446,6 @@ export class Stage {
 export async function closing(stream: Readable | Writable): Promise<void> {
   stream.destroy();
   if (!stream.closed) await until(() => stream.closed, 'the end of a stream');
-}
-
-async function halted(sent: () => number): Promise<void> {
-  let before = -1;
-  for (let still = 0; still < HALTED_TURNS; still++) {
-    const now = sent();
-    if (now !== before) still = 0;
-    before = now;
-    await turn();
-  }
 }
 
 /** All that is in an open file, also when its name is gone. */

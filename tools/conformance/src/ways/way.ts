@@ -5,6 +5,7 @@
 import type { FeatureName } from '@zerocopy/core-syscalls';
 import type { Background } from '../faults/injection.js';
 import { Stage } from './stage.js';
+import type { Wire } from './wire.js';
 
 export interface Setting {
   /** A directory of this run's own, empty at first. */
@@ -16,6 +17,12 @@ export interface Setting {
   readonly hooks?: Hooks | undefined;
   /** Given to the packages instead of the way's own options: what somebody else has made up. */
   readonly bag?: { readonly options: unknown } | undefined;
+  /** Given to the packages besides the way's own options; what one does not know it ignores. */
+  readonly more?: object | undefined;
+  /** Bytes that the sockets of a proxy have waiting before it begins, in the kernel; default: 0. */
+  readonly backlog?: number | undefined;
+  /** What connections go over; default: nothing, their ends are joined directly. */
+  readonly wire?: Wire | undefined;
 }
 
 export interface Hooks {
@@ -32,6 +39,8 @@ export interface Told {
   /** Bytes that it says have left: with a failure, too. Undefined: it counts none, and what has arrived is taken. */
   readonly bytes?: number | undefined;
   readonly method?: string | undefined;
+  /** Why it was copied. */
+  readonly fallbackReason?: string | undefined;
   /** Why fewer bytes than have left may have arrived, where the kernel throws away what is on its way; never more may. */
   readonly mayLose?: string | undefined;
   /** Why more bytes may have arrived than are told, where Node does not count them; never fewer may. */
@@ -65,6 +74,8 @@ export interface Way {
   readonly victims?: readonly string[];
   /** Whether its end is that of a promise, which has to come whatever happens; a stream may wait for its user. */
   readonly promised?: boolean;
+  /** Whether its bytes go through user space, however much the kernel can; all others are moved by it. */
+  readonly copied?: boolean;
   begin(stage: Stage): Promise<Underway>;
 }
 
@@ -79,11 +90,20 @@ export async function run(way: Way, setting: Setting): Promise<readonly Delivery
   }
 }
 
+/** What became of an upload or a response of which nobody heard, since it was to come on a connection that has gone. */
+export const GONE: NodeJS.ErrnoException = Object.assign(
+  new Error('the connection has gone, and what was to come by it'),
+  { code: 'ECONNRESET' },
+);
+
+/** What a promise of the API resolves with, as far as it is looked at. */
+type Counted = Required<Pick<Told, 'bytes'>> & Told;
+
 /** What a promise of the API told. What could not be opened fails with Node's own error, and nothing has moved. */
-export async function told(transfer: Promise<{ bytes: number; method?: string }>): Promise<Told> {
+export async function told(transfer: Promise<Counted>): Promise<Told> {
   try {
-    const { bytes, method } = await transfer;
-    return { bytes, method };
+    const { bytes, method, fallbackReason } = await transfer;
+    return { bytes, method, fallbackReason };
   } catch (failure) {
     const error = failure as NodeJS.ErrnoException & { readonly bytes?: number };
     return { error, bytes: error.bytes ?? 0 };
@@ -91,8 +111,38 @@ export async function told(transfer: Promise<{ bytes: number; method?: string }>
 }
 
 /** The same for a single destination. */
-export const one = (transfer: Promise<{ bytes: number; method?: string }>): Promise<readonly Told[]> =>
-  told(transfer).then((only) => [only]);
+export const one = (transfer: Promise<Counted>): Promise<readonly Told[]> => told(transfer).then((only) => [only]);
+
+/** A way that has begun. */
+export interface Begun {
+  readonly stage: Stage;
+  readonly over: Promise<readonly Told[]>;
+  /** Undefined as long as it is under way. */
+  told(): readonly Told[] | undefined;
+  /** Whether bytes have begun to move, or it is over. */
+  moving(): boolean;
+}
+
+/** Begins a way. @param held as of {@link Stage}. */
+export async function begin(way: Way, setting: Setting, held: boolean): Promise<Begun> {
+  const stage = new Stage(setting, held);
+  try {
+    const { over, moving } = await way.begin(stage);
+    let told: readonly Told[] | undefined;
+    over.then(
+      (all) => {
+        told = all;
+      },
+      () => {
+        told = [];
+      },
+    );
+    return { stage, over, told: () => told, moving: () => told !== undefined || stage.moving() || moving?.() === true };
+  } catch (error) {
+    await stage.dispose();
+    throw error;
+  }
+}
 
 /** What is wrong with how one delivery ended, or undefined. */
 export function complaintOf(delivery: Delivery, whole: Buffer): string | undefined {
