@@ -31,8 +31,10 @@ soakTest(`some seconds of mixed traffic: no byte is wrong, and nothing is left a
     findings(samples).filter(({ metric, grows, first, last }) => grows && last - first > 2 && COUNTED.includes(metric)),
     [],
   );
-  const whole = Object.entries(counts).filter(([what]) => what.endsWith('whole'));
-  t.true(whole.length > 5, Object.keys(counts).join(', '));
+  for (const how of ['whole', 'brokenOff'] as const) {
+    const some = Object.values(counts).filter((count) => count[how] > 0);
+    t.true(some.length > 5, `${how}: ${Object.keys(counts).join(', ')}`);
+  }
 });
 
 soakTest(`with a leak it ends with status 1, and says what grows; its graph is there${why}`, async (t) => {

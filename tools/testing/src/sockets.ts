@@ -21,10 +21,12 @@ export function addressOf(server: Server): NetConnectOpts {
 
 /**
  * Resets a connection. One that is being ended is destroyed instead: libuv refuses to reset it, and Node then leaks the
- * handle, and spins for ever when the process ends. So is an encrypted one, which Node cannot reset.
+ * handle, and spins for ever when the process ends. So is an encrypted one, and one that is not of TCP, which Node cannot
+ * reset.
  */
 export function resetConnection(socket: Socket): void {
-  if (socket.writableEnded || (socket as { encrypted?: boolean }).encrypted) socket.destroy();
+  const isPlain = socket.remoteAddress !== undefined && !(socket as { encrypted?: boolean }).encrypted;
+  if (socket.writableEnded || !isPlain) socket.destroy();
   else socket.resetAndDestroy();
 }
 

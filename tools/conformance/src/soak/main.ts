@@ -7,7 +7,7 @@ import { LEAKS, type Leak } from './protocol.js';
 import { findings, type Sample, TOLERANCES } from './samples.js';
 import { soak } from './soak.js';
 
-const HELP = `Mixed traffic through all packages, with aborts, resets, stalls and clients that vanish.
+const HELP = `Every way of the catalogue, many at a time, with aborts, resets, stalls and other sides that vanish.
 
   --minutes N     how long, fractions allowed (default 5)
   --seed N        of everything that is left to chance (default: random, printed)
@@ -66,9 +66,13 @@ async function main(): Promise<number> {
     onSample: (sample) => process.stderr.write(`${printed(sample)}\n`),
     onWrong: (what) => process.stderr.write(`✖ ${what}\n`),
   });
-  const ends = new Table({ head: ['what was done', 'times'], colAligns: ['left', 'right'], chars: COMPACT });
-  for (const [what, count] of Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1))) ends.push([what, count]);
-  ends.push(['all clients vanished', vanished]);
+  const ends = new Table({
+    head: ['what was done', 'whole', 'broken off'],
+    colAligns: ['left', 'right', 'right'],
+    chars: COMPACT,
+  });
+  for (const [what, { whole, brokenOff }] of Object.entries(counts).sort()) ends.push([what, whole, brokenOff]);
+  ends.push(['all other sides vanished', '', vanished]);
   console.log(ends.toString());
   console.log(`\n${terminalGraph(samples)}\n`);
   if (values.report !== 'none') {

@@ -1,17 +1,5 @@
-/** What the command, the server and its clients tell each other. */
+/** What the command asks the process that is looked at. */
 import type { Sample } from './samples.js';
-
-/** Where the server can be reached. */
-export interface Ports {
-  readonly http: number;
-  readonly raw: number;
-  readonly lasting: number;
-  readonly proxy: number;
-  readonly proxyAborting: number;
-  readonly relay: number;
-  readonly tee: number;
-  readonly teeAborting: number;
-}
 
 /** Something that is made to leak, so that it can be seen that a leak is seen. */
 export const LEAKS = ['descriptors', 'listeners', 'timers', 'mappings'] as const;
@@ -20,39 +8,28 @@ export type Leak = (typeof LEAKS)[number];
 export interface ServerOptions {
   readonly seed: number;
   readonly directory: string;
-  /** Port of a server that sends back what it gets. */
-  readonly echo: number;
   readonly leak?: Leak | undefined;
 }
 
-export interface ClientOptions {
-  readonly seed: number;
-  /** Of the bytes that the server serves. */
-  readonly contentSeed: number;
-  readonly ports: Ports;
+/** Of one way, or of what else is done: how often it has come to its end, and how often it was broken off. */
+export interface Count {
+  whole: number;
+  brokenOff: number;
 }
 
-/** What has happened, by name. */
-export type Counts = Record<string, number>;
+/** By name. */
+export type Counts = Record<string, Count>;
 
-export interface ServerAnswers {
-  sample: Omit<Sample, 'at' | 'quiet'>;
-  /** Resolves when nothing is under way. */
-  quiet: undefined;
-  counts: Counts;
+/** What is seen at a moment by the process itself. */
+export type Seen = Omit<Sample, 'at' | 'quiet'>;
+
+/** `go`: transfers begin, by a crossing. */
+export interface Go {
+  readonly crossing: number;
 }
 
-export interface ClientAnswers {
-  go: undefined;
-  /** Resolves when all have ended what they were doing. */
-  pause: undefined;
-  counts: Counts;
+/** `pause`: no more begin. */
+export interface Pause {
+  /** The crossing is about to be killed. */
+  readonly vanishing: boolean;
 }
-
-export type Answer<Answers> = { readonly id: number } & (
-  | { readonly answer: Answers[keyof Answers] }
-  | { readonly error: string }
-);
-
-/** Told without being asked. */
-export type Event<Ready> = { readonly ready: Ready } | { readonly wrong: string };

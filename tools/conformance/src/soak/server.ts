@@ -1,26 +1,23 @@
 /** The process that is looked at: all packages in use, and threads that come and go. */
 import { once } from 'node:events';
-import { openSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { pipePoolStats } from '@zerocopy/splice-pipe';
+import { MiB } from '@zerocopy/testing/bytes';
 import { activeTransfers } from '@zerocopy/transfer';
-import type { Answer, Event, Leak, Ports, ServerAnswers, ServerOptions } from './protocol.js';
+import { answerBy, tell } from '../asking.js';
+import type { Go, Leak, Pause, Seen, ServerOptions } from './protocol.js';
 import { Dice } from './random.js';
-import { type Services, startServices } from './services.js';
 import type { ShortLivedData } from './short-lived.worker.js';
+import { Traffic } from './traffic.js';
 
-const MiB = 1024 * 1024;
 const { MAP_ANONYMOUS, MAP_PRIVATE, PROT_NONE, PROT_READ } = constants;
 
 const options = JSON.parse(process.argv[2] as string) as ServerOptions;
-const tell = (message: Event<Ports> | Answer<ServerAnswers>): void => {
-  process.send?.(message);
-};
-const wrong = (what: string): void => tell({ wrong: what });
+const wrong = (what: string): void => tell('wrong', what);
 const dice = new Dice(options.seed);
 const leaks: Readonly<Record<Leak, () => void>> = {
   descriptors: () => openSync('/dev/null', 'r'),
@@ -38,11 +35,11 @@ let threads = 0;
 let threadsGone = 0;
 
 /** A thread; every other one is terminated somewhere on its way. */
-async function comeAndGo({ counts }: Services): Promise<void> {
+async function comeAndGo(): Promise<void> {
   threads++;
-  const made = join(options.directory, `thread-${threadsGone}`);
-  const data: ShortLivedData = { source: join(options.directory, 'large'), made };
-  const worker = new Worker(new URL('./short-lived.worker.js', import.meta.url), { workerData: data });
+  const directory = mkdtempSync(`${options.directory}/thread-`);
+  const workerData: ShortLivedData = { directory };
+  const worker = new Worker(new URL('./short-lived.worker.js', import.meta.url), { workerData });
   const gone = once(worker, 'exit').catch((error: Error) => wrong(`a thread: ${error.stack}`));
   const terminated = dice.chance(0.5);
   if (terminated) {
@@ -51,9 +48,8 @@ async function comeAndGo({ counts }: Services): Promise<void> {
     await worker.terminate();
   }
   await gone;
-  const what = terminated ? 'thread, terminated' : 'thread';
-  counts[what] = (counts[what] ?? 0) + 1;
-  await Promise.all([rm(made, { force: true }), rm(`${made}-copy`, { force: true })]);
+  traffic.count('a thread', terminated ? 'brokenOff' : 'whole');
+  await rm(directory, { recursive: true, force: true });
   threadsGone++;
   threads--;
 }
@@ -75,7 +71,7 @@ async function collect(): Promise<void> {
 const listenersOf = (emitter: NodeJS.EventEmitter): number =>
   emitter.eventNames().reduce((sum, name) => sum + emitter.listenerCount(name), 0);
 
-async function sample(services: Services): Promise<ServerAnswers['sample']> {
+async function sample(): Promise<Seen> {
   await collect();
   const { inUse, idle } = pipePoolStats();
   return {
@@ -83,7 +79,7 @@ async function sample(services: Services): Promise<ServerAnswers['sample']> {
     residentSet: process.memoryUsage.rss() / MiB,
     mappings: countMappings(),
     threads: readdirSync('/proc/self/task').length,
-    listeners: services.lasting.reduce((sum, emitter) => sum + listenersOf(emitter), 0),
+    listeners: lasting.reduce((sum, emitter) => sum + listenersOf(emitter), 0),
     resources: process.getActiveResourcesInfo().length,
     transfers: activeTransfers(),
     pipesInUse: inUse,
@@ -91,37 +87,33 @@ async function sample(services: Services): Promise<ServerAnswers['sample']> {
   };
 }
 
-/** When nothing is under way, and the idle pipes' timer has run out. */
-async function quiet(services: Services): Promise<undefined> {
+/** When nothing is under way. */
+async function quiet(): Promise<void> {
   const deadline = performance.now() + 20_000;
-  while (services.active().length > 0 || threads > 0 || activeTransfers() > 0) {
+  while (traffic.running().length > 0 || threads > 0 || activeTransfers() > 0) {
     if (performance.now() > deadline) {
-      wrong(
-        `not quiet after 20 s: [${services.active().join(', ')}], ${threads} threads, ${activeTransfers()} transfers`,
-      );
+      wrong(`not quiet after 20 s: [${traffic.running()}], ${threads} threads, ${activeTransfers()} transfers`);
       break;
     }
     await sleep(10);
   }
-  return undefined;
 }
 
-process.once('disconnect', () => process.exit());
 process.on('uncaughtException', (error) => wrong(`uncaught: ${error.stack}`));
 
-const services = await startServices(options, dice, wrong);
+const traffic = new Traffic(options.directory, options.seed, dice, wrong);
+/** Whose listeners are to stay what they are. */
+const lasting: readonly NodeJS.EventEmitter[] = [process, await traffic.lasting()];
 if (options.leak !== undefined) setInterval(leaks[options.leak], 40);
 
-process.on('message', async ({ id, ask }: { id: number; ask: keyof ServerAnswers | 'go' }) => {
-  try {
-    let answer: Awaited<ServerAnswers[keyof ServerAnswers]>;
-    if (ask === 'sample') answer = await sample(services);
-    else if (ask === 'quiet') answer = await quiet(services);
-    else if (ask === 'counts') answer = services.counts;
-    else if (threads === 0) void comeAndGo(services); // with each round one
-    tell({ id, answer });
-  } catch (error) {
-    tell({ id, error: (error as Error).stack ?? String(error) });
-  }
+answerBy({
+  go({ crossing }: Go) {
+    traffic.go(crossing);
+    if (threads === 0) void comeAndGo(); // with each round one
+  },
+  pause: ({ vanishing }: Pause) => traffic.pause(vanishing),
+  quiet,
+  sample,
+  counts: () => traffic.counts,
 });
-tell({ ready: services.ports });
+tell('ready');

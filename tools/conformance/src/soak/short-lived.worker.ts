@@ -4,46 +4,37 @@
  * And it tells when it may be terminated: what is still binding its first functions then takes the process with it, because
  * koffi cannot throw in a thread that is ending.
  */
-import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
-import net, { type AddressInfo } from 'node:net';
-import { pipeline } from 'node:stream/promises';
+import { mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
-import { copyFile } from '@zerocopy/file-copy';
-import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
-import { createSpliceWriteStream, splice } from '@zerocopy/splice-pipe';
+import { MiB, pattern } from '@zerocopy/testing/bytes';
+import { wayNamed } from '../ways/index.js';
+import { complaintOf, run } from '../ways/way.js';
 
 export interface ShortLivedData {
-  readonly source: string;
-  /** A path that only this thread writes to, and others below it. */
-  readonly made: string;
+  /** That only this thread uses, and another removes. */
+  readonly directory: string;
 }
 
-const { source, made } = workerData as ShortLivedData;
-const server = net.createServer({ allowHalfOpen: true });
-server.listen(0, '127.0.0.1');
-await once(server, 'listening');
+const WAYS = [
+  'sendFile to a tcp socket',
+  'createSendfileStream to a tcp socket',
+  'createSpliceWriteStream from a tcp socket',
+  'splice from a tcp socket to a tcp socket',
+  'copyFile by copy_file_range',
+].map(wayNamed);
 
-async function pair(): Promise<[net.Socket, net.Socket]> {
-  const client = net.connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true });
-  const [accepted] = (await once(server, 'connection')) as [net.Socket];
-  return [accepted, client];
-}
+const { directory } = workerData as ShortLivedData;
+const content = pattern(3 * MiB);
 
 async function round(): Promise<void> {
-  const [sender, relayEnd] = await pair();
-  const [relayStart, receiver] = await pair();
-  const stored = pipeline(receiver, createSpliceWriteStream(made));
-  const relayed = splice(relayEnd, relayStart).then(() => relayStart.end());
-  await sendFile(sender, source);
-  await pipeline(createSendfileStream(source), sender);
-  await Promise.all([stored, relayed]);
-  await copyFile(made, `${made}-copy`);
-  for (const socket of [sender, relayEnd, relayStart, receiver]) socket.destroy();
-  await Promise.all([rm(made), rm(`${made}-copy`)]);
+  const each = WAYS.map((way) => run(way, { directory: mkdtempSync(join(directory, 'way-')), content }));
+  for (const delivery of (await Promise.all(each)).flat()) {
+    const complaint = complaintOf(delivery, content) ?? delivery.error?.message;
+    if (complaint !== undefined) throw new Error(complaint);
+  }
 }
 
 await round();
 parentPort?.postMessage('warm');
 await round();
-server.close();

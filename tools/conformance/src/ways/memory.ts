@@ -403,6 +403,14 @@ export const memoryWays: readonly Way[] = [
       return copyOf(file);
     },
   ),
+  remembering(
+    'mapFile, forgotten instead of closed',
+    async (stage) => {
+      const file = await mapFile(stage.file(), stage.options(TRAP));
+      return [copyOf(file), file.method];
+    },
+    { needs: ['mmap'] },
+  ),
   resizing('resize: grown and shrunk in place', 1000, (total) => [2 * total, total]),
   resizing('resize: grown beyond what was reserved', 0, (total) => [70 * MiB, total]),
   resizing('resize: grown where there is no fallocate', 1000, (total) => [total], {

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { type Readable, Writable } from 'node:stream';
-import { arrival, withResolvers } from '@zerocopy/testing/sockets';
+import { withResolvers } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
 import { isResetUnread } from './kernel-objects.js';
 import type { Delivery, Told } from './way.js';
@@ -45,14 +45,49 @@ async function halted(sent: () => number): Promise<void> {
   }
 }
 
+/** What has come of what is expected. As long as it is the same it is not kept. */
+class Arrival {
+  readonly #expected: Buffer;
+  #same = 0;
+  /** From the first chunk on that has something else. */
+  readonly #rest: Buffer[] = [];
+
+  constructor(expected: Buffer) {
+    this.#expected = expected;
+  }
+
+  get length(): number {
+    return this.#same + this.#rest.length;
+  }
+
+  readonly add = (chunk: Buffer): void => {
+    const end = this.#same + chunk.length;
+    if (this.#rest.length === 0 && chunk.equals(this.#expected.subarray(this.#same, end))) this.#same = end;
+    else this.#rest.push(chunk);
+  };
+
+  bytes(): Buffer {
+    const same = this.#expected.subarray(0, this.#same);
+    return this.#rest.length === 0 ? same : Buffer.concat([same, ...this.#rest]);
+  }
+}
+
+/** Resolves at the end of a stream, at its error or its closing, whichever comes first. */
+function ended(stream: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.closed || stream.readableEnded) resolve();
+    for (const event of ['end', 'error', 'close']) stream.once(event, () => resolve());
+  });
+}
+
 /**
  * What arrives at `far`, which is not read before {@link Receiver.goOn}.
  * @param sent bytes that have left for it.
  * @param finish ends what has been sent on the near side.
  */
-export function beyond(far: Readable, sent: () => number, finish: () => unknown, expected?: Buffer): Receiver {
-  const chunks: Buffer[] = [];
-  const { promise: ended, resolve } = withResolvers<void>();
+export function beyond(far: Readable, sent: () => number, finish: () => unknown, expected: Buffer): Receiver {
+  const arrival = new Arrival(expected);
+  const { promise: over, resolve } = withResolvers<void>();
   let going = false;
   let wasReset = false;
   far.once('error', (error: NodeJS.ErrnoException) => {
@@ -66,18 +101,17 @@ export function beyond(far: Readable, sent: () => number, finish: () => unknown,
     goOn() {
       if (going) return;
       going = true;
-      far.on('data', (chunk: Buffer) => chunks.push(chunk));
+      far.on('data', arrival.add);
       far.resume();
-      if (far.closed || far.readableEnded) resolve();
-      for (const event of ['end', 'error', 'close']) far.once(event, () => resolve());
+      void ended(far).then(resolve);
     },
-    arrived: () => (going ? chunks.length : far.readableLength + sent()),
+    arrived: () => (going ? arrival.length : far.readableLength + sent()),
     wasReset: () => wasReset,
-    bytes: () => Buffer.concat(chunks),
+    bytes: () => arrival.bytes(),
     async finish() {
       finish();
-      await ended;
-      return Buffer.concat(chunks);
+      await over;
+      return arrival.bytes();
     },
   };
 }
@@ -97,21 +131,26 @@ export const atLast = (finish: () => Promise<Buffer> | Buffer, expected?: Buffer
 });
 
 /** The body that comes in answer to a request, as far as it comes; read when `goingOn` resolves. */
-export function inAnswer(request: ClientRequest, goingOn: Promise<void> | undefined, expected?: Buffer): Receiver {
+export function inAnswer(request: ClientRequest, goingOn: Promise<void> | undefined, expected: Buffer): Receiver {
+  const arrival = new Arrival(expected);
   let response: IncomingMessage | undefined;
-  const body = new Promise<Buffer>((resolve) => {
-    request.on('error', () => resolve(NOTHING));
+  const over = new Promise<void>((resolve) => {
+    request.on('error', () => resolve());
     request.once('response', async (given: IncomingMessage) => {
       response = given;
       if (goingOn !== undefined) {
         response.on('error', () => {}).once('readable', () => {}); // so that some of it comes
         await goingOn;
       }
-      resolve(arrival(response));
-      response.resume();
+      response.on('data', arrival.add).resume();
+      void ended(response).then(resolve);
     });
   });
-  return { ...atLast(() => body, expected), arrived: () => response?.readableLength ?? 0 };
+  const finish = async (): Promise<Buffer> => {
+    await over;
+    return arrival.bytes();
+  };
+  return { ...atLast(finish, expected), arrived: () => arrival.length || (response?.readableLength ?? 0) };
 }
 
 /** A stream in user space that takes each chunk in a turn of its own. */

@@ -173,6 +173,10 @@ const keptAlive = (name: string, respond: Respond): Way => ({
     stage.onDispose(() => agent.destroy());
     const over = (async (): Promise<readonly Told[]> => {
       for (const [number, { start }] of REQUESTS.entries()) {
+        if (socket.destroyed) {
+          stage.receiveLast(() => Buffer.alloc(0));
+          continue;
+        }
         const request = http.get({ path: `/${number}`, agent });
         stage.receiveAnswer(request, content.subarray(start));
         await new Promise((resolve) => request.once('close', resolve));

@@ -36,7 +36,8 @@ const splicing = (
   promised: true,
   victims: ['everything'],
   async begin(stage) {
-    const [source, destination] = [await from(stage), await to(stage)];
+    const destination = await to(stage);
+    const source = await from(stage); // last: Node throws away what a child that has ended has said to nobody
     stage.set();
     const check = listenersOf(source, destination);
     const over = one(splice(source, destination, stage.options({}))).then((told) => {

@@ -51,7 +51,8 @@ export interface Near {
 /** In the midst of a file, so that a range has something around it. */
 export const AROUND: Buffer = Buffer.alloc(5000, 'not to be sent ');
 
-let onDisk: { readonly path: string; readonly content: Buffer } | undefined;
+/** Where a content lies on the disk. */
+const onDisk = new WeakMap<Buffer, string>();
 
 export class Stage {
   readonly directory: string;
@@ -152,11 +153,13 @@ export class Stage {
       writeFileSync(path, content);
       return path;
     }
-    if (onDisk?.content !== content) {
-      onDisk = { path: join(temporaryDirectory(undefined, 'cold'), 'source'), content };
-      writeFileSync(onDisk.path, content, { flush: true });
+    let durable = onDisk.get(content);
+    if (durable === undefined) {
+      durable = join(temporaryDirectory(undefined, 'cold'), 'source');
+      writeFileSync(durable, content, { flush: true });
+      onDisk.set(content, durable);
     }
-    linkSync(onDisk.path, path);
+    linkSync(durable, path);
     makeCold(path);
     return path;
   }
@@ -332,7 +335,7 @@ export class Stage {
   /** What arrives at `far` is kept; at the end `finish` ends what has been sent on the near side. */
   receive(far: Readable, sent: () => number, finish: () => unknown, manner: Manner = {}): void {
     this.#lastReader = far;
-    this.#receivers.addStream(beyond(far, sent, finish, manner.expected), sent, manner);
+    this.#receivers.addStream(beyond(far, sent, finish, manner.expected ?? this.content), sent, manner);
   }
 
   /** A file that is written to; read by `read` once all is over, when its name may be gone. */
@@ -346,7 +349,7 @@ export class Stage {
   }
 
   /** The body that comes in answer to a request, as far as it comes. */
-  receiveAnswer(request: http.ClientRequest, expected?: Buffer): void {
+  receiveAnswer(request: http.ClientRequest, expected: Buffer = this.content): void {
     this.#receivers.add(inAnswer(request, this.#receivers.goingOn, expected));
     this.onDispose(() => request.destroy());
   }
