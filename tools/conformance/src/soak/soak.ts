@@ -54,7 +54,10 @@ export async function soak(options: SoakOptions): Promise<SoakReport> {
   const running: Subject[] = [];
   const start = (name: string, data: unknown = {}): Subject => {
     const module = fileURLToPath(new URL(`./${name}.js`, import.meta.url));
-    const child = fork(module, [JSON.stringify(data)], { execArgv: ['--expose-gc', '--enable-source-maps'] });
+    const child = fork(module, [JSON.stringify(data)], {
+      execArgv: ['--expose-gc', '--enable-source-maps'],
+      env: { ...process.env, TMPDIR: directory }, // what it leaves there, when it is killed, goes with it
+    });
     const subject = new Subject(`the process of the ${name}`, child);
     subject.on('wrong', (what: string) => onWrongNow(what));
     subject.on('ended', (error: Error) => onWrongNow(error.message));

@@ -6,7 +6,8 @@ import type { TransferError } from '@zerocopy/core-syscalls';
 import { type CopyFileOptions, copyFile } from '@zerocopy/file-copy';
 import { removeDirectory, temporaryDirectory } from '@zerocopy/testing/files';
 import { TRIAL } from '../holdings.js';
-import { contentOf, type Stage } from './stage.js';
+import { contentOf, numbersOf } from './files.js';
+import type { Stage } from './stage.js';
 import type { Told, Way } from './way.js';
 
 const MEMORY = '/dev/shm';
@@ -99,7 +100,7 @@ const copying = ({ name, options = {}, absent, sparse = false, elsewhere = false
       },
     );
     const moving = (): boolean => {
-      if (stage.fds.length === 0) stage.fds.push(...stage.numbersOf(source));
+      if (stage.fds.length === 0) stage.fds.push(...numbersOf(source));
       return stage.fds.length > 0;
     };
     return { over, moving };

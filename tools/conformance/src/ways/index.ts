@@ -1,14 +1,25 @@
 /** The whole catalogue. */
 import { feature } from '@zerocopy/core-syscalls';
 import { copyWays } from './copy.js';
-import { memoryWays } from './memory.js';
+import { leaseWays } from './lease.js';
+import { mapWays } from './map.js';
+import { mmapStreamWays } from './mmap-stream.js';
 import { sendWays } from './send.js';
+import { sharedPoolWays } from './shared-pool.js';
 import { spliceWays } from './splice.js';
 import type { Way } from './way.js';
 
-export { copyWays, memoryWays, sendWays, spliceWays };
+export { sendWays };
 
-export const allWays: readonly Way[] = [...sendWays, ...spliceWays, ...copyWays, ...memoryWays];
+export const allWays: readonly Way[] = [
+  ...sendWays,
+  ...spliceWays,
+  ...copyWays,
+  ...mapWays,
+  ...mmapStreamWays,
+  ...sharedPoolWays,
+  ...leaseWays,
+];
 
 /** The way of this name. */
 export function wayNamed(name: string): Way {

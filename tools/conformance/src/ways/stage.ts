@@ -4,45 +4,24 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  createWriteStream,
-  fstatSync,
-  linkSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  readSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, createWriteStream, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type http from 'node:http';
 import net, { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { descriptorOf } from '@zerocopy/core-syscalls';
-import { temporaryDirectory } from '@zerocopy/testing/files';
 import { addressOf, connectedPair, destroyed, type Kind } from '@zerocopy/testing/sockets';
 import { until } from '@zerocopy/testing/waiting';
-import { makeCold, makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
+import { type Feeding, feedInMessages, write } from './feeds.js';
+import { makeColdFile } from './files.js';
+import { makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
 import { atLast, beyond, inAnswer, inFile, inSink, type Manner, Receivers } from './receivers.js';
 import type { Delivery, Hooks, Setting, Told } from './way.js';
 import { connectOver, pairOver, type Wire } from './wire.js';
 
 /** What a TCP socket may buffer where receivers wait until they are told to go on, in bytes. */
 const LITTLE = 128 * 1024;
-/** Bytes of each message. */
-const MESSAGE = 4000;
-
-/** How a source is fed. */
-export interface Feeding {
-  readonly manner?: 'at once' | 'in messages';
-  readonly content?: Buffer;
-  /** By which the next message waits for the one before; default: the destination made last. */
-  readonly reader?: Readable;
-}
-
 export interface Near {
   readonly near: Socket;
   readonly far: Socket;
@@ -50,9 +29,6 @@ export interface Near {
 
 /** In the midst of a file, so that a range has something around it. */
 export const AROUND: Buffer = Buffer.alloc(5000, 'not to be sent ');
-
-/** Where a content lies on the disk. */
-const onDisk = new WeakMap<Buffer, string>();
 
 export class Stage {
   readonly directory: string;
@@ -146,21 +122,11 @@ export class Stage {
 
   // Files.
 
-  /** A file with the content. Cold: on the disk, and nowhere in memory. Written, which takes long, once. */
+  /** A file with the content. Cold: on the disk, and nowhere in memory. */
   file(temperature: 'warm' | 'cold' = 'warm', content: Buffer = this.content): string {
     const path = this.path();
-    if (temperature === 'warm') {
-      writeFileSync(path, content);
-      return path;
-    }
-    let durable = onDisk.get(content);
-    if (durable === undefined) {
-      durable = join(temporaryDirectory(undefined, 'cold'), 'source');
-      writeFileSync(durable, content, { flush: true });
-      onDisk.set(content, durable);
-    }
-    linkSync(durable, path);
-    makeCold(path);
+    if (temperature === 'warm') writeFileSync(path, content);
+    else makeColdFile(path, content);
     return path;
   }
 
@@ -180,19 +146,6 @@ export class Stage {
     this.victim(`handle ${flags}`, close);
     this.onDispose(close);
     return handle;
-  }
-
-  /** The descriptors that are open on a file. */
-  numbersOf(path: string): number[] {
-    return readdirSync('/proc/self/fd')
-      .map(Number)
-      .filter((fd) => {
-        try {
-          return readlinkSync(`/proc/self/fd/${fd}`) === path;
-        } catch {
-          return false; // that of the listing itself
-        }
-      });
   }
 
   // Sockets and pipes.
@@ -256,34 +209,16 @@ export class Stage {
   // Sources.
 
   /** Sends the content when the stage is set: all at once, or the next message when the one before has arrived. */
-  feed(writer: Socket, { manner = 'at once', content = this.content, reader }: Feeding = {}): void {
+  feed(writer: Socket, { content = this.content, reader, ...feeding }: Feeding = {}): void {
     this.#feeds.push(() => {
-      if (manner === 'at once') return void this.write(writer, content).then(() => writer.end());
-      let [sent, arrived] = [0, 0];
-      const next = (): void => {
-        if (sent === content.length) writer.end();
-        else writer.write(content.subarray(sent, sent + MESSAGE));
-        sent = Math.min(sent + MESSAGE, content.length);
-      };
-      (reader ?? (this.#lastReader as Readable)).on('data', (chunk: Buffer) => {
-        arrived += chunk.length;
-        if (arrived === sent && !writer.writableEnded) next();
-      });
-      next();
+      if (feeding.manner !== 'in messages') void this.write(writer, content).then(() => writer.end());
+      else feedInMessages(writer, content, reader ?? (this.#lastReader as Readable));
     });
   }
 
   /** Writes, and resolves when it has; the second half of it, where receivers wait, when these read on. */
-  async write(writer: Writable, bytes: Buffer): Promise<void> {
-    const { goingOn } = this.#receivers;
-    if (goingOn === undefined) {
-      writer.write(bytes);
-      return;
-    }
-    const half = Math.floor(bytes.length / 2);
-    writer.write(bytes.subarray(0, half));
-    await goingOn;
-    writer.write(bytes.subarray(half));
+  write(writer: Writable, bytes: Buffer): Promise<void> {
+    return write(writer, bytes, this.#receivers.goingOn);
   }
 
   /** Both ends are there: what has been promised to sources is sent. */
@@ -449,15 +384,4 @@ export class Stage {
 export async function closing(stream: Readable | Writable): Promise<void> {
   stream.destroy();
   if (!stream.closed) await until(() => stream.closed, 'the end of a stream');
-}
-
-/** All that is in an open file, also when its name is gone. */
-export function contentOf(fd: number): Buffer {
-  const content = Buffer.alloc(fstatSync(fd).size);
-  for (let at = 0; at < content.length; ) {
-    const count = readSync(fd, content, at, content.length - at, at);
-    if (count === 0) break;
-    at += count;
-  }
-  return content;
 }

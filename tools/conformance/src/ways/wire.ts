@@ -32,15 +32,25 @@ export async function connectOver({ crossing }: Wire, server: Server): Promise<S
 /** A connected pair: rejects if the crossing goes before the two are joined. */
 export async function pairOver(wire: Wire, options: ServerOpts): Promise<Pair> {
   const { promise, resolve, reject } = withResolvers<Socket>();
-  const listening = net.createServer({ allowHalfOpen: true, ...options }, resolve).listen(0, wire.address);
+  let failed = false;
+  const listening = net.createServer({ allowHalfOpen: true, ...options }, (socket) => {
+    if (failed) socket.destroy();
+    else resolve(socket);
+  });
+  let client: Socket | undefined;
   try {
+    listening.listen(0, wire.address);
     await once(listening, 'listening');
-    const client = await connectOver(wire, listening);
+    client = await connectOver(wire, listening);
     const gone = (): void => reject(new Error('the crossing has gone'));
-    client.once('error', gone).once('close', gone);
+    for (const event of ['error', 'end', 'close']) client.once(event, gone);
     const server = await promise;
-    client.off('error', gone).off('close', gone);
+    for (const event of ['error', 'end', 'close']) client.off(event, gone);
     return { server, client };
+  } catch (error) {
+    failed = true;
+    client?.destroy();
+    throw error;
   } finally {
     listening.close();
   }
