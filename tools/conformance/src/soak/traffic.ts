@@ -10,6 +10,7 @@ import { removeDirectory } from '@zerocopy/testing/files';
 import { connectedPair, resetConnection } from '@zerocopy/testing/sockets';
 import { inTime, pause, until } from '@zerocopy/testing/waiting';
 import { allWays, whyNot } from '../ways/index.js';
+import { forgotten } from '../ways/map.js';
 import { type Begun, begin, complaintOf, type Told, type Way } from '../ways/way.js';
 import type { Wire } from '../ways/wire.js';
 import type { Count, Counts } from './protocol.js';
@@ -120,7 +121,9 @@ export class Traffic {
   readonly #dice: Dice;
   readonly #wrong: (what: string) => void;
   readonly #contents: readonly Buffer[];
-  readonly #ways = allWays.filter((way) => way.background?.absent === undefined && whyNot(way) === undefined);
+  readonly #ways = [...allWays, forgotten].filter(
+    (way) => way.background?.absent === undefined && whyNot(way) === undefined,
+  );
   readonly #running = new Set<Running>();
   #wire: Wire | undefined;
   #going = false;

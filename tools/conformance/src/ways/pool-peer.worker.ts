@@ -6,14 +6,15 @@ export type PoolRequest =
   | { readonly kind: 'hello' }
   | { readonly kind: 'read'; readonly fd: number; readonly handles: readonly SharedBufferHandle[] }
   | { readonly kind: 'fill'; readonly bufferSize: number; readonly count: number; readonly content: Uint8Array }
-  | { readonly kind: 'close' };
+  | { readonly kind: 'close'; readonly fd: number };
 
 export type PoolAnswer =
   | { readonly kind: 'done' }
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   | { readonly kind: 'filled'; readonly fd: number; readonly handles: readonly SharedBufferHandle[] };
 
-let pool: SharedBufferPool | undefined;
+/** Those that are filled and not yet closed, by their descriptors: several may be asked for at a time. */
+const pools = new Map<number, SharedBufferPool>();
 
 function answer(request: PoolRequest): PoolAnswer {
   if (request.kind === 'read') {
@@ -26,7 +27,8 @@ function answer(request: PoolRequest): PoolAnswer {
   }
   if (request.kind === 'fill') {
     const { bufferSize, count, content } = request;
-    pool = new SharedBufferPool({ bufferSize, count });
+    const pool = new SharedBufferPool({ bufferSize, count });
+    pools.set(pool.fd, pool);
     const handles: SharedBufferHandle[] = [];
     for (let at = 0; at < content.length; at += bufferSize) {
       const shared = pool.acquire();
@@ -37,7 +39,10 @@ function answer(request: PoolRequest): PoolAnswer {
     }
     return { kind: 'filled', fd: pool.fd, handles };
   }
-  if (request.kind === 'close') pool?.close();
+  if (request.kind === 'close') {
+    pools.get(request.fd)?.close();
+    pools.delete(request.fd);
+  }
   return { kind: 'done' };
 }
 

@@ -83,7 +83,7 @@ const poolOpened = remembering(
       closeQuietly(pool);
       throw failure;
     } finally {
-      await askPeer({ kind: 'close' });
+      await askPeer({ kind: 'close', fd: answer.fd });
     }
   },
   { needs: ['mmap', 'memfdSeals'] },
