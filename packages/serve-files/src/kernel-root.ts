@@ -10,11 +10,11 @@
  */
 import { opendir } from 'node:fs/promises';
 import { isMainThread } from 'node:worker_threads';
-import { constants, OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
-import { filesystemOfMagic, isLocalFilesystem, nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
+import { constants, syscalls } from '@zerocopy/core-syscalls';
+import { filesystemOfMagic, nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { assertOpenPermitted, callOffThread } from '@zerocopy/transfer';
 import { feature } from './feature.js';
-import { FileStatus } from './file-status.js';
+import type { FileStatus } from './file-status.js';
 import { type Maybe, run, type Steps, settled } from './maybe.js';
 import { OpenedFile, type Place } from './opened-file.js';
 import {
@@ -26,6 +26,7 @@ import {
   type Root,
   type SymlinkPolicy,
 } from './root.js';
+import { type Directory, RootDirectory, statusOf } from './root-directory.js';
 import { waitForServer } from './waiting-lane.js';
 
 const { AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_DONT_SYNC, AT_SYMLINK_NOFOLLOW } = constants;
@@ -41,18 +42,6 @@ const RESOLVE: Readonly<Record<SymlinkPolicy, number>> = {
 };
 /** openat2 says EAGAIN, too, when somebody renames or mounts during a look-up beneath a directory. */
 const RACES_MAX = 16;
-
-const buffer = Buffer.alloc(syscalls.STATX_SIZE);
-
-/**
- * Of an open file, without asking a server.
- * @param before what it may be still.
- */
-function statusOf(fd: number, before?: FileStatus): FileStatus | undefined {
-  const result = syscalls.statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer);
-  if (result < 0) return undefined;
-  return before?.isOfStatx(buffer) ? before : FileStatus.fromStatx(buffer);
-}
 
 /** /proc/self/fd, held for as long as the process lives: the way to it need not be found again for every file. */
 let descriptors: number | undefined;
@@ -87,38 +76,6 @@ function readable(opened: number): number | undefined {
   return undefined;
 }
 
-/** The root's own descriptor. Calls on other threads hold it: the root may be replaced by another directory meanwhile. */
-class Directory {
-  readonly #descriptor: OwnedDescriptor;
-  readonly status: FileStatus;
-  /** Where calls for its files may be made. */
-  readonly place: Place;
-  #holders = 1;
-
-  constructor(fd: number, status: FileStatus, place: Place) {
-    this.#descriptor = OwnedDescriptor.adopt(fd);
-    this.status = status;
-    this.place = place;
-  }
-
-  get fd(): number {
-    return this.#descriptor.fd;
-  }
-
-  hold(): void {
-    this.#holders++;
-  }
-
-  release(): void {
-    if (--this.#holders === 0) this.#descriptor.close(); // O_PATH: there is no file to flush
-  }
-}
-
-/** The directories of roots that are collected are closed. */
-const collected = new FinalizationRegistry<{ directory: Directory | undefined }>(({ directory }) =>
-  directory?.release(),
-);
-
 /** Whether Node's permission model, if it is in force, lets this process read the path. */
 function isPermitted(path: string): boolean {
   try {
@@ -140,10 +97,7 @@ export class KernelRoot implements Root {
   readonly #followsAll: boolean;
   /** What was found at a path the last time, and could be read: as long as it is unchanged, all said of it is, too. */
   readonly #known = new Map<string, FileStatus>();
-  /** Whether a link leads to the root itself, so that no path to a file is without one. */
-  #throughLinks = false;
-  /** In an object of its own, for the registry. */
-  readonly #held: { directory: Directory | undefined } = { directory: undefined };
+  readonly #root: RootDirectory;
 
   /** @param path absolute; need not exist yet. */
   constructor(path: string, symlinks: SymlinkPolicy) {
@@ -151,7 +105,7 @@ export class KernelRoot implements Root {
     this.#resolve = RESOLVE[symlinks];
     this.#followsAll = symlinks === 'follow';
     this.#cachedOnly = feature('openat2Cached').available;
-    collected.register(this, this.#held);
+    this.#root = new RootDirectory(path);
   }
 
   open(path: string): Maybe<Found> {
@@ -166,7 +120,7 @@ export class KernelRoot implements Root {
       const flags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | (this.#followsAll ? 0 : AT_SYMLINK_NOFOLLOW);
       return syscalls.statx(AT_FDCWD, join(this.path, path), flags, STATX_BASIC_STATS, target) === 0;
     }
-    const { directory } = this.#held;
+    const directory = this.#root.last;
     if (!this.#cachedOnly || directory === undefined || directory.place === 'off-thread') return false;
     const fd = this.#findAtOnce(directory, path);
     if (fd === undefined || fd < 0) return false;
@@ -211,7 +165,7 @@ export class KernelRoot implements Root {
 
   /** The way of almost every request: nothing has to be waited for. Undefined: something has. @throws {OpenError} */
   #openAtOnce(path: string): Found | undefined {
-    const { directory } = this.#held;
+    const directory = this.#root.last;
     if (!this.#cachedOnly || !isMainThread || directory === undefined || directory.place === 'off-thread') {
       return undefined;
     }
@@ -236,14 +190,14 @@ export class KernelRoot implements Root {
   /** A descriptor of O_PATH, or a negative errno; undefined: the root is another directory than before. */
   #findAtOnce(directory: Directory, path: string): number | undefined {
     const flags = O_PATH;
-    if (!this.#throughLinks) {
+    if (!this.#root.throughLinks) {
       // Where there is no link on the whole way, from the top of the filesystem on, there is none out of the root; and it is
       // the root that is there now.
       const resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_CACHED;
       const fd = syscalls.openat2(AT_FDCWD, join(this.path, path), flags | O_CLOEXEC, 0, resolve);
       if (fd >= 0 || fd === -ENOENT || fd === -EAGAIN) return fd;
     }
-    if (this.#directoryAtOnce() === undefined) return undefined;
+    if (this.#root.currentAtOnce() === undefined) return undefined;
     return syscalls.openat2(directory.fd, path || '.', flags | O_CLOEXEC, 0, this.#resolve | RESOLVE_CACHED);
   }
 
@@ -304,7 +258,7 @@ export class KernelRoot implements Root {
   /** What is at the path: an O_PATH descriptor, its status, and whether it may be opened and closed on this thread. */
   *#find(path: string): Steps<{ fd: number; status: FileStatus; place: Place } | undefined> {
     if (!isPermitted(join(this.path, path))) return undefined;
-    const directory = yield* this.#directory();
+    const directory = yield* this.#root.current();
     if (directory === undefined) return undefined;
     directory.hold();
     try {
@@ -354,50 +308,5 @@ export class KernelRoot implements Root {
       return status === undefined || !status.onSameDevice(directory.status);
     }
     return false;
-  }
-
-  /** The root's descriptor, if it is that of the directory that is there now, as far as nobody has to be waited for. */
-  #directoryAtOnce(): Directory | undefined {
-    const { directory } = this.#held;
-    if (directory === undefined || directory.place === 'off-thread') return undefined;
-    const result = syscalls.statx(AT_FDCWD, this.path, AT_STATX_DONT_SYNC, STATX_BASIC_STATS, buffer);
-    return result === 0 && directory.status.isSameFileAs(buffer) ? directory : undefined;
-  }
-
-  /** The root's descriptor, of the directory that is there now: deployments replace it. Undefined: there is none. */
-  *#directory(): Steps<Directory | undefined> {
-    const { directory } = this.#held;
-    if (directory?.place === 'off-thread') {
-      const own = Buffer.alloc(syscalls.STATX_SIZE);
-      const asking = waitForServer((done) => syscalls.statxAsync(AT_FDCWD, this.path, 0, STATX_BASIC_STATS, own, done));
-      if ((yield* settled(asking)) === 0 && directory.status.isSameFileAs(own)) return directory;
-    }
-    return this.#directoryAtOnce() ?? (yield* this.#openDirectory());
-  }
-
-  *#openDirectory(): Steps<Directory | undefined> {
-    const flags = O_PATH | O_DIRECTORY;
-    const fd = yield* settled(
-      waitForServer((done) => syscalls.openat2Async(AT_FDCWD, this.path, flags | O_CLOEXEC, 0, 0, done)),
-    );
-    const status = fd < 0 ? undefined : statusOf(fd);
-    if (status === undefined) {
-      if (fd >= 0) syscalls.close(fd);
-      else if (fd !== -ENOENT) assertNothing(fd);
-      return undefined;
-    }
-    const statfs = Buffer.alloc(syscalls.STATFS_SIZE);
-    const asked = yield* settled(waitForServer((done) => syscalls.fstatfsAsync(fd, statfs, done)));
-    const filesystem = asked === 0 ? filesystemOfMagic(statfs.readUInt32LE(0)) : undefined;
-    const local = filesystem !== undefined && isLocalFilesystem(filesystem);
-    const place = !local ? 'off-thread' : filesystem.kind === 'memory' ? 'memory' : 'here';
-    const opened = new Directory(fd, status, place);
-    const flat = syscalls.openat2(AT_FDCWD, this.path, flags | O_CLOEXEC, 0, RESOLVE_NO_SYMLINKS | RESOLVE_CACHED);
-    this.#throughLinks = flat < 0 && flat !== -EAGAIN;
-    if (flat >= 0) syscalls.close(flat);
-    // Others may have opened it meanwhile; each of them is right, and the last stays.
-    this.#held.directory?.release();
-    this.#held.directory = opened;
-    return opened;
   }
 }

@@ -27,7 +27,7 @@ const STALL_MS = 400;
 /** Milliseconds after which a proxy gives an abandoned connection up, and everything else does by its signal. */
 const IDLE_MS = 1000;
 const ABANDONED_MS = 1500;
-/** Milliseconds after which something has come to a halt. */
+/** Milliseconds without a byte after which something has come to a halt. All of it may take longer on a busy machine. */
 const PATIENCE_MS = 15_000;
 
 /** How a transfer that has been broken off may end. Anything else is told as wrong. */
@@ -65,6 +65,20 @@ async function toPeers({ stage }: Begun, dice: Dice, act: (peer: Begun['stage'][
   await soon(dice);
   for (const peer of stage.peers) act(peer);
   return true;
+}
+
+/** Resolves when it has ended. */
+async function ended(over: Promise<unknown>, { stage }: Begun): Promise<void> {
+  let isOver = false;
+  const end = (): void => {
+    isOver = true;
+  };
+  over.then(end, end);
+  for (let [before, since] = [-1, performance.now()]; !isOver; await pause(10)) {
+    const now = stage.arrived();
+    if (now !== before) [before, since] = [now, performance.now()];
+    else if (performance.now() - since > PATIENCE_MS) throw new Error(`it does not end, and ${now} bytes have arrived`);
+  }
 }
 
 const FINISHED: Fate = { whole: true, act: () => false };
@@ -200,11 +214,10 @@ export class Traffic {
     }
   }
 
-  async #whole(way: Way, { stage, over }: Begun, content: Buffer, running: Running): Promise<keyof Count> {
-    const deliveries = await inTime(
-      over.then((told) => stage.deliveries(told)),
-      PATIENCE_MS,
-    );
+  async #whole(way: Way, begun: Begun, content: Buffer, running: Running): Promise<keyof Count> {
+    const delivering = begun.over.then((told) => begun.stage.deliveries(told));
+    await ended(delivering, begun);
+    const deliveries = await delivering;
     if (running.vanished) {
       this.#assertClear(way, deliveries);
       return 'brokenOff';

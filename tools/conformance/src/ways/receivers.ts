@@ -205,8 +205,9 @@ export class Receivers {
     for (const receiver of this.#all) receiver.goOn?.();
   }
 
-  moving(): boolean {
-    return this.#all.some((receiver) => receiver.arrived() > 0);
+  /** Bytes, or chunks, at all destinations. */
+  arrived(): number {
+    return this.#all.reduce((sum, receiver) => sum + receiver.arrived(), 0);
   }
 
   /** What has arrived so far, at each destination, with what was to. */

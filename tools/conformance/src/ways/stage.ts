@@ -361,8 +361,13 @@ export class Stage {
     this.#receivers.goOn();
   }
 
+  /** Bytes, or chunks, so far at all destinations. */
+  arrived(): number {
+    return this.#receivers.arrived();
+  }
+
   moving(): boolean {
-    return this.#receivers.moving();
+    return this.arrived() > 0;
   }
 
   /** What has arrived so far, at each destination, with what was to. */
