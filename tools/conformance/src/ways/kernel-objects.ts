@@ -15,7 +15,7 @@ const {
   SOCK_STREAM,
   SOL_SOCKET,
 } = constants;
-const [SO_ERROR, SO_SNDBUF] = [4, 7];
+const [SO_ERROR, SO_SNDBUF, SO_RCVBUF] = [4, 7, 8];
 
 type Call = (...args: unknown[]) => number;
 const PROTOTYPES = {
@@ -57,6 +57,11 @@ export const makeSocketPair = (): readonly [number, number] =>
  */
 export function shrinkBuffer(socket: Socket, bytes: number = 32 * 1024): void {
   call('setsockopt', descriptorOf(socket), SOL_SOCKET, SO_SNDBUF, new Int32Array([bytes]), 4);
+}
+
+/** Gives a socket little to receive before it is read, where its segments are those of a network. */
+export function shrinkWindow(socket: Socket, bytes: number): void {
+  call('setsockopt', descriptorOf(socket), SOL_SOCKET, SO_RCVBUF, new Int32Array([bytes]), 4);
 }
 
 /** Drops a file from the page cache, as far as it is clean and its filesystem can do without. */

@@ -110,10 +110,10 @@ const streamingNumber = (temperature: Temperature): Way => ({
 
 type Respond = (stage: Stage, response: ServerResponse, path: string, start?: number) => Promise<Told>;
 
-const byPromise: Respond = (stage, response, path, start = 0) =>
+const byPromise: Respond = async (stage, response, path, start = 0) =>
   told(sendFile(response, path, stage.options({ ...LARGE, start })));
 const byStream: Respond = (stage, response, path, start = 0) => streamed(stage, response, path, { start });
-const small: Respond = (stage, response, path) => told(sendFile(response, path, stage.options(SMALL)));
+const small: Respond = async (stage, response, path) => told(sendFile(response, path, stage.options(SMALL)));
 
 /** One request to a server of its own. */
 const responding = (
@@ -160,7 +160,7 @@ const keptAlive = (name: string, respond: Respond): Way => ({
       const { start, framing } = REQUESTS[Number(request.url?.slice(1))] as (typeof REQUESTS)[number];
       if (framing === 'length') response.setHeader('Content-Length', content.length - start);
       else response.setHeader('Transfer-Encoding', 'chunked');
-      const responded = respond(stage, response, path, start);
+      const responded = respond(stage, response, path, start).catch((error: Error): Told => ({ error, bytes: 0 }));
       all.push(responded);
       if ((await responded).error !== undefined) response.destroy();
       else if (!response.writableEnded) response.end();

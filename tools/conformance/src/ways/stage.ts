@@ -15,7 +15,7 @@ import { addressOf, connectedPair, destroyed, type Kind } from '@zerocopy/testin
 import { until } from '@zerocopy/testing/waiting';
 import { type Feeding, feedInMessages, write } from './feeds.js';
 import { makeColdFile } from './files.js';
-import { makePipe, makeSocketPair, shrinkBuffer, unreadBytes } from './kernel-objects.js';
+import { makePipe, makeSocketPair, shrinkBuffer, shrinkWindow, unreadBytes } from './kernel-objects.js';
 import { atLast, beyond, inAnswer, inFile, inSink, type Manner, Receivers } from './receivers.js';
 import type { Delivery, Hooks, Setting, Told } from './way.js';
 import { connectOver, pairOver, type Wire } from './wire.js';
@@ -163,6 +163,7 @@ export class Stage {
       socket.pause();
       if (kind === 'tcp' || this.#wire !== undefined) shrinkBuffer(socket, LITTLE);
     }
+    if (this.#held && this.#wire !== undefined) shrinkWindow(far, LITTLE);
     return { near, far };
   }
 
@@ -189,6 +190,7 @@ export class Stage {
     this.peers.push(client);
     this.onDispose(() => destroyed(client));
     if (client.connecting) await once(client, 'connect');
+    if (this.#held && this.#wire !== undefined) shrinkWindow(client, LITTLE);
     return client;
   }
 
