@@ -2,7 +2,7 @@
  * What terminated workers leave behind: each is ended in the midst of its transfers, and then the process's descriptors,
  * threads and mapped files are counted. Prints JSON. Arguments: how many workers, a directory.
  */
-import { mkdirSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:wor
 import { feature } from '@zerocopy/core-syscalls';
 import { acquireLease } from '@zerocopy/lease-guard';
 import { mapFile, SharedBufferPool } from '@zerocopy/mmap-buffer';
+import { descriptorTargets, mappedAreas, threads } from '@zerocopy/testing/holdings';
 import fc from 'fast-check';
 import { type Job, makeDurableFile } from './cargo.js';
 import { openHosts } from './hosts.js';
@@ -70,18 +71,10 @@ async function busyWorker({ directory, file, pool }: Holding): Promise<void> {
 }
 
 function left(directory: string): Left {
-  const descriptors = readdirSync('/proc/self/fd').flatMap((fd) => {
-    try {
-      return [readlinkSync(`/proc/self/fd/${fd}`)];
-    } catch {
-      return []; // the one that the directory was read with
-    }
-  });
-  const maps = readFileSync('/proc/self/maps', 'utf8').split('\n');
   return {
-    descriptors: descriptors.map((link) => link.replace(/\d+/g, 'N')).sort(),
-    threads: readdirSync('/proc/self/task').length,
-    mappings: maps.filter((line) => line.includes(directory) || line.includes('zerocopy-pool')).length,
+    descriptors: [...descriptorTargets().values()].map((target) => target.replace(/\d+/g, 'N')).sort(),
+    threads: threads(),
+    mappings: mappedAreas(new RegExp(`${directory}|zerocopy-pool`)),
   };
 }
 

@@ -1,24 +1,11 @@
 /** What a run must not leave behind: open descriptors, and handles or timers that keep the process alive. */
-import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pipePoolStats } from '@zerocopy/splice-pipe';
+import { descriptorTargets } from '@zerocopy/testing/holdings';
 
 export interface Holdings {
   readonly descriptors: number;
   readonly resources: Readonly<Record<string, number>>;
-}
-
-/** Pipes that wait for their next use are no leak: the pool closes them after a second. */
-function openDescriptors(): string[] {
-  const open: string[] = [];
-  for (const name of readdirSync('/proc/self/fd')) {
-    try {
-      open.push(readlinkSync(`/proc/self/fd/${name}`));
-    } catch {
-      // that of the directory itself
-    }
-  }
-  return open;
 }
 
 function count(names: readonly string[]): Record<string, number> {
@@ -29,7 +16,8 @@ function count(names: readonly string[]): Record<string, number> {
 
 export function holdings(): Holdings {
   return {
-    descriptors: openDescriptors().length - 2 * pipePoolStats().idle,
+    // Pipes that wait for their next use are no leak: the pool closes them after a second.
+    descriptors: descriptorTargets().size - 2 * pipePoolStats().idle,
     resources: count(process.getActiveResourcesInfo()),
   };
 }
@@ -52,7 +40,7 @@ function compare(before: Holdings): string[] {
   const found: string[] = [];
   if (now.descriptors > before.descriptors) {
     found.push(
-      `${now.descriptors - before.descriptors} more descriptors are open: ${openDescriptors().slice(-6).join(' ')}`,
+      `${now.descriptors - before.descriptors} more descriptors are open: ${[...descriptorTargets().values()].slice(-6).join(' ')}`,
     );
   }
   for (const [name, number] of Object.entries(now.resources)) {

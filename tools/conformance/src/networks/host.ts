@@ -1,9 +1,10 @@
 /** One of the two hosts: a process that has been started in a network of its own, and does what the laboratory asks. */
 import { execFileSync } from 'node:child_process';
-import { readdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import net, { type Server, type Socket } from 'node:net';
 import { pipePoolStats } from '@zerocopy/splice-pipe';
 import { bytesOf } from '@zerocopy/testing/bytes';
+import { openDescriptors } from '@zerocopy/testing/holdings';
 import { activeTransfers } from '@zerocopy/transfer';
 import { answerBy, tell } from '../asking.js';
 import { openCrossing, type Wire } from '../ways/wire.js';
@@ -59,7 +60,7 @@ function holdings(): Holdings {
   for (let round = 0; round < 3; round++) gc?.();
   const { inUse, idle } = pipePoolStats();
   return {
-    descriptors: readdirSync('/proc/self/fd').length - 2 * idle,
+    descriptors: openDescriptors() - 2 * idle,
     pipesInUse: inUse,
     transfers: activeTransfers(),
     residentSet: process.memoryUsage.rss(),

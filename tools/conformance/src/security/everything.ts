@@ -3,7 +3,7 @@ import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { inTime } from '@zerocopy/testing/waiting';
 import { allWays, whyNot } from '../ways/index.js';
-import { type Delivery, run, type Way } from '../ways/way.js';
+import { type Delivery, disorderIn, run, type Way } from '../ways/way.js';
 
 /**
  * Whether a way brings nothing that others do not bring: the same by another temperature, pace, or missing call; or
@@ -43,10 +43,10 @@ export const runEverything = (content: Buffer, parent: string): Promise<readonly
       }),
   );
 
+/** Without the count of one that has failed. */
 function complaintOf({ received, error, expected = received }: Delivery, content: Buffer): string | undefined {
   const whole = expected === received ? content : expected;
   if (error === undefined && !received.equals(whole))
     return `${received.length} bytes have arrived, and not the right ones`;
-  if (!received.equals(whole.subarray(0, received.length))) return 'what has arrived is not what was sent';
-  return undefined;
+  return disorderIn(received, whole);
 }

@@ -13,7 +13,7 @@ import { turn } from '@zerocopy/testing/waiting';
 import { openDescriptors } from '../holdings.js';
 import { allWays, whyNot } from '../ways/index.js';
 import type { Stage } from '../ways/stage.js';
-import { type Begun, begin, type Way } from '../ways/way.js';
+import { type Begun, begin, disorderIn, type Way } from '../ways/way.js';
 import { type Canaries, canaryByteIn, innocent } from './canaries.js';
 
 /** When it happens. */
@@ -62,7 +62,8 @@ function complaintSoFar(stage: Stage, whole: boolean): string | undefined {
   for (const { bytes, expected } of stage.soFar()) {
     const canary = canaryByteIn(bytes);
     if (canary >= 0) return `at byte ${canary} of what has arrived is somebody else's`;
-    if (!bytes.equals(expected.subarray(0, bytes.length))) return 'what has arrived is not what was sent';
+    const disorder = disorderIn(bytes, expected);
+    if (disorder !== undefined) return disorder;
     if (whole && bytes.length < expected.length) return `only ${bytes.length} bytes have arrived`;
   }
   return undefined;

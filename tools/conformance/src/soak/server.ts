@@ -1,12 +1,13 @@
 /** The process that is looked at: all packages in use, and threads that come and go. */
 import { once } from 'node:events';
-import { mkdtempSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, openSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { pipePoolStats } from '@zerocopy/splice-pipe';
 import { MiB } from '@zerocopy/testing/bytes';
+import { threads as countThreads, mappedAreas, openDescriptors } from '@zerocopy/testing/holdings';
 import { activeTransfers } from '@zerocopy/transfer';
 import { answerBy, tell } from '../asking.js';
 import type { Go, Leak, Pause, Seen, ServerOptions } from './protocol.js';
@@ -54,15 +55,13 @@ async function comeAndGo(): Promise<void> {
   threads--;
 }
 
-const countMappings = (): number => readFileSync('/proc/self/maps', 'latin1').split('\n').length - 1;
-
 /** What has been forgotten is collected in several rounds, with finalizers in between, until no mapping goes any more. */
 async function collect(): Promise<void> {
   let before = Number.POSITIVE_INFINITY;
   for (let round = 0, same = 0; round < 30 && same < 4; round++) {
     gc?.();
     await sleep(5);
-    const now = countMappings();
+    const now = mappedAreas();
     same = now < before ? 0 : same + 1;
     before = now;
   }
@@ -75,10 +74,10 @@ async function sample(): Promise<Seen> {
   await collect();
   const { inUse, idle } = pipePoolStats();
   return {
-    descriptors: readdirSync('/proc/self/fd').length - 2 * idle,
+    descriptors: openDescriptors() - 2 * idle,
     residentSet: process.memoryUsage.rss() / MiB,
-    mappings: countMappings(),
-    threads: readdirSync('/proc/self/task').length,
+    mappings: mappedAreas(),
+    threads: countThreads(),
     listeners: lasting.reduce((sum, emitter) => sum + listenersOf(emitter), 0),
     resources: process.getActiveResourcesInfo().length,
     transfers: activeTransfers(),

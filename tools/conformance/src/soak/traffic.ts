@@ -11,7 +11,7 @@ import { connectedPair, resetConnection } from '@zerocopy/testing/sockets';
 import { inTime, pause, until } from '@zerocopy/testing/waiting';
 import { allWays, whyNot } from '../ways/index.js';
 import { forgotten } from '../ways/map.js';
-import { type Begun, begin, complaintOf, type Told, type Way } from '../ways/way.js';
+import { type Begun, begin, complaintOf, disorderIn, type Told, type Way } from '../ways/way.js';
 import type { Wire } from '../ways/wire.js';
 import type { Count, Counts } from './protocol.js';
 import type { Dice } from './random.js';
@@ -238,7 +238,8 @@ export class Traffic {
     await settle(way.promised ? PATIENCE_MS : STALL_MS);
     if (told() === undefined && way.promised) throw new Error('it does not end');
     for (const { bytes, expected } of stage.soFar()) {
-      if (!bytes.equals(expected.subarray(0, bytes.length))) throw new Error('what has arrived is not what was sent');
+      const disorder = disorderIn(bytes, expected);
+      if (disorder !== undefined) throw new Error(disorder);
     }
     stage.goOn();
     await settle(STALL_MS);

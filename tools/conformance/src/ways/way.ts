@@ -144,6 +144,10 @@ export async function begin(way: Way, setting: Setting, held: boolean): Promise<
   }
 }
 
+/** What is wrong with bytes that may be the beginning of what is expected, or undefined. */
+export const disorderIn = (bytes: Buffer, expected: Buffer): string | undefined =>
+  bytes.equals(expected.subarray(0, bytes.length)) ? undefined : 'what has arrived is no beginning of what was sent';
+
 /** What is wrong with how one delivery ended, or undefined. */
 export function complaintOf(delivery: Delivery, whole: Buffer): string | undefined {
   const { received, error, bytes, expected: content = whole, mayLose, mayGain } = delivery;
@@ -152,7 +156,8 @@ export function complaintOf(delivery: Delivery, whole: Buffer): string | undefin
     return bytes === content.length ? undefined : `success was told with ${bytes} of ${content.length} bytes`;
   }
   if (typeof error.code !== 'string' || error.message === '') return `an error that is not clear: ${error}`;
-  if (!received.equals(content.subarray(0, received.length))) return 'what arrived is no beginning of what was sent';
+  const disorder = disorderIn(received, content);
+  if (disorder !== undefined) return disorder;
   if (mayLose !== undefined && received.length < bytes) return undefined;
   if (mayGain !== undefined && received.length > bytes) return undefined;
   if (bytes !== received.length) return `${error.code} told ${bytes} bytes, and ${received.length} arrived`;
