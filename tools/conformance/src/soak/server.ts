@@ -101,6 +101,7 @@ async function quiet(): Promise<void> {
 process.on('uncaughtException', (error) => wrong(`uncaught: ${error.stack}`));
 
 const traffic = new Traffic(options.directory, options.seed, dice, wrong);
+await traffic.warmUp();
 /** Whose listeners are to stay what they are. */
 const lasting: readonly NodeJS.EventEmitter[] = [process, await traffic.lasting()];
 if (options.leak !== undefined) setInterval(leaks[options.leak], 40);

@@ -11,7 +11,7 @@ import { connectedPair, resetConnection } from '@zerocopy/testing/sockets';
 import { inTime, pause, until } from '@zerocopy/testing/waiting';
 import { allWays, whyNot } from '../ways/index.js';
 import { forgotten } from '../ways/map.js';
-import { type Begun, begin, complaintOf, disorderIn, type Told, type Way } from '../ways/way.js';
+import { type Begun, begin, complaintOf, disorderIn, run, type Told, type Way } from '../ways/way.js';
 import type { Wire } from '../ways/wire.js';
 import type { Count, Counts } from './protocol.js';
 import type { Dice } from './random.js';
@@ -152,6 +152,16 @@ export class Traffic {
   /** The names of what is under way. */
   running(): readonly string[] {
     return [...this.#running].map(({ way }) => way);
+  }
+
+  /** Each way once: what is loaded and started with its first use, and kept, is not to be taken for a leak. */
+  async warmUp(): Promise<void> {
+    const [content] = this.#contents as [Buffer];
+    for (const way of this.#ways) {
+      const directory = mkdtempSync(join(this.#directory, 'way-'));
+      await run(way, { directory, content });
+      removeDirectory(directory);
+    }
   }
 
   /** @param crossing the port of the one that connections go by. */
