@@ -8,7 +8,14 @@ import { type createReadStream, fstat, ReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { isUint8Array } from 'node:util/types';
-import { copyOptions, invalidArgument, nextTick, pipesOf, validateCount } from '@zerocopy/transfer';
+import {
+  closeIfOpenedTooLate,
+  copyOptions,
+  invalidArgument,
+  nextTick,
+  pipesOf,
+  validateCount,
+} from '@zerocopy/transfer';
 import { DirectDescriptor } from './direct-descriptor.js';
 import { DirectRoute, isDirectWriter } from './direct-route.js';
 import { ReadAhead } from './read-ahead.js';
@@ -66,6 +73,7 @@ export class DirectReadStream extends ReadStream {
     validateCount(queueDepth, 'queueDepth', 1, DEPTH_MAX);
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
     super(path, isBag(options) ? { highWaterMark: CHUNK, ...rest } : options);
+    closeIfOpenedTooLate(this);
     this.#told = new StreamRecord(
       this,
       'read',

@@ -8,7 +8,7 @@
 import { type createWriteStream, WriteStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { closedEarly, copyOptions, kTellsOf, validateChoice } from '@zerocopy/transfer';
+import { closedEarly, closeIfOpenedTooLate, copyOptions, kTellsOf, validateChoice } from '@zerocopy/transfer';
 import { DirectDescriptor } from './direct-descriptor.js';
 import type { Datasync } from './options.js';
 import { CHUNK, type Fallback, isBag, validateFallback } from './stream-options.js';
@@ -70,6 +70,7 @@ export class DirectWriteStream extends WriteStream {
     validateChoice(datasync, 'datasync', ['none', 'end', 'each']);
     // @ts-expect-error the types declare no constructor parameters; createWriteStream calls it with these
     super(path, isBag(options) ? { highWaterMark: CHUNK, ...rest } : options);
+    closeIfOpenedTooLate(this);
     const refuses = fallback === 'never' ? 'the file cannot be written directly' : undefined;
     this.#told = new StreamRecord(this, 'write', path, refuses);
     this.#datasync = datasync;

@@ -10,6 +10,7 @@ import { fileStatus, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import {
   CacheDrop,
   type CachePolicy,
+  closeIfOpenedTooLate,
   copyOptions,
   KernelPathUnavailableError,
   StreamScope,
@@ -88,6 +89,7 @@ export class MmapReadStream extends ReadStream {
     const isBag = options === undefined || options === null || ['object', 'string'].includes(typeof options);
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
     super(path, isBag ? { highWaterMark: CHUNK, ...rest } : options);
+    closeIfOpenedTooLate(this);
     this.#told = new StreamScope(this, 'read', path);
     this.#neverFallBack = fallback === 'never';
     this.#cache = cache;

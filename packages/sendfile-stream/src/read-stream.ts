@@ -8,8 +8,15 @@
 import { ReadStream } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { SyscallError, type TransferMethod } from '@zerocopy/core-syscalls';
-import { isStandardOutput, MethodRecord, nextTick, pipesOf, setImmediate } from '@zerocopy/transfer';
-import { afterAHop, cachedFs, reopenAtOnce } from './cached-open.js';
+import {
+  closeIfOpenedTooLate,
+  isStandardOutput,
+  MethodRecord,
+  nextTick,
+  pipesOf,
+  setImmediate,
+} from '@zerocopy/transfer';
+import { afterAHop, reopenAtOnce } from './cached-open.js';
 import { resetWhenClosed } from './connection-reset.js';
 import { CopiedRead } from './copied-read.js';
 import { resolveDestination } from './destination.js';
@@ -86,6 +93,7 @@ export class SendfileReadStream extends ReadStream {
       options === undefined || options === null || typeof options === 'object' || typeof options === 'string';
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these
     super(path, isBag ? settings.node : options);
+    closeIfOpenedTooLate(this);
     this.#record = new MethodRecord(this, settings.neverCopies ? 'the kernel cannot send this file' : undefined);
     this.#settings = settings;
     this.#givenDescriptor = typeof this.fd === 'number';
@@ -130,14 +138,8 @@ export class SendfileReadStream extends ReadStream {
     }
     // @ts-expect-error not in the types of fs.ReadStream
     super._construct((error?: Error | null) => {
-      if (!error && !this.#givenDescriptor && this.closed) {
-        // Destroyed by Node's constructor, before there was anything to close: Node's own stream leaks it (to Node 26).
-        cachedFs.close(this.fd as number, () => {});
-        this.fd = null;
-        return callback();
-      }
       const { lease: asked } = this.#settings;
-      if (error || asked === undefined) return callback(error);
+      if (error || asked === undefined || this.destroyed) return callback(error);
       const name = this.path ? nameOf(this.path) : undefined;
       LeaseHold.acquire(asked, this.fd as number, name, (broken) => this.#onLeaseBroken(broken)).then((lease) => {
         this.#lease = lease;

@@ -15,6 +15,7 @@ import {
   CacheDrop,
   type CachePolicy,
   closedEarly,
+  closeIfOpenedTooLate,
   endKindOf,
   type FileWriter,
   isSocket,
@@ -96,6 +97,7 @@ export class SpliceWriteStream extends WriteStream {
     validateChoice(cache, 'cache', ['keep', 'drop']);
     // @ts-expect-error the types declare no constructor parameters; createWriteStream calls it with these
     super(path, options); // whatever it is: the errors are Node's
+    closeIfOpenedTooLate(this);
     this.#neverFallBack = fallback === 'never';
     this.#cache = cache;
     const refuses = this.#neverFallBack ? 'the kernel cannot write what is piped into this' : undefined;
@@ -255,7 +257,7 @@ export class SpliceWriteStream extends WriteStream {
   override _construct(callback: (error?: Error | null) => void): void {
     // @ts-expect-error not in the types of fs.WriteStream
     super._construct((error?: Error | null) => {
-      if (!error) this.#beginDrop();
+      if (!error && !this.destroyed) this.#beginDrop();
       callback(error);
       // Node's own writing begins in the turn that this has begun, after the event 'open'.
       nextTick(() => {

@@ -29,6 +29,7 @@ export { type FileSlotHandlers, FileSlotRequest, type FileWriter, type FileWrite
 export { MethodRecord } from './method-record.js';
 export { replacedMethod } from './node-originals.js';
 export { callOffThread, type OffThreadCall, type OffThreadWait, runOffThread, threadPoolSize } from './off-thread.js';
+export { closeIfOpenedTooLate } from './opened-too-late.js';
 export {
   copyOptions,
   invalidArgument,
