@@ -12,12 +12,12 @@ const CALLS =
   /(^|\.)#?(fallBack|refused|unavailable|leave|stop|touch|onEnd|succeed|copyInstead|readInstead|countDeclined|no|unusable)$/;
 const CLASSES = /^(MethodRecord|StreamCopyEngine|RelayCopyEngine)$/;
 const PROPERTIES = /^#?(reason|refused|fallbackReason|sequential|write|end|E[A-Z]+)$/;
-const CONSTANTS = /^(refused|reason|unshared|sequential|before|[A-Z][A-Z_]+|empty|text|why)$/;
+const CONSTANTS = /^(refused|reason|unshared|sequential|before|[A-Z][A-Z0-9_]+|empty|text|why)$/;
 /** Files whose texts become the message of an error, a page, or an answer to the probe, and never a reason of a transfer. */
 const NO_REASONS = [
   /^packages\/lease-guard\/src\/(?!trap)/,
   /^packages\/core-syscalls\/src\/(syscalls|probe\/(format-report|known-bad-kernels|probe-path|network-interfaces))/,
-  /^packages\/serve-files\/src\/(?!send-plan)/,
+  /^packages\/serve-files\/src\/(?!send-plan|fetch-files)/,
   /^packages\/cli\//,
   /^packages\/mmap-buffer\/src\/(pool-|holder-|shared-|map-options|map-file|mapped-file|resize|reserve-|tell-)/,
 ];

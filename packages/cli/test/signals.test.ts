@@ -12,8 +12,9 @@ import {
   writeFileSync,
 } from 'node:fs';
 import http, { type IncomingMessage } from 'node:http';
-import net, { type AddressInfo } from 'node:net';
+import net, { type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { freePort } from '@zerocopy/testing/sockets';
 import { until } from '@zerocopy/testing/waiting';
 import test from 'ava';
 import { program, temporary } from './harness.js';
@@ -209,22 +210,29 @@ function accepterOf(port: number, from: number, pids: readonly number[]): number
 const workersTest = existsSync('/proc/net/tcp') ? test : test.skip;
 
 workersTest('serve: a worker that dies is replaced; the end does not wait for a replacement that is due', async (t) => {
-  const running = started(['serve', directory, '-l', 'tcp://127.0.0.1:0', '--log', 'none', '--workers', '2']);
-  const port = await portOf(running);
+  // Not port 0: it is another one for who listens when nobody does any more.
+  const port = await freePort();
+  const running = started(['serve', directory, '-l', `tcp://127.0.0.1:${port}`, '--log', 'none', '--workers', '2']);
   const primary = running.child.pid as number;
   /** Ends a worker that has accepted a connection, and so has said that it listens. @returns its number. */
   const kill = async (): Promise<number> => {
     await until(() => childrenOf(primary).length === 2);
-    const socket = net.connect({ port, host: '127.0.0.1' }).on('error', () => {});
-    await once(socket, 'connect');
+    let socket: Socket | undefined;
+    await until(async () => {
+      const tried = net.connect({ port, host: '127.0.0.1' });
+      const connected = await once(tried, 'connect').catch(() => undefined); // the other one may not listen yet
+      if (connected !== undefined) socket = tried.on('error', () => {});
+      return socket !== undefined;
+    }, 'a worker that listens');
+    const { localPort } = socket as Socket;
     let victim: number | undefined;
     await until(() => {
-      victim = accepterOf(port, socket.localPort as number, childrenOf(primary));
+      victim = accepterOf(port, localPort as number, childrenOf(primary));
       return victim !== undefined;
     });
     process.kill(victim as number, 'SIGKILL');
     await until(() => running.err().includes(`worker ${victim} ended (SIGKILL)`));
-    socket.destroy();
+    socket?.destroy();
     return victim as number;
   };
   const victim = await kill();

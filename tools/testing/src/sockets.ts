@@ -19,6 +19,16 @@ export function addressOf(server: Server): NetConnectOpts {
   return typeof name === 'string' ? { path: name } : { port: name.port, host: '127.0.0.1' };
 }
 
+/** A port of 127.0.0.1 on which nobody listens: somebody else may be first to take it. */
+export async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
 /**
  * Resets a connection. One that is being ended is destroyed instead: libuv refuses to reset it, and Node then leaks the
  * handle, and spins for ever when the process ends. So is an encrypted one, and one that is not of TCP, which Node cannot

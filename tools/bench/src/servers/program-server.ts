@@ -6,9 +6,10 @@ import { writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
+import { freePort } from '@zerocopy/testing/sockets';
 import type { Certificate } from './certificate.js';
 import { ProcessMeter } from './process-meter.js';
-import { type Details, freePort, pinned, type Server } from './server.js';
+import { type Details, pinned, type Server } from './server.js';
 import { makeDirectory, removeDirectory } from './temporary-directory.js';
 
 const PATIENCE_MS = 5000;

@@ -1,7 +1,5 @@
 /** Somebody who serves, in a process of its own, pinned to one core where the system has two and taskset. */
 import { spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import type { ProcessMeter } from './process-meter.js';
 
@@ -42,13 +40,4 @@ export interface Server {
   /** @param detailed also of the loop's delay and the heap, which takes time and starts the delay anew. */
   details(detailed?: boolean): Promise<Details>;
   stop(): Promise<void>;
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '@zerocopy/testing/sockets';
 
 export interface RunningServer {
   readonly port: number;
@@ -54,15 +55,6 @@ export async function startNode(name: string, root: string): Promise<RunningServ
     },
     stop: () => stopped(child),
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** The command of @zerocopy/cli. */
