@@ -23,6 +23,7 @@ import {
   MethodRecord,
   nextTick,
   validateChoice,
+  writeEachChunk,
 } from '@zerocopy/transfer';
 import { COLLECT_PIPED_MAX, CollectedBody } from './collected-body.js';
 import { whenConnectionCloses } from './cut-off-body.js';
@@ -274,6 +275,7 @@ export class SpliceWriteStream extends WriteStream {
   #onPipe(source: Readable): void {
     if (this.#route?.underWay && !this.#route.left) return this.#route.leave('more than one source is piped into it');
     if (this.destroyed || this.writableEnded) return;
+    writeEachChunk(source); // what is collected goes first
     this.#beginDrop();
     if (isRequest(source) && isThrownAway(source)) {
       this.destroy(closedEarly('source', 0)); // not a file without its bytes, and no error

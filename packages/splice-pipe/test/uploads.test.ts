@@ -138,7 +138,7 @@ kernelTest('a parser that looks otherwise: its pieces are dropped instead', asyn
       };
       const file = createSpliceWriteStream(fresh());
       await pipeline(request, file);
-      t.true(pieces > 10);
+      t.true(pieces > 10, `${pieces} pieces`);
       parser[ON_BODY] = own;
       t.is(file.method, 'splice');
       response.end(file.path);

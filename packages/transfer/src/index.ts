@@ -26,6 +26,7 @@ export {
   transferError,
 } from './errors.js';
 export { type FileSlotHandlers, FileSlotRequest, type FileWriter, type FileWriteSlot } from './file-write-slot.js';
+export { writeEachChunk } from './flowing-pipe.js';
 export { MethodRecord } from './method-record.js';
 export { replacedMethod } from './node-originals.js';
 export { callOffThread, type OffThreadCall, type OffThreadWait, runOffThread, threadPoolSize } from './off-thread.js';

@@ -14,6 +14,7 @@
  */
 import { AsyncResource } from 'node:async_hooks';
 import type { Readable } from 'node:stream';
+import { hasChunkInHand } from './flowing-pipe.js';
 import type { MethodRecord } from './method-record.js';
 import { otherReader, PipeWatch } from './pipe-watch.js';
 import { pipesOf } from './socket-internals.js';
@@ -101,7 +102,8 @@ export abstract class PipeRoute<Source extends Readable = Readable> {
   /** What the source's `_read` asks first. @returns false if Node is to read. */
   read(): boolean {
     if (this.#state !== 'waiting') return this.#state !== 'over'; // only by hand: Node does not ask twice
-    if (this.source.readableLength > 0) return false; // what Node has read comes first; then the route is asked again
+    // What Node has read comes first; then the route is asked again.
+    if (this.source.readableLength > 0 || hasChunkInHand(this.source)) return false;
     let refused = this.#ask();
     // Done with, and to be asked again, before it has returned: once more here, and not a read of Node's, which takes a buffer
     // and a hop of the thread pool to find the end. Once only: a file that grows all the time would hold up the event loop.
