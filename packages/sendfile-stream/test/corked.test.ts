@@ -11,7 +11,10 @@ const content = pattern(64 * KiB);
 const path = writeFile(join(directory, 'file'), content);
 const BEFORE = 'before';
 
-for (const [name, make] of Object.entries({ createReadStream, createSendfileStream })) {
+// Node 22's own waits for a 'drain' that does not come.
+const twin = process.versions.node.startsWith('22.') ? {} : { createReadStream };
+
+for (const [name, make] of Object.entries({ ...twin, createSendfileStream })) {
   test(`the end waits until the response is uncorked, as for Node's pipe: ${name}`, async (t) => {
     await withHttpServer(
       (_request, response) => {
