@@ -13,6 +13,9 @@ interface FlowingState {
 const stateOf = (source: Readable): FlowingState | undefined =>
   (source as unknown as { _readableState?: FlowingState })._readableState;
 
+/** By which the bits of every Readable's state are kept; looked for once. */
+let bitsKey: symbol | undefined;
+
 /** The bit of the state that is set while flowSync is inside of `_read`. */
 const FAST_PUSH = 1 << 30;
 
@@ -23,8 +26,8 @@ const FAST_PUSH = 1 << 30;
 export function hasChunkInHand(source: Readable): boolean {
   const state = stateOf(source);
   if (state === undefined || !('fastChunk' in state)) return false;
-  const symbol = Object.getOwnPropertySymbols(state).find(({ description }) => description === 'kState');
-  const bits = symbol && (state as Record<symbol, unknown>)[symbol];
+  bitsKey ??= Object.getOwnPropertySymbols(state).find(({ description }) => description === 'kState');
+  const bits = bitsKey && (state as Record<symbol, unknown>)[bitsKey];
   return typeof bits !== 'number' || (bits & FAST_PUSH) !== 0;
 }
 
