@@ -207,9 +207,9 @@ function accepterOf(port: number, from: number, pids: readonly number[]): number
   );
 }
 
-const workersTest = existsSync('/proc/net/tcp') ? test : test.skip;
+const [workersTest, noList] = existsSync('/proc/net/tcp') ? [test, ''] : [test.skip, ' (needs /proc/net/tcp)'];
 
-workersTest('serve: a worker that dies is replaced; the end does not wait for a replacement that is due', async (t) => {
+workersTest(`serve: a worker that dies is replaced; the end does not wait for one that is due${noList}`, async (t) => {
   // Not port 0: it is another one for who listens when nobody does any more.
   const port = await freePort();
   const running = started(['serve', directory, '-l', `tcp://127.0.0.1:${port}`, '--log', 'none', '--workers', '2']);

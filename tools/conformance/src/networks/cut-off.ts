@@ -117,7 +117,7 @@ async function upload(site: VisitSite, port: number, head = ''): Promise<Socket>
   const socket = await connect(site.peerAddress, port);
   socket.on('error', () => {});
   socket.write(head);
-  send(socket, 'doomed upload', site, site.middle).catch(() => {});
+  send(socket, 'doomed upload', site, site.middle).catch(() => {}); // it is doomed
   return socket;
 }
 

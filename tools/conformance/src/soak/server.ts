@@ -44,7 +44,7 @@ async function comeAndGo(): Promise<void> {
   const gone = once(worker, 'exit').catch((error: Error) => wrong(`a thread: ${error.stack}`));
   const terminated = dice.chance(0.5);
   if (terminated) {
-    await Promise.race([once(worker, 'message'), gone]).catch(() => {});
+    await Promise.race([once(worker, 'message'), gone]).catch(() => {}); // an error is told by `gone`
     await Promise.race([sleep(dice.between(0, 100)), gone]);
     await worker.terminate();
   }

@@ -279,7 +279,7 @@ export class Traffic {
     });
     const send = async (): Promise<void> => {
       for (let sent = content.length; ; sent += content.length) {
-        await until(() => this.#going).catch(() => {});
+        await until(() => this.#going).catch(() => {}); // a long pause: it is waited for again
         if (!this.#going) continue;
         const running: Running = { way: 'the lasting connection', vanished: false };
         this.#running.add(running);
