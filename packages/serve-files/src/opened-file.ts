@@ -92,7 +92,7 @@ export class OpenedFile {
         return true;
       }
       this.#reopen = undefined;
-      syscalls.close(this.#descriptor.release()); // of O_PATH: there is nothing to flush
+      this.#descriptor.closeAtOnce(); // of O_PATH: there is nothing to flush
       this.#descriptor = OwnedDescriptor.adopt(fd);
       return true;
     });
@@ -145,7 +145,7 @@ export class OpenedFile {
     if (!this.isLocal) closeBehindServer(this.#descriptor.release());
     else if (!isMainThread)
       nodeFs.close(this.#descriptor.release(), () => {}); // read only: nothing to say
-    else if (atOnce) syscalls.close(this.#descriptor.release());
+    else if (atOnce) this.#descriptor.closeAtOnce();
     else this.#descriptor.close(); // the blocks of one that was removed are freed elsewhere
   }
 }

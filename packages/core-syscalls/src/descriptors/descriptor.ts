@@ -114,14 +114,24 @@ export class OwnedDescriptor {
    * (kernel-rules: open-may-wait), it is made on the thread pool.
    */
   close(): void {
-    const fd = this.release();
+    const fd = this.#fd;
     if (fd < 0) return;
-    if ((this.#accounted || isMainThread) && !closesAtOnce(fd)) closeFile(fd, () => {});
-    else if (!this.#accounted) close(fd);
-    else closeQuietly(fd);
+    if ((this.#accounted || isMainThread) && !closesAtOnce(fd)) closeFile(this.release(), () => {});
+    else this.closeAtOnce();
   }
 
-  /** The number, which node:fs owns and closes from now on; -1 once closed or released. */
+  /** {@link close} on this thread, of what its owner knows not to wait: it is not asked for. */
+  closeAtOnce(): void {
+    const fd = this.release();
+    if (fd < 0) return;
+    if (this.#accounted) closeQuietly(fd);
+    else close(fd);
+  }
+
+  /**
+   * The number, which node:fs owns and closes from now on, and nothing else: in a worker thread Node would close it once more
+   * when that ends, and by then it may be somebody else's. -1 once closed or released.
+   */
   release(): number {
     const fd = this.#fd;
     this.#fd = -1;
