@@ -24,7 +24,7 @@ const HOST = '127.0.0.1';
 /** Milliseconds, at most, before what is to be broken off is. */
 const BREAK_MS = 30;
 const STALL_MS = 400;
-/** Milliseconds after which a proxy gives an abandoned connection up, and everything else does by its signal. */
+/** Milliseconds after which a proxy gives up a connection that is abandoned, and everything else does by its signal. */
 const IDLE_MS = 1000;
 const ABANDONED_MS = 1500;
 /** Milliseconds without a byte after which something has come to a halt. All of it may take longer on a busy machine. */
@@ -46,6 +46,8 @@ const ENDS: ReadonlySet<string> = new Set([
 interface Fate {
   /** Whether its receivers wait. */
   readonly held?: boolean;
+  /** Whether nobody reads on, ever. */
+  readonly abandoned?: boolean;
   /** Whether it is to arrive whole nevertheless. */
   readonly whole?: boolean;
   /** Does it, and returns whether there was something to do it to. */
@@ -111,8 +113,9 @@ const FATES: readonly Fate[] = [
     },
   },
   {
-    // Nobody reads on, until somebody gives up.
+    // Until somebody gives up.
     held: true,
+    abandoned: true,
     async act({ told }, _way, _dice, controller) {
       const deadline = performance.now() + ABANDONED_MS;
       await until(() => told() !== undefined || performance.now() > deadline);
@@ -208,7 +211,8 @@ export class Traffic {
     const controller = new AbortController();
     const signal = fate.whole ? undefined : controller.signal;
     const wire = dice.chance(0.7) ? this.#wire : undefined; // or unix sockets, and those that are joined directly
-    const setting = { directory, content, signal, wire, more: { idleTimeout: IDLE_MS } };
+    const more = { idleTimeout: fate.abandoned === true ? IDLE_MS : PATIENCE_MS };
+    const setting = { directory, content, signal, wire, more };
     try {
       const begun = await begin(way, setting, fate.held === true);
       try {

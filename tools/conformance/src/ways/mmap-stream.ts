@@ -53,7 +53,7 @@ const streamingLent = (by: 'number' | 'FileHandle'): Way => ({
     const path = stage.file();
     const fd = by === 'number' ? stage.lend(path, 'r') : await stage.handle(path, 'r');
     const source = createMmapReadStream('', { fd, start: 0, autoClose: false, highWaterMark: 64 * 1024 });
-    // Not destroyed in the end: that would close what is its user's.
+    if (typeof fd === 'number') stage.lentTo(source, fd); // and not the other: it would close what is its user's
     const { promise, resolve } = withResolvers<NodeJS.ErrnoException | undefined>();
     source.on('error', resolve);
     for (const event of ['end', 'close']) source.once(event, () => resolve(undefined));

@@ -92,12 +92,9 @@ const streamingNumber = (temperature: Temperature): Way => ({
   victims: ['numbers'],
   async begin(stage) {
     const to = await stage.socketDestination();
-    const source = createSendfileStream('', {
-      fd: stage.lend(stage.file(temperature), 'r'),
-      autoClose: false,
-      ...LARGE,
-    });
-    stage.onDispose(() => source.destroyed || source.on('error', () => {}).unpipe());
+    const fd = stage.lend(stage.file(temperature), 'r');
+    const source = createSendfileStream('', { fd, autoClose: false, ...LARGE });
+    stage.lentTo(source, fd);
     const { promise, resolve } = withResolvers<Error | undefined>();
     source.once('end', () => resolve(undefined)).once('error', resolve);
     to.once('error', resolve); // of which Node's pipe tells nobody

@@ -1,4 +1,6 @@
 /** Sockets, pipes, files and uploads joined by splice-pipe: its promises, and its streams. */
+
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -263,7 +265,9 @@ const storingByNumber: Way = {
   async begin(stage) {
     const from = await stage.socketSource();
     const path = stage.path();
-    const to = createSpliceWriteStream(path, { fd: stage.lend(path, 'w'), autoClose: false });
+    const fd = stage.lend(path, 'w');
+    const to = createSpliceWriteStream(path, { fd, autoClose: false });
+    stage.lentTo(to, fd);
     stage.receiveFile(path);
     stage.set();
     const over = new Promise<readonly Told[]>((resolve) => {
@@ -322,6 +326,8 @@ const uploading = (pipelined: boolean): Way => ({
       });
     });
     await stage.serve(server);
+    // Of requests in one packet the last may come to the server when its client has gone, and still make its file.
+    stage.onDispose(() => once(server, 'close').then(() => Promise.all(all)));
     const client = await stage.connect(server);
     const over = upload(stage, client, pipelined).then(async (): Promise<readonly Told[]> => {
       const told = await Promise.all(all);

@@ -9,7 +9,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type http from 'node:http';
 import net, { Socket } from 'node:net';
 import { join } from 'node:path';
-import type { Readable, Writable } from 'node:stream';
+import { Readable, type Writable } from 'node:stream';
 import { descriptorOf } from '@zerocopy/core-syscalls';
 import { addressOf, connectedPair, destroyed, type Kind } from '@zerocopy/testing/sockets';
 import { until } from '@zerocopy/testing/waiting';
@@ -133,6 +133,18 @@ export class Stage {
   /** A number of the file for the way to use, and for its user to close. */
   lend(path: string, flags: string): number {
     return this.#lend(openSync(path, flags));
+  }
+
+  /**
+   * A stream that reads or writes by a lent number, whenever it likes, for as long as it is not destroyed. In the end it is,
+   * and closes the number then, whatever its autoClose says; but not one that has been taken from it.
+   */
+  lentTo(stream: Readable | Writable, fd: number): void {
+    this.onDispose(() => {
+      if (this.#lent.delete(fd)) return closing(stream);
+      stream.on('error', () => {});
+      if (stream instanceof Readable) stream.unpipe();
+    });
   }
 
   async handle(path: string, flags: string): Promise<FileHandle> {
@@ -381,9 +393,10 @@ export class Stage {
     return this.#receivers.deliveries(told);
   }
 
+  /** Numbers go last: once closed they are somebody else's, and what still reads or writes by them would do it there. */
   async dispose(): Promise<void> {
-    this.take('numbers');
     await Promise.all(this.#disposals.splice(0).map((disposal) => disposal()));
+    this.take('numbers');
   }
 }
 
