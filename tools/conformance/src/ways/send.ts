@@ -97,6 +97,7 @@ const streamingNumber = (temperature: Temperature): Way => ({
     stage.lentTo(source, fd);
     const { promise, resolve } = withResolvers<Error | undefined>();
     source.once('end', () => resolve(undefined)).once('error', resolve);
+    source.once('close', () => resolve(GONE)); // the stage is over, and nobody reads on
     to.once('error', resolve); // of which Node's pipe tells nobody
     source.pipe(to, { end: false });
     await turn(); // until then it is an fs.ReadStream, and knows the number alone
