@@ -29,6 +29,7 @@ const streaming = (name: string, to: (stage: Stage) => Promise<Writable> | Writa
     const path = deepFile(stage);
     const destination = await to(stage);
     const source = createMmapReadStream(path, stage.options({ start: START, highWaterMark: 64 * 1024 }));
+    source.on('error', () => {}); // from Node 24 on pipeline listens to none that its signal has destroyed before
     const over = pipeline(source, destination)
       .then(
         (): Told => ({ bytes: source.bytesRead, method: source.method }),

@@ -65,6 +65,7 @@ async function streamed(
   source.once('open', (fd) => stage.fds.push(fd));
   stage.victim('stream', () => source.destroy());
   stage.heed(source);
+  source.on('error', () => {}); // from Node 24 on pipeline listens to none that its signal has destroyed before
   let error: NodeJS.ErrnoException | undefined;
   try {
     await pipeline(source, destination, stage.forNode());

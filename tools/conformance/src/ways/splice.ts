@@ -196,15 +196,17 @@ const teeing = (
 // Streams.
 
 /** What a pipeline failed with. */
-const failureOf = (
+function failureOf(
   from: NodeJS.ReadableStream,
   to: NodeJS.WritableStream,
   stage: Stage,
-): Promise<NodeJS.ErrnoException | undefined> =>
-  pipeline(from, to, stage.forNode()).then(
+): Promise<NodeJS.ErrnoException | undefined> {
+  for (const end of [from, to]) end.on('error', () => {}); // from Node 24 on it has none, if the signal comes before it
+  return pipeline(from, to, stage.forNode()).then(
     () => undefined,
     (error: NodeJS.ErrnoException) => error,
   );
+}
 
 const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way => ({
   name: `createSpliceReadStream of a ${kind} socket${manner.late === true ? ', read late' : ''}${manner.left === true ? ', left in the middle' : ''}`,
