@@ -17,6 +17,7 @@ const AREAS: Readonly<Record<string, string>> = {
   programs:
     'real programs as they are, with their pipes moved by the kernel and without, compared reply by reply: --runs N NAME…',
   idle: 'idle connections of a TCP proxy, with the hook and without, and what a pair holds after --minutes N: --pairs N',
+  retained: 'what a server keeps of each response: --responses N --length BYTES',
   soak: 'mixed traffic with aborts for --minutes N, and what the process holds meanwhile',
 };
 
