@@ -8,7 +8,7 @@ const kernelTest = (sendfile.available ? test.serial : test.serial.skip) as Test
 /** Those in which most is made for a response, and least. */
 const WAYS: readonly WayName[] = ['sendFile', "createSendfileStream by Node's pipeline"];
 const RESPONSES = 5000;
-/** Bytes for each response: one object of some properties. What is still being compiled meanwhile is less. */
+/** Bytes for each response: less than a signal, or a stream, holds, and more than what is still being compiled meanwhile. */
 const MOST = 100;
 
 for (const way of WAYS) {
