@@ -25,6 +25,12 @@ import { inspectSource } from './source.js';
 /** Whether the end of `stream` is the end of a connection, or of a message on one. */
 const isConnection = (stream: unknown): boolean => isSocket(stream) || isMessage(stream);
 
+/**
+ * The bytes of `source` that have been moved so far, by whichever way. Not to be asked within `_read`: the chunk that Node may
+ * have in hand there counts as moved.
+ */
+export const movedBy = (source: FileReader): number => source.bytesRead - source.readableLength;
+
 export class CopiedRead {
   readonly #source: FileReader;
   readonly #record: MethodRecord;
@@ -40,13 +46,14 @@ export class CopiedRead {
 
   /**
    * Publishes the start: foreign code, after which the state of the source is to be looked at again.
+   * @param before the bytes of the source that had been moved by now.
    * @param lent the descriptor's own position may be moved by others.
    * @param cache what becomes of the pages that are read.
    */
-  constructor(source: FileReader, record: MethodRecord, lent: boolean, cache: CachePolicy) {
+  constructor(source: FileReader, record: MethodRecord, before: number, lent: boolean, cache: CachePolicy) {
     this.#source = source;
     this.#record = record;
-    this.#before = source.bytesRead - source.readableLength;
+    this.#before = before;
     const destination = pipesOf(source)?.[0];
     this.#destination = destination;
     this.#expected = isConnection(destination) ? endOfFile(source, lent) : undefined;
@@ -102,21 +109,25 @@ export class CopiedRead {
   /** It is over: publishes how. Idempotent. */
   end(error: Error | null): void {
     void this.#drop?.end();
-    const result = this.#result();
-    if (this.#source.readableEnded && error === null) this.#scope.succeed(result);
+    const { bytesRead, readableEnded } = this.#source;
+    const result = this.#result(readableEnded ? bytesRead : movedBy(this.#source));
+    if (readableEnded && error === null) this.#scope.succeed(result);
     else this.#scope.fail(reasonOfDestruction(this.#destination, error, result.bytes), result);
   }
 
-  /** The rest goes another way. */
-  leave(): void {
+  /**
+   * The rest goes another way.
+   * @param moved the bytes of the source that have been moved by now.
+   * @param handedBack why Node's own stream moves the rest, in words, where that is so.
+   */
+  leave(moved: number, handedBack?: string): void {
     void this.#drop?.end();
-    this.#scope.succeed(this.#result(), 0, 'it was piped anew');
+    this.#scope.succeed(this.#result(moved), 0, handedBack);
   }
 
-  #result(): TransferResult {
-    const { bytesRead, readableLength, readableEnded } = this.#source;
+  #result(moved: number): TransferResult {
     const result: TransferResult = {
-      bytes: bytesRead - (readableEnded ? 0 : readableLength) - this.#before,
+      bytes: moved - this.#before,
       method: 'copy',
       syscalls: 0,
       durationMs: performance.now() - this.#startedAt,

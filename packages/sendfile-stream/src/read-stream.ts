@@ -18,7 +18,7 @@ import {
 } from '@zerocopy/transfer';
 import { afterAHop, reopenAtOnce } from './cached-open.js';
 import { resetWhenClosed } from './connection-reset.js';
-import { CopiedRead } from './copied-read.js';
+import { CopiedRead, movedBy } from './copied-read.js';
 import { resolveDestination } from './destination.js';
 import { feature } from './feature.js';
 import { FileRoute } from './file-route.js';
@@ -81,6 +81,8 @@ export class SendfileReadStream extends ReadStream {
   #lease: LeaseHold | undefined;
   #route: FileRoute | undefined;
   #copied: CopiedRead | undefined;
+  /** What had been moved when the stream was piped, until somebody moves more. */
+  #movedAtPipe: number | undefined;
   /** It has failed without being destroyed: nothing is read any more. */
   #failed = false;
   /** Destroys the connection of a copy that failed half-way; called once this stream has told its error. */
@@ -180,7 +182,8 @@ export class SendfileReadStream extends ReadStream {
     super.pipe(destination, options);
     if (this.readableLength > 0) countIn(destination, this.readableLength);
     if (pipesOf(this)?.length === 1) {
-      this.#copied?.leave();
+      this.#movedAtPipe = movedBy(this);
+      this.#copied?.leave(this.#movedAtPipe, 'it was piped anew');
       this.#copied = undefined;
     }
     if (refused === undefined) this.#route = this.#routeTo(destination, options);
@@ -196,12 +199,32 @@ export class SendfileReadStream extends ReadStream {
 
   /** @internal */
   override _read(size: number): void {
-    if (this.#failed || this.#route?.read()) return;
+    if (this.#failed || this.#readBeneath()) return;
     if (this.method === undefined) this.#record.fallBack('the stream is read in user space');
     if (this.destroyed) return;
-    this.#copied ??= new CopiedRead(this, this.#record, this.#givenDescriptor, this.#settings.cache);
+    this.#copied ??= this.#startCopy();
     if (this.destroyed || this.fd === null) return; // by a subscriber; for want of a descriptor
     this.#readWithin(this.#copied.room(), size);
+  }
+
+  #startCopy(): CopiedRead {
+    const before = this.#movedAtPipe ?? movedBy(this);
+    this.#movedAtPipe = undefined;
+    return new CopiedRead(this, this.#record, before, this.#givenDescriptor, this.#settings.cache);
+  }
+
+  /** Lets the route answer the read. What has been copied until then is a transfer of its own. @returns false if Node is to read. */
+  #readBeneath(): boolean {
+    const [route, copied, moved] = [this.#route, this.#copied, this.bytesRead];
+    if (route === undefined) return false;
+    this.#copied = undefined;
+    if (!route.read()) {
+      this.#copied = copied;
+      return false;
+    }
+    this.#movedAtPipe = undefined;
+    copied?.leave(moved);
+    return true;
   }
 
   /** @internal */
