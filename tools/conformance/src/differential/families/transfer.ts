@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { compact, fileSpec, MORE_THAN_BUFFERS, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
 import { type Arrived, Cast, type FileName, give, pathOf } from '../cast.js';
-import { allowNoCancelledWrite } from '../documented.js';
+import { allowErrorOfDestroyed, allowNoCancelledWrite } from '../documented.js';
 import { codeOf } from '../journal.js';
 import type { Family, Observation, Outcome, Run } from '../run.js';
 import { at, bySubscriber, destroying, ending, none, type Steps, simple, writing } from '../steps.js';
@@ -177,6 +177,7 @@ function expectedOf({ file, start, end, position, by }: TransferProgram): Buffer
 
 function reconcile(program: TransferProgram, node: Outcome, ours: Outcome): void {
   allowNoCancelledWrite(node.destination, ours.destination);
+  allowErrorOfDestroyed(node, ours);
   // How much of the file shares a segment with what was written before it is nobody's promise: a receiver that stops after
   // that has a part, or nothing yet.
   if (program.until !== undefined) {
