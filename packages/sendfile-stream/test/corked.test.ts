@@ -1,7 +1,7 @@
-/** A file that is piped into a corked response in chunks, after other bytes: its end comes behind it. */
+/** Corked responses: of a file that is piped in chunks, after other bytes, the end comes behind it; and too many uncorks. */
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
-import { createSendfileStream } from '@zerocopy/sendfile-stream';
+import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import test from 'ava';
 import { get, KiB, pattern, temporaryDirectory, withHttpServer, writeFile } from './harness.js';
 
@@ -29,6 +29,23 @@ for (const [name, make] of Object.entries({ ...twin, createSendfileStream })) {
       async (port) => {
         const { body } = await get(port);
         t.true(body.equals(Buffer.concat([Buffer.from(BEFORE), content])), `${body.length} bytes`);
+      },
+    );
+  });
+}
+
+for (const uncorks of [1, 2]) {
+  test(`a file goes into a response that was uncorked ${uncorks} times too often: nothing else would let it go`, async (t) => {
+    await withHttpServer(
+      async (_request, response) => {
+        for (let n = 0; n < uncorks; n++) response.uncork();
+        const { bytes } = await sendFile(response, path, { smallFileSize: 0, endMessage: false });
+        t.is(bytes, content.length);
+        response.end();
+      },
+      async (port) => {
+        const { body } = await get(port);
+        t.true(body.equals(content), `${body.length} bytes`);
       },
     );
   });

@@ -12,6 +12,7 @@
  * failure that is not the destination's it is still held, so that nothing that waits behind it is taken for the rest:
  * the owner says what becomes of the connection by `settle`.
  */
+import type { Socket } from 'node:net';
 import type { TransferError, TransferMethod, TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
@@ -303,15 +304,20 @@ export class SlotTransfer {
     return error === null ? closedEarly(side, bytes) : transferError(error, bytes);
   }
 
-  /** A call may meet a closed descriptor before the stream's own event says that, and why, it was closed. */
+  /**
+   * A call may meet a closed descriptor, and the callback of a write bring the error that its socket was destroyed with, before
+   * the stream's own event says that, and why, it was closed.
+   */
   #explain(error: TransferError): TransferError {
-    const { source, written } = this.#options;
-    const destination = this.#single?.socket ?? written;
-    if (isConnectionCode(error.code) && this.#lost === undefined) {
+    if (this.#lost === undefined) {
+      const { source, written } = this.#options;
+      const destination = this.#single?.socket ?? written;
       const side = this.#engine?.failed;
-      if (side !== 'source' && destination?.destroyed) {
-        this.#lost = { side: 'destination', error: destination.errored ?? null };
-      } else if (side !== 'destination' && source?.destroyed) this.#lost = { side: 'source', error: source.errored };
+      if (side !== 'source' && isEndOf(destination, error)) {
+        this.#lost = { side: 'destination', error: destination?.errored ?? null };
+      } else if (side !== 'destination' && isEndOf(source, error)) {
+        this.#lost = { side: 'source', error: source?.errored ?? null };
+      }
     }
     return this.#lost === undefined ? error : this.#lossError(error.bytes);
   }
@@ -398,4 +404,10 @@ export class SlotTransfer {
     if (fallbackReason !== undefined) result.fallbackReason = fallbackReason;
     return result;
   }
+}
+
+/** Whether it is `error` that comes of this end having been destroyed. */
+function isEndOf(end: Socket | SlotTransferOptions['written'], { code, cause }: TransferError): boolean {
+  if (end?.destroyed !== true) return false;
+  return isConnectionCode(code) || (cause !== undefined && cause === end.errored);
 }

@@ -245,6 +245,11 @@ export function writeToken(destination: Writable | OutgoingMessage, slot: Queued
 export function whileUncorked(stream: Writable | OutgoingMessage, use: () => void): void {
   let corked = stream.writableCorked;
   for (let n = corked; n > 0; n--) stream.uncork();
+  // Of an HTTP message that was uncorked once too often: from 0 on Node 24 lets its socket go after a write, and from less never.
+  for (let n = corked; n < 0; n++) {
+    stream.cork();
+    (stream as OutgoingMessage).socket?.uncork();
+  }
   use();
   for (; corked > 0; corked--) stream.cork();
 }
