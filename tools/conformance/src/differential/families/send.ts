@@ -133,9 +133,9 @@ function observe(program: SendProgram, cast: Cast, { source, destination, settle
   // A connection that is not idle for long may be idle for long enough.
   const idle = cast.timed && !settled && !destination.destroyed ? cast.timedOut : undefined;
   // A listener that comes at no moment in particular hears from some byte on; and one that comes when the receiver has
-  // stopped, from the byte up to which the socket has taken them: Node counts whole chunks.
+  // stopped, or has just gone on, from the byte up to which the socket has taken them: Node counts whole chunks.
   const hears = !cast.has(
-    ({ do: what }, when) => (when === 'immediate' || when === 'stalled') && what === 'listen for data',
+    ({ do: what }, when) => ['immediate', 'stalled', 'received'].includes(when) && what === 'listen for data',
   );
   const observation: Observation = {
     violations: [],
