@@ -8,7 +8,14 @@
 import { type createWriteStream, WriteStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { closedEarly, closeIfOpenedTooLate, copyOptions, kTellsOf, validateChoice } from '@zerocopy/transfer';
+import {
+  closedEarly,
+  closeIfOpenedTooLate,
+  copyOptions,
+  failureOf,
+  kTellsOf,
+  validateChoice,
+} from '@zerocopy/transfer';
 import { DirectDescriptor } from './direct-descriptor.js';
 import type { Datasync } from './options.js';
 import { CHUNK, type Fallback, isBag, validateFallback } from './stream-options.js';
@@ -96,7 +103,7 @@ export class DirectWriteStream extends WriteStream {
     const onClose = (): void => {
       if (source.readableEnded) return;
       stop();
-      this.#brokenOff = source.errored ?? closedEarly('source', this.bytesWritten);
+      this.#brokenOff = failureOf(source) ?? closedEarly('source', this.bytesWritten);
       if (this.writableLength === 0) this.#tellBrokenOff();
     };
     const onUnpipe = (from: unknown): void => {

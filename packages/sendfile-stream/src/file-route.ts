@@ -10,6 +10,7 @@ import {
   type CachePolicy,
   closedEarly,
   countTransfer,
+  failureOf,
   isEndedByPipeline,
   isObserved,
   type MethodRecord,
@@ -362,6 +363,6 @@ function waitsCorked(destination: NodeJS.WritableStream, length: number): boolea
 
 /** Why it is gone; null: nothing says why. */
 const errorOf = (destination: NodeJS.WritableStream): Error | null => {
-  const { errored, socket } = destination as { errored?: Error | null; socket?: { errored?: Error | null } | null };
-  return socket?.errored ?? errored ?? null;
+  const message = destination as { errored?: Error | null; socket?: { errored?: Error | null } | null };
+  return failureOf(message.socket ?? message) ?? failureOf(message);
 };

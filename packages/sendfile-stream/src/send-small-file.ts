@@ -5,7 +5,7 @@
  */
 import type { OutgoingMessage } from 'node:http';
 import type { TransferResult } from '@zerocopy/core-syscalls';
-import { closedEarly, countTransfer, transferError } from '@zerocopy/transfer';
+import { closedEarly, countTransfer, failureOf, transferError } from '@zerocopy/transfer';
 import { reasonOf } from './file-send.js';
 import { announce, reserve } from './message-body.js';
 import { whenTurnIsLost } from './queued-response.js';
@@ -49,7 +49,9 @@ export function sendSmallFile(message: OutgoingMessage, prepared: PreparedSend):
       reject(error);
     };
     const onClose = (): void => {
-      if (!isOver) fail(message.errored ? transferError(message.errored, 0) : closedEarly('destination', 0));
+      if (isOver) return;
+      const failure = failureOf(message);
+      fail(failure === null ? closedEarly('destination', 0) : transferError(failure, 0));
     };
     announce(message, length);
     message.on('finish', onFinish);

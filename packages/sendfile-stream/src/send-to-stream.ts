@@ -7,6 +7,7 @@ import {
   abortError,
   addSharedListener,
   closedEarly,
+  failureOf,
   isAwaitingSocket,
   isObserved,
   isOutgoingMessage,
@@ -158,7 +159,8 @@ function whenFinished(message: OutgoingMessage, result: TransferResult): Promise
     const onClose = (): void => {
       leave();
       const { bytes } = result;
-      reject(message.errored ? transferError(message.errored, bytes) : prematureClose(bytes));
+      const failure = failureOf(message);
+      reject(failure === null ? prematureClose(bytes) : transferError(failure, bytes));
     };
     addSharedListener(message, 'finish', onFinish);
     addSharedListener(message, 'close', onClose);

@@ -4,6 +4,7 @@ import type { Writable } from 'node:stream';
 import {
   addSharedListener,
   COPY_SIZE,
+  failureOf,
   type Resume,
   readRetrying,
   removeSharedListener,
@@ -68,7 +69,8 @@ export class StreamCopyEngine implements SlotEngine {
 
   wait(count: number, resume: Resume): void {
     this.#resume = resume;
-    if (this.#stream.errored) this.#fail(this.#stream.errored, 'destination');
+    const failure = failureOf(this.#stream);
+    if (failure !== null) this.#fail(failure, 'destination');
     else if (this.#stream.writableEnded) this.#fail(endedByAnother(), 'destination');
     else if (!this.#stream.writableNeedDrain) this.#read(Math.min(count, COPY_SIZE));
   }

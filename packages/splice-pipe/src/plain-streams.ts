@@ -4,6 +4,7 @@ import type { Readable, Writable } from 'node:stream';
 import {
   addSharedListener,
   closedEarly,
+  failureOf,
   isOutgoingMessage,
   isSocket,
   removeSharedListener,
@@ -59,7 +60,7 @@ export class StreamSource implements KernelSource {
     } else if (stream.readableEnded && !isCutOffBody(stream)) callback(null, null);
     // One that is not to close its file is not destroyed by what fails.
     else if (stream.destroyed || stream.errored || isCutOffBody(stream))
-      callback(stream.errored ?? closedEarly('source', 0), null);
+      callback(failureOf(stream) ?? closedEarly('source', 0), null);
     else this.#wakeUp = () => this.onReadable(size, callback);
   }
 
@@ -116,7 +117,7 @@ export class StreamDestination implements KernelDestination {
     this.#failure = () => {
       const callback = this.#pending;
       this.#pending = undefined;
-      callback?.(this.#stream.errored ?? closedEarly('destination', 0), this.#part());
+      callback?.(failureOf(this.#stream) ?? closedEarly('destination', 0), this.#part());
     };
     addSharedListener(stream, 'close', this.#failure);
   }

@@ -14,6 +14,7 @@ import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import {
   BulkGauge,
   closedEarly,
+  failureOf,
   type Side,
   socketDescriptor,
   type TransferAbout,
@@ -111,8 +112,8 @@ export class ProxyDirection {
     if (this.#state !== 'new') return;
     this.#state = 'observed';
     const [from, to, head] = [this.#from, this.#to, this.#head];
-    if (to.destroyed) return this.lost(to.errored, 'destination');
-    if (from.destroyed) return this.lost(from.errored, 'source');
+    if (to.destroyed) return this.lost(failureOf(to), 'destination');
+    if (from.destroyed) return this.lost(failureOf(from), 'source');
     this.#head = undefined;
     if (head !== undefined && head.length > 0) this.#write(head);
     this.#observe();
@@ -178,7 +179,9 @@ export class ProxyDirection {
     this.#writing -= size;
     if (this.#state === 'ended') return;
     // Node 20 calls back without an error what the closing of its socket has cancelled.
-    if (error || this.#to.destroyed) return this.lost(this.#to.errored ?? error ?? null, 'destination');
+    if (error || this.#to.destroyed) {
+      return this.lost(failureOf(this.#to) ?? failureOf({ errored: error }), 'destination');
+    }
     this.#moved(size);
     this.#report();
     if (this.#writing > 0) return;

@@ -15,6 +15,7 @@ import {
   clearTimeout,
   closeByReset,
   closedEarly,
+  failureOf,
   hasOnRead,
   invalidArgument,
   isSocket,
@@ -315,7 +316,7 @@ class ProxySession implements DirectionOwner {
   #isDone(socket: Socket): boolean {
     const from = socket === this.#a ? 0 : 1;
     const direction = this.#directions[from];
-    if (socket.errored !== null || this.#results[1 - from] === undefined) return false;
+    if (failureOf(socket) !== null || this.#results[1 - from] === undefined) return false;
     return direction instanceof ProxyDirection && direction.sourceEnded;
   }
 
@@ -325,7 +326,8 @@ class ProxySession implements DirectionOwner {
     const isFirstOpen = this.#results[0] === undefined;
     const side: Side = (socket === this.#a) === isFirstOpen ? 'source' : 'destination';
     this.#failedSocket ??= socket;
-    this.#fail(socket.errored === null ? closedEarly(side, 0) : asReset(transferError(socket.errored, 0)));
+    const failure = failureOf(socket);
+    this.#fail(failure === null ? closedEarly(side, 0) : asReset(transferError(failure, 0)));
   }
 }
 

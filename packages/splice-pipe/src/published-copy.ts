@@ -3,6 +3,7 @@ import { errorMonitor } from 'node:events';
 import { finished, type Readable, type Writable } from 'node:stream';
 import {
   closedEarly,
+  failureOf,
   setImmediate,
   type TransferAbout,
   type TransferResult,
@@ -55,7 +56,7 @@ export function publishReading(stream: Readable, copy: Copy): void {
   finished(stream, { writable: false }, (error) => {
     if (!error) succeed();
     // Without an error of its own: its peer, or its user, has gone.
-    else fail(stream.errored ?? closedEarly('source', copy.bytes()));
+    else fail(failureOf(stream) ?? closedEarly('source', copy.bytes()));
   });
 }
 
@@ -84,12 +85,12 @@ export function publishPipe(source: Readable, stream: Writable, copy: Copy): Pub
   const destroyed = (error: Error | null): void => {
     if (over) return;
     stop();
-    fail(source.errored ?? error ?? closedEarly(source.readableEnded ? 'destination' : 'source', copy.bytes()));
+    fail(failureOf(source) ?? error ?? closedEarly(source.readableEnded ? 'destination' : 'source', copy.bytes()));
   };
   const onSourceClose = (): void => {
     if (source.readableEnded) return;
     stop();
-    fail(source.errored ?? closedEarly('source', copy.bytes()));
+    fail(failureOf(source) ?? closedEarly('source', copy.bytes()));
   };
   const onUnpipe = (from: unknown): void => {
     // `pipeline` unpipes at the source's end, and ends the destination then: it is still to be seen how that goes.

@@ -7,7 +7,15 @@
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import type { TransferMethod } from '@zerocopy/core-syscalls';
-import { endKindOf, invalidArgument, isSocket, isToldByDestination, MethodRecord, pipesOf } from '@zerocopy/transfer';
+import {
+  endKindOf,
+  failureOf,
+  invalidArgument,
+  isSocket,
+  isToldByDestination,
+  MethodRecord,
+  pipesOf,
+} from '@zerocopy/transfer';
 import { unavailable } from './endpoint.js';
 import { publishReading } from './published-copy.js';
 import { refusalOfPair, SocketRoute } from './socket-route.js';
@@ -33,7 +41,7 @@ export class SpliceReadStream extends Readable {
     socket.on('error', (error) => this.destroy(error));
     socket.on('close', () => {
       if (!this.#socket.readableEnded && !this.#route?.moving && !this.readableEnded) {
-        this.destroy(socket.errored ?? undefined);
+        this.destroy(failureOf(socket) ?? undefined);
       }
     });
   }

@@ -7,6 +7,7 @@ import { constants, type TransferResult } from '@zerocopy/core-syscalls';
 import {
   abortError,
   closedEarly,
+  failureOf,
   invalidArgument,
   isSocket,
   readOptions,
@@ -174,7 +175,7 @@ const isLost = (source: Readable): boolean => !source.readableEnded && (source.d
 /** The client has gone away, or other code has destroyed the stream. */
 function gone(source: Readable, bytes: number): TransferError {
   const { code, message } = closedEarly('source', bytes);
-  return new TransferError(message, { code, bytes, cause: source.errored ?? undefined });
+  return new TransferError(message, { code, bytes, cause: failureOf(source) ?? undefined });
 }
 
 /** Why the kernel does not write it, or undefined. */

@@ -17,6 +17,7 @@ import { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { uninterrupted } from '@zerocopy/core-syscalls/native';
 import {
+  failureOf,
   isConsumedByParser,
   isEncrypted,
   isPausedByHttp,
@@ -233,7 +234,7 @@ export class RequestSource implements KernelSource {
   }
 
   get errored(): Error | null {
-    return this.#socket.errored;
+    return failureOf(this.#socket);
   }
 
   onReadable(size: number, callback: ReadableCallback): void {

@@ -4,7 +4,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { type MethodRecord, PipeRoute } from '@zerocopy/transfer';
+import { failureOf, type MethodRecord, PipeRoute } from '@zerocopy/transfer';
 import { refusalOfDestination } from './destination.js';
 import { Relay, type RelayOutcome } from './relay.js';
 import { KernelSocketSource, refusalOfSource } from './source.js';
@@ -67,8 +67,7 @@ export class SocketRoute extends PipeRoute<Readable> {
   }
 
   protected override cancel(): void {
-    const { errored } = this.source;
-    this.#relay?.stop(errored ?? new Error('the stream was destroyed'));
+    this.#relay?.stop(failureOf(this.source) ?? new Error('the stream was destroyed'));
   }
 
   #onEnd(relay: Relay, { error, result, failed, ended }: RelayOutcome): void {
@@ -86,7 +85,7 @@ export class SocketRoute extends PipeRoute<Readable> {
     // A socket that its owner has destroyed is, as in any pipeline, a premature close.
     const cause = error?.cause instanceof Error ? error.cause : (error ?? undefined);
     if (error !== null && !this.source.destroyed) {
-      this.source.destroy(socket.destroyed ? (socket.errored ?? undefined) : cause);
+      this.source.destroy(socket.destroyed ? (failureOf(socket) ?? undefined) : cause);
     }
     this.handBack();
   }

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import { fileStatus } from '@zerocopy/core-syscalls/descriptors';
 import {
+  failureOf,
   hasOnRead,
   isEncrypted,
   type OwnedDescriptor,
@@ -120,7 +121,7 @@ export class KernelSocketSource implements KernelSource {
   }
 
   get errored(): Error | null {
-    return this.#socket.errored;
+    return failureOf(this.#socket);
   }
 
   onReadable(size: number, callback: ReadableCallback): void {

@@ -18,6 +18,7 @@ import type { Readable, Writable } from 'node:stream';
 import { SyscallError } from '@zerocopy/core-syscalls';
 import {
   closedEarly,
+  failureOf,
   isSocket,
   type MethodRecord,
   nextTick,
@@ -134,8 +135,8 @@ export class TakenRoute {
     if (this.#state !== 'moving') return this.#giveUp();
     const { source } = this;
     // Unpiped because one of the two is gone: nobody moves the rest.
-    if (source.destroyed) this.#relay?.lost(source.errored, 'source');
-    else if (this.#target.destroyed) this.#relay?.lost((this.#destination as Writable).errored, 'destination');
+    if (source.destroyed) this.#relay?.lost(failureOf(source), 'source');
+    else if (this.#target.destroyed) this.#relay?.lost(failureOf(this.#destination as Writable), 'destination');
     else this.#relay?.stop(null, reason ?? 'the pipe was left');
   }
 

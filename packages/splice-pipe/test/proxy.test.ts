@@ -6,6 +6,7 @@ import net, { type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { TransferError } from '@zerocopy/core-syscalls';
 import { ProxyError, type ProxyOptions, type ProxyResult, pipePoolStats, proxy } from '@zerocopy/splice-pipe';
+import { turn } from '@zerocopy/testing/waiting';
 import test from 'ava';
 import {
   collect,
@@ -58,6 +59,24 @@ async function failure(result: Promise<unknown>): Promise<ProxyError> {
   );
   if (!(error instanceof ProxyError)) throw new Error(`not a ProxyError: ${error}`);
   return error;
+}
+
+for (const [what, bytes] of Object.entries({ nothing: 0, 'a little': 1000, much: MiB })) {
+  kernelTest(
+    `a socket that its owner destroys while it writes, and ${what} is to come behind that: it is gone, and nothing was cancelled`,
+    async (t) => {
+      await joined(['unix', 'unix'], {}, async ({ client, upstream, b, result }) => {
+        upstream.pause();
+        b.write(pattern(4 * MiB)); // waits: Node says from 22 on that the closing cancelled it
+        if (bytes > 0) client.write(pattern(bytes));
+        for (let turns = 20; turns > 0; turns--) await turn();
+        b.destroy();
+        const { code } = await failure(result);
+        // A write that had not begun is destroyed with its stream, and on Node 20 that is told first.
+        t.true(['ECONNRESET', 'ERR_STREAM_DESTROYED'].includes(code), code);
+      });
+    },
+  );
 }
 
 for (const kinds of [

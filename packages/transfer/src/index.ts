@@ -82,6 +82,7 @@ export {
 } from './socket-internals.js';
 export { closeByReset } from './socket-reset.js';
 export { type TakenSocket, takeSocketForReading } from './socket-takeover.js';
+export { failureOf, isCancelledWrite } from './stream-failure.js';
 export { addSharedListener, removeSharedListener, type SharedEvent } from './stream-listeners.js';
 export {
   endKindOf,

@@ -12,6 +12,7 @@
  * failure that is not the destination's it is still held, so that nothing that waits behind it is taken for the rest:
  * the owner says what becomes of the connection by `settle`.
  */
+
 import type { Socket } from 'node:net';
 import type { TransferError, TransferMethod, TransferResult } from '@zerocopy/core-syscalls';
 import {
@@ -27,6 +28,7 @@ import { attemptFirst, NOTHING_MOVED } from './first-attempts.js';
 import type { SlotDestination, SlotEngine, SlotOutcome, SlotTransferOptions } from './slot-transfer-options.js';
 import { destinationsOf, NONE } from './slot-transfer-options.js';
 import { heldBytes } from './socket-internals.js';
+import { failureOf } from './stream-failure.js';
 import { addSharedListener, removeSharedListener } from './stream-listeners.js';
 import { Transfer } from './transfer.js';
 import { TransferScope } from './transfer-scope.js';
@@ -185,9 +187,9 @@ export class SlotTransfer {
   #loseDestroyed(): boolean {
     const { source, written } = this.#options;
     const socket = this.#single?.socket;
-    if (socket?.destroyed) this.lost(socket.errored, 'destination');
-    else if (written?.destroyed) this.lost(written.errored ?? null, 'destination');
-    else if (source?.destroyed) this.lost(source.errored, 'source');
+    if (socket?.destroyed) this.lost(failureOf(socket), 'destination');
+    else if (written?.destroyed) this.lost(failureOf(written), 'destination');
+    else if (source?.destroyed) this.lost(failureOf(source), 'source');
     else return false;
     return true;
   }
@@ -295,8 +297,8 @@ export class SlotTransfer {
   /** Of the source, or of the stream that is written to without a slot. */
   readonly #onClose = (): void => {
     const { source, written } = this.#options;
-    if (source?.destroyed) this.lost(source.errored, 'source');
-    else this.lost(written?.errored ?? null, 'destination');
+    if (source?.destroyed) this.lost(failureOf(source), 'source');
+    else this.lost(failureOf(written), 'destination');
   };
 
   #lossError(bytes: number): TransferError {
@@ -314,9 +316,9 @@ export class SlotTransfer {
       const destination = this.#single?.socket ?? written;
       const side = this.#engine?.failed;
       if (side !== 'source' && isEndOf(destination, error)) {
-        this.#lost = { side: 'destination', error: destination?.errored ?? null };
+        this.#lost = { side: 'destination', error: failureOf(destination) };
       } else if (side !== 'destination' && isEndOf(source, error)) {
-        this.#lost = { side: 'source', error: source?.errored ?? null };
+        this.#lost = { side: 'source', error: failureOf(source) };
       }
     }
     return this.#lost === undefined ? error : this.#lossError(error.bytes);

@@ -2,6 +2,7 @@
  * What a stream of ours moves by reading and writing is a transfer like any other, and published once. Of a pipe between
  * two streams of ours the one that writes tells: it knows what has arrived.
  */
+
 import { AsyncResource } from 'node:async_hooks';
 import { ReadStream, WriteStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
@@ -9,6 +10,7 @@ import type { EndKind, TransferError, TransferMethod, TransferResult } from '@ze
 import { isOutgoingMessage, isSocket } from '@zerocopy/core-syscalls/descriptors';
 import { closedEarly, transferError } from './errors.js';
 import { isStandardOutput, pipesOf } from './socket-internals.js';
+import { failureOf } from './stream-failure.js';
 import { countTransfer, isObserved, TransferScope } from './transfer-scope.js';
 
 /** Whether a stream of ours publishes what this source, which is piped into it, brings. Copies of the packages share it. */
@@ -42,8 +44,9 @@ const isMessage = (stream: unknown): boolean =>
 
 /** Why a source was destroyed: a peer that goes away destroys it by way of `pipeline`. */
 export function reasonOfDestruction(destination: unknown, error: Error | null, bytes: number): TransferError {
-  const { destroyed, errored } = (destination ?? {}) as { destroyed?: boolean; errored?: Error | null };
+  const { destroyed } = (destination ?? {}) as { destroyed?: boolean };
   if (destroyed === true && ['socket', 'http'].includes(endKindOf(destination))) {
+    const errored = failureOf(destination as Writable);
     return errored ? transferError(errored, bytes) : closedEarly('destination', bytes);
   }
   return error === null ? closedEarly('source', bytes) : transferError(error, bytes);

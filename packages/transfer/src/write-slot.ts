@@ -11,10 +11,12 @@
  *       └────────────── dropped ────────────┘     (HEAD, 204, 304: HTTP drops the chunk and calls back)
  *       └──────────────  lost  ─────────────┘     (destination closed, with the slot requested or held)
  */
+
 import type { OutgoingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { socketDescriptor } from '@zerocopy/core-syscalls/descriptors';
+import { failureOf, isCancelledWrite } from './stream-failure.js';
 import { addSharedListener, removeSharedListener } from './stream-listeners.js';
 import {
   instrument,
@@ -177,13 +179,12 @@ class Slot implements UnqueuedSlot, QueuedSlot {
 
   readonly onClose = (): void => {
     this.#leave();
-    this.#handlers.lost(this.#socket.errored ?? null);
+    this.#handlers.lost(failureOf(this.#socket));
   };
 
   /** A write under way when its socket is closed is cancelled, and Node says so (since 22); why is the socket's to say. */
   #reason(error: Error | null | undefined): Error | null | undefined {
-    const cancelled = (error as NodeJS.ErrnoException | null | undefined)?.code === 'ECANCELED';
-    return cancelled ? (this.#socket.errored ?? error) : error;
+    return isCancelledWrite(error) ? (failureOf(this.#socket) ?? error) : error;
   }
 
   readonly #onConnect = (): void => {
