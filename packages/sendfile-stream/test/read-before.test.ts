@@ -11,7 +11,7 @@ import { testsWhere } from '@zerocopy/testing/kernel-tests';
 import { collect, withPair } from '@zerocopy/testing/sockets';
 import { until } from '@zerocopy/testing/waiting';
 
-const { test } = testsWhere('sendfile', feature('sendfile'));
+const { test, serial } = testsWhere('sendfile', feature('sendfile'));
 const content = pattern(3 * MiB + 5);
 const path = writeFile(join(temporaryDirectory(), 'file'), content);
 
@@ -54,7 +54,7 @@ for (const [name, way] of Object.entries(ways)) {
     ['sent by the kernel', {}, 'sendfile'],
     ['copied', { fs: { ...fs } }, 'copy'],
   ] as const) {
-    test.serial(`${name}, ${how}: what is published has every byte once`, async (t) => {
+    serial(`${name}, ${how}: what is published has every byte once`, async (t) => {
       const ended: number[] = [];
       let started = 0;
       const subscribers = {
