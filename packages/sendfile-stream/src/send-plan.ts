@@ -40,6 +40,8 @@ export interface SendPlan {
   readonly queued: boolean;
   /** The message is ended afterwards. */
   readonly ends: boolean;
+  /** It is ended afterwards as well if just so many bytes were sent: whether the file is all of its body shows only then. */
+  readonly endsAfter: number | undefined;
   /** To be written with the headers, if they are in memory. */
   readonly small: boolean;
 }
@@ -78,6 +80,8 @@ export function planSend(request: SendRequest): SendPlan {
   // More than a message has announced would be read as the next one.
   const length = Math.max(0, Math.min(available, bytesLeft(stream, framing)));
   const ends = framing !== undefined && (request.ends ?? isWholeBody(framing, sized ? length : Number.NaN));
+  // The size of a file is not believed where it is 0, as of those in /proc: how long it is shows when it has been read.
+  const endsAfter = !sized && request.ends === undefined && framing?.kind === 'length' ? framing.bytes : undefined;
   const empty = sized && length === 0 ? 'there is nothing to send' : undefined;
   const queued = isCopied(resolved) && sized && length > 0 && canReadWarm();
   const mayLeaveSmall = refused === undefined || queued;
@@ -88,6 +92,7 @@ export function planSend(request: SendRequest): SendPlan {
     refused: refused ?? empty,
     queued,
     ends,
+    endsAfter,
     small: mayLeaveSmall && sized && length > 0 && length <= smallFileSize && mayBeSmall(request, framing),
   };
 }

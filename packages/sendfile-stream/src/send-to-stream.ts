@@ -84,7 +84,8 @@ export function sendToStream(
     transfer.settle(keeps ? 'keep' : 'destroy');
     if (!keeps) (stream as Writable).destroy();
   });
-  return plan.ends ? sent.then((result) => endMessage(stream, result)) : sent;
+  if (!plan.ends && plan.endsAfter === undefined) return sent;
+  return sent.then((result) => (plan.ends || result.bytes === plan.endsAfter ? endMessage(stream, result) : result));
 }
 
 /** In a later turn of the event loop, what was asked of its file may not be so any more. */

@@ -1,5 +1,5 @@
 /** A message never gets more than it has announced, and no half of a file is taken for whole, by whichever way the bytes go. */
-import { truncateSync } from 'node:fs';
+import { readFileSync, truncateSync } from 'node:fs';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { pipeline, Writable } from 'node:stream';
 import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import test from 'ava';
 import {
+  get,
   kernelTest,
   MiB,
   pattern,
@@ -230,4 +231,38 @@ kernelTest('a file that is cut while sendFile sends it to a bare socket: the con
     await until(() => client.closed);
     t.true(received < 32 * MiB);
   });
+});
+
+// The size of each is 0, which the kernel says of files in /proc as well: it shows only when they have been read.
+for (const [name, unsized] of [
+  ['an empty file', writeFile(join(directory, 'empty'), '')],
+  ['a file in /proc', '/proc/version'],
+] as const) {
+  test(`${name} that is all that its response has announced ends it`, async (t) => {
+    const whole = readFileSync(unsized);
+    await withHttpServer(
+      async (_request, response) => {
+        response.setHeader('Content-Length', whole.length);
+        const { bytes } = await sendFile(response, unsized);
+        const { writableEnded } = response;
+        response.end();
+        t.deepEqual({ bytes, writableEnded }, { bytes: whole.length, writableEnded: true });
+      },
+      async (port) => t.deepEqual((await get(port)).body, whole),
+    );
+  });
+}
+
+test('a file whose size is not known, and that is less than its response has announced, leaves it open for more', async (t) => {
+  const first = readFileSync('/proc/version');
+  await withHttpServer(
+    async (_request, response) => {
+      response.setHeader('Content-Length', first.length + 4);
+      await sendFile(response, '/proc/version');
+      const { writableEnded } = response;
+      response.end('more');
+      t.false(writableEnded);
+    },
+    async (port) => t.deepEqual((await get(port)).body, Buffer.concat([first, Buffer.from('more')])),
+  );
 });
