@@ -63,18 +63,23 @@ const addon = (file: string): typeof Koffi => {
 function* places(): Generator<() => typeof Koffi> {
   const { file, from } = given ?? {};
   if (file !== undefined) yield () => addon(file);
-  // Written so that a bundler sees it, where it looks at CommonJS.
-  if (given === undefined && typeof require === 'function') yield () => require('koffi') as typeof Koffi;
   const executable = singleExecutable();
-  // A program that is started from another directory, or by a link, has its modules where its own file is.
-  const starts = [from ?? here, process.argv[1], executable === undefined ? undefined : process.execPath];
+  // Written so that a bundler sees it, where it looks at CommonJS.
+  const bundled =
+    given === undefined && typeof require === 'function' ? () => require('koffi') as typeof Koffi : undefined;
+  if (bundled !== undefined && executable === undefined) yield bundled;
+  // A program that is started from another directory, or by a link, has its modules where its own file is. A single
+  // executable application has what it was called by there, which need be no path.
+  const starts = [from ?? here, executable === undefined ? process.argv[1] : process.execPath];
   for (const start of starts) {
     if (start === undefined || start === '') continue;
-    const load = requireFrom(start);
-    yield () => load('koffi') as typeof Koffi;
-    yield () => load(`./${ADDON}`) as typeof Koffi;
+    yield () => requireFrom(start)('koffi') as typeof Koffi;
+    yield () => requireFrom(start)(`./${ADDON}`) as typeof Koffi;
   }
-  if (executable !== undefined) yield () => embedded(executable);
+  if (executable === undefined) return;
+  yield () => embedded(executable);
+  // Last: where no bundler has answered it, Node warns of it.
+  if (bundled !== undefined) yield bundled;
 }
 
 /** Not imported: bundlers look for calls of createRequire, and put errors in the place of those that they do not understand. */

@@ -11,8 +11,8 @@
  *
  * Writes are not made by it: they would wait for locks and journals on the thread of the event loop.
  */
-import { isMainThread } from 'node:worker_threads';
 import { constants, SyscallError } from '@zerocopy/core-syscalls';
+import { isMainThread } from '@zerocopy/core-syscalls/descriptors';
 import { addressOf } from '@zerocopy/core-syscalls/native';
 import { nextTick, setImmediate } from '@zerocopy/transfer';
 import { CompletionWatch } from './completion-watch.js';
@@ -156,7 +156,7 @@ let isForbidden = false;
 
 /** Whether reads of this thread may go by io_uring; if the probe says that they may not, it says why. */
 function isRingAllowed(): boolean {
-  if (!isMainThread || 'bun' in process.versions) return false; // Bun has no libuv that would watch the eventfd
+  if (!isMainThread() || 'bun' in process.versions) return false; // Bun has no libuv that would watch the eventfd
   return !isForbidden && feature('ioUring').available;
 }
 

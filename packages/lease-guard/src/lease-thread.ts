@@ -1,6 +1,7 @@
 /** The side of the lease thread that its owner sees: started with the first lease, ended with the last. */
-import { MessageChannel, Worker } from 'node:worker_threads';
+import type { MessageChannel, Worker } from 'node:worker_threads';
 import { syscalls } from '@zerocopy/core-syscalls';
+import { nodeThreads } from '@zerocopy/core-syscalls/descriptors';
 import { koffiLocation } from '@zerocopy/core-syscalls/native';
 import { clearTimeout, setTimeout } from '@zerocopy/transfer';
 // The whole code of the thread as text, so that it travels with this module, whatever a bundler makes of it.
@@ -36,6 +37,7 @@ class LeaseThread {
   #nextId = 1;
 
   constructor(onEnd: () => void) {
+    const { MessageChannel, Worker } = nodeThreads();
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     this.#worker = new Worker(source, {

@@ -7,8 +7,8 @@
  * share.
  */
 import { readdirSync } from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import { check, constants, syscalls } from '@zerocopy/core-syscalls';
+import { isMainThread } from '@zerocopy/core-syscalls/descriptors';
 import { memoryAt, untilMoved } from '@zerocopy/core-syscalls/native';
 import { feature } from './feature.js';
 import { machineCode } from './machine-code.js';
@@ -182,7 +182,7 @@ let follows = false;
  * hears of signals.
  */
 function followListeners(): void {
-  if (follows || !isMainThread) return;
+  if (follows || !isMainThread()) return;
   follows = true;
   const reinstall = (event: unknown): void => {
     if (event === 'SIGBUS') installedTrap();

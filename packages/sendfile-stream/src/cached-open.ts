@@ -4,7 +4,6 @@
  * may wait for a server (kernel-rules: open-may-wait), is left to node:fs and its thread pool, untouched.
  */
 import fs from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
 import {
   closeQuietly,
@@ -12,6 +11,7 @@ import {
   closesOnThread,
   type FileFacts,
   freeSpareDescriptors,
+  isMainThread,
   nameOfDescriptor,
   type OpenedFile,
   openLocalCached,
@@ -42,7 +42,7 @@ export function openAtOnce(path: unknown, identity?: Buffer): OpenedFile | undef
 
 /** Whether {@link openAtOnce} may be tried: a file that was opened so may not be used where it would not be opened now. */
 export function mayOpenAtOnce(path: string): boolean {
-  if (path.includes('\0') || !isMainThread) return false;
+  if (path.includes('\0') || !isMainThread()) return false;
   return !hasPermissionModel && fs.open === nodeOpen && feature('openat2Cached').available;
 }
 

@@ -105,4 +105,9 @@ export function settingsOf(options: SendfileStreamOptions | BufferEncoding | nul
 }
 
 /** Most streams have no options: what that means is made once, and Node copies it. */
-export const DEFAULT_SETTINGS: Settings = settingsOf(undefined);
+let defaults: Settings | undefined;
+
+export function defaultSettings(): Settings {
+  defaults ??= settingsOf(undefined);
+  return defaults;
+}

@@ -26,7 +26,7 @@ import { LeaseHold } from './lease.js';
 import { bytesLeft, isMessage, reserve } from './message-body.js';
 import { nameOf, type OpenFile, openShared } from './open-file.js';
 import {
-  DEFAULT_SETTINGS,
+  defaultSettings,
   type SendfileStreamEvents,
   type SendfileStreamOptions,
   type Settings,
@@ -90,7 +90,7 @@ export class SendfileReadStream extends ReadStream {
 
   /** As {@link createSendfileStream}. */
   constructor(path: string | Buffer | URL, options?: SendfileStreamOptions | BufferEncoding | null) {
-    const settings = options === undefined || options === null ? DEFAULT_SETTINGS : settingsOf(options);
+    const settings = options === undefined || options === null ? defaultSettings() : settingsOf(options);
     const isBag =
       options === undefined || options === null || typeof options === 'object' || typeof options === 'string';
     // @ts-expect-error the types declare no constructor parameters; createReadStream calls it with these

@@ -9,9 +9,8 @@
  * the root's own device, which is known to be local; off it everywhere else.
  */
 import { opendir } from 'node:fs/promises';
-import { isMainThread } from 'node:worker_threads';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { filesystemOfMagic, nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
+import { filesystemOfMagic, isMainThread, nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
 import { assertOpenPermitted, callOffThread } from '@zerocopy/transfer';
 import { feature } from './feature.js';
 import type { FileStatus } from './file-status.js';
@@ -49,7 +48,7 @@ let descriptors: number | undefined;
 /** The file that an O_PATH descriptor names, opened for reading on this thread; -EAGAIN: that would have to wait. */
 function reopenAtOnce(fd: number): number {
   const flags = O_RDONLY | O_NONBLOCK;
-  if (!isMainThread) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
+  if (!isMainThread()) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
   if (descriptors === undefined || descriptors < 0) {
     descriptors = syscalls.openat2(AT_FDCWD, '/proc/self/fd', O_PATH | O_DIRECTORY | O_CLOEXEC, 0, 0);
     if (descriptors < 0) return syscalls.openat2(AT_FDCWD, nameOfDescriptor(fd), flags | O_CLOEXEC, 0, 0);
@@ -166,7 +165,7 @@ export class KernelRoot implements Root {
   /** The way of almost every request: nothing has to be waited for. Undefined: something has. @throws {OpenError} */
   #openAtOnce(path: string): Found | undefined {
     const directory = this.#root.last;
-    if (!this.#cachedOnly || !isMainThread || directory === undefined || directory.place === 'off-thread') {
+    if (!this.#cachedOnly || !isMainThread() || directory === undefined || directory.place === 'off-thread') {
       return undefined;
     }
     if (!isPermitted(join(this.path, path))) return 'nothing';

@@ -1,8 +1,7 @@
 /** A regular file that has been found once, with its facts: headers, validators and body come from this one descriptor. */
 import nodeFs from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import { OwnedDescriptor, syscalls } from '@zerocopy/core-syscalls';
-import { freeSpareDescriptors } from '@zerocopy/core-syscalls/descriptors';
+import { freeSpareDescriptors, isMainThread } from '@zerocopy/core-syscalls/descriptors';
 import { OpenFile } from '@zerocopy/sendfile-stream';
 import type { FileStatus } from './file-status.js';
 import { type Maybe, then } from './maybe.js';
@@ -143,7 +142,7 @@ export class OpenedFile {
     if (--this.#holders > 0) return;
     const atOnce = this.#reopen !== undefined || (this.size <= CLOSED_SOON && !this.kept);
     if (!this.isLocal) closeBehindServer(this.#descriptor.release());
-    else if (!isMainThread)
+    else if (!isMainThread())
       nodeFs.close(this.#descriptor.release(), () => {}); // read only: nothing to say
     else if (atOnce) this.#descriptor.closeAtOnce();
     else this.#descriptor.close(); // the blocks of one that was removed are freed elsewhere

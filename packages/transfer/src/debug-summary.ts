@@ -5,7 +5,7 @@
  * listener is added. Two copies of this package in one process share one registry, and so there is one summary of both.
  */
 import { type BigIntStats, fstatSync, writeSync } from 'node:fs';
-import { isMainThread, threadId } from 'node:worker_threads';
+import { nodeThreads } from '@zerocopy/core-syscalls/descriptors';
 import type { TransferCounts } from './transfer-counters.js';
 
 const STDERR = 2;
@@ -73,6 +73,7 @@ function print(text: string): void {
 function summary({ counts, lines }: Registry): string {
   const total = sum(counts.map((read) => read()));
   const added = lines.flatMap(linesOf);
+  const { isMainThread, threadId } = nodeThreads();
   if (!isMainThread && total.transfers === 0 && added.length === 0) return '';
   const where = isMainThread ? `process ${process.pid}` : `process ${process.pid}, thread ${threadId}`;
   return [

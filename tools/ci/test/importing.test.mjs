@@ -7,7 +7,10 @@ import { entriesOf, readManifest } from '../manifest.mjs';
 import { root } from '../repository-text.mjs';
 
 /** Node's own modules that take milliseconds to load, and that a program which does not use them need not have. */
-const HEAVY = ['crypto', 'http', 'http2', 'https', 'tls', 'zlib', 'dns', 'child_process', 'readline', 'inspector'];
+const HEAVY = [
+  ...['crypto', 'http', 'http2', 'https', 'tls', 'zlib', 'dns', 'child_process', 'readline', 'inspector'],
+  'worker_threads',
+];
 /** Files of JavaScript that importing an entry may load, its siblings' included: each is found, read and compiled. */
 const FILES_MAX = 13;
 
@@ -67,6 +70,16 @@ test('the list of what is loaded has what a program loads', (t) => {
   t.true(koffi.files.some((file) => file.includes('koffi')));
   const intl = loadedBy('data:text/javascript,new Intl.Collator("en");', root);
   t.deepEqual(intl.constructed, ['Collator']);
+});
+
+test('a file that is published has no getters in front of what it imports and exports', (t) => {
+  for (const folder of packages) {
+    const files = readdirSync(join(folder, 'dist'), { recursive: true });
+    for (const file of files.filter((one) => one.endsWith('.js') && !one.startsWith('esm'))) {
+      const code = readFileSync(join(folder, 'dist', file), 'utf8');
+      t.notRegex(code, /__toESM\(require\("node:|\b__export\)?\(/, join(folder, file));
+    }
+  }
 });
 
 test('a file that is published asks for each package once', (t) => {

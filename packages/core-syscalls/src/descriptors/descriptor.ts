@@ -1,6 +1,5 @@
 /** Descriptors: finding the one under a stream, and owning a duplicate. */
 import { close as closeFile, openSync } from 'node:fs';
-import { isMainThread } from 'node:worker_threads';
 import { constants } from '../constants.js';
 import { SyscallError } from '../errors.js';
 import { dup3 } from '../syscalls/dup3.js';
@@ -8,6 +7,7 @@ import { fcntl } from '../syscalls/fcntl.js';
 import { close } from '../syscalls/file.js';
 import { closeQuietly } from './close-quietly.js';
 import { closesAtOnce } from './closes-at-once.js';
+import { isMainThread } from './node-threads.js';
 import { withSpareDescriptors } from './spare-descriptors.js';
 import { isOutgoingMessage, isSocket, socketDescriptor, socketOfMessage } from './stream-descriptor.js';
 
@@ -44,7 +44,7 @@ export function descriptorOf(thing: unknown): number | null {
  * none can be had: then the descriptor is only ever closed by its owner.
  */
 function reserveNumber(): number {
-  if (isMainThread) return -1;
+  if (isMainThread()) return -1;
   try {
     return openSync('/dev/null', 'r');
   } catch {
@@ -116,7 +116,7 @@ export class OwnedDescriptor {
   close(): void {
     const fd = this.#fd;
     if (fd < 0) return;
-    if ((this.#accounted || isMainThread) && !closesAtOnce(fd)) closeFile(this.release(), () => {});
+    if ((this.#accounted || isMainThread()) && !closesAtOnce(fd)) closeFile(this.release(), () => {});
     else this.closeAtOnce();
   }
 

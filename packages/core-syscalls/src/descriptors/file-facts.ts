@@ -29,7 +29,7 @@ export interface FileFacts {
 }
 
 /** For what is in the kernel only: PIPEFS_MAGIC, include/uapi/linux/magic.h. */
-const IN_KERNEL = filesystemOfMagic(0x50495045);
+const PIPEFS_MAGIC = 0x50495045;
 
 const buffer = Buffer.alloc(STATX_SIZE);
 
@@ -42,12 +42,12 @@ export function factsOf(fd: number, identity?: Buffer): FileFacts {
   const mask = STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE;
   if (statx(fd, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mask, buffer) < 0) {
     const { mode, size, blocks, nlink, mtimeMs } = fstatSync(fd);
-    const filesystem = isPollable({ mode }) ? IN_KERNEL : filesystemOf(fd);
+    const filesystem = isPollable({ mode }) ? filesystemOfMagic(PIPEFS_MAGIC) : filesystemOf(fd);
     return { mode, size, blocks, links: nlink, modifiedMs: mtimeMs, filesystem };
   }
   if (identity !== undefined) copyStatxIdentity(buffer, identity);
   const { mode, size, blocks, nlink, modifiedMs }: Statx = readStatx(buffer);
-  const filesystem = isPollable({ mode }) ? IN_KERNEL : filesystemOf(fd, buffer);
+  const filesystem = isPollable({ mode }) ? filesystemOfMagic(PIPEFS_MAGIC) : filesystemOf(fd, buffer);
   return { mode, size, blocks, links: nlink, modifiedMs, filesystem };
 }
 

@@ -112,26 +112,30 @@ const STACKED: readonly Row[] = [
   [0xf15f, 'ecryptfs'],
 ];
 
-const FILESYSTEMS: ReadonlyMap<number, Filesystem> = new Map(
-  (
-    [
-      ['local', LOCAL],
-      ['memory', MEMORY],
-      ['pseudo', PSEUDO],
-      ['remote', REMOTE],
-      ['unknown', STACKED],
-    ] as const
-  ).flatMap(([kind, rows]) =>
-    rows.map(([magic, name, reflink]) => [magic, { name, kind, reflink: reflink !== undefined }] as const),
-  ),
-);
+const filesystems = (): ReadonlyMap<number, Filesystem> =>
+  new Map(
+    (
+      [
+        ['local', LOCAL],
+        ['memory', MEMORY],
+        ['pseudo', PSEUDO],
+        ['remote', REMOTE],
+        ['unknown', STACKED],
+      ] as const
+    ).flatMap(([kind, rows]) =>
+      rows.map(([magic, name, reflink]) => [magic, { name, kind, reflink: reflink !== undefined }] as const),
+    ),
+  );
+/** By magic number; made when it is first asked for. */
+let byMagic: ReadonlyMap<number, Filesystem> | undefined;
 
 const UNKNOWN: Filesystem = { name: 'unknown', kind: 'unknown', reflink: false };
 
 /** The filesystem with this magic number: `f_type` of statfs(2), `type` of fs.statfs. */
 export function filesystemOfMagic(magic: number): Filesystem {
   const unsigned = magic >>> 0; // some kernels answer magics above 2^31 with their sign extended
-  return FILESYSTEMS.get(unsigned) ?? { ...UNKNOWN, name: `0x${unsigned.toString(16)}` };
+  byMagic ??= filesystems();
+  return byMagic.get(unsigned) ?? { ...UNKNOWN, name: `0x${unsigned.toString(16)}` };
 }
 
 const status = Buffer.alloc(STATX_SIZE);

@@ -14,6 +14,7 @@ export {
   isLocalFilesystem,
   mappingPageSize,
 } from './filesystem.js';
+export { isMainThread, nodeThreads } from './node-threads.js';
 export { factsOfCached, identityOfCached, nameOfDescriptor, type OpenedFile, openLocalCached } from './open-seen.js';
 export {
   addSpareDescriptors,

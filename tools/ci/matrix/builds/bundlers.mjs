@@ -161,11 +161,13 @@ for (const format of bundler === 'sea' ? ['cjs'] : ['esm', 'cjs']) {
     cpSync(out, there, { recursive: true });
     put(there, `${app}-away`);
     const isEmbedded = bundler === 'sea' && place === 'nowhere';
+    const name = `${bundler}, ${format}, koffi ${isEmbedded ? 'as an asset' : place}`;
     runs(
-      `${bundler}, ${format}, koffi ${isEmbedded ? 'as an asset' : place}`,
+      name,
       command.map((part) => part.replace(out, there)),
       place === 'nowhere' && !isEmbedded ? DEGRADED : KERNEL,
     );
+    if (bundler === 'sea') runs(`${name}, called by a relative path`, ['./app'], KERNEL, { cwd: there });
   }
   renameSync(`${app}-away`, app);
 }
