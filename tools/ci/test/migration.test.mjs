@@ -2,11 +2,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
+import { feature } from '@zerocopy/core-syscalls';
 import test from 'ava';
 import { root, textOf } from '../repository-text.mjs';
 
@@ -50,26 +52,33 @@ function the(list, part) {
 }
 
 let count = 0;
-function start(code, env = {}) {
+function start(code, env = {}, flags = []) {
   const file = join(folder, `program-${count++}.mjs`);
   writeFileSync(file, code);
-  const child = spawn(process.execPath, ['--import', './ports.mjs', file], {
+  const child = spawn(process.execPath, ['--import', './ports.mjs', ...flags, file], {
     cwd: folder,
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
   });
   return child;
 }
 
-async function serving(t, code, env) {
-  const child = start(code, env);
-  t.teardown(async () => {
-    const exit = once(child, 'exit');
-    child.kill();
-    await exit;
-  });
+async function stop(child) {
+  const exit = once(child, 'exit');
+  child.kill();
+  await exit;
+}
+
+/** The port on which it listens. */
+async function told(child) {
   const [port] = await once(createInterface(child.stdout), 'line');
   return Number(port);
+}
+
+async function serving(t, code, env) {
+  const child = start(code, env);
+  t.teardown(() => stop(child));
+  return await told(child);
 }
 
 async function output(t, code) {
@@ -84,6 +93,43 @@ const bodyOf = async (response) => Buffer.from(await response.arrayBuffer());
 test('every program and every change of the document is run here', (t) => {
   t.is(programs.length, 4);
   t.is(changes.length, 3);
+});
+
+test('the one command that runs a program: a reverse proxy that needs no change', async (t) => {
+  const commands = blocks('sh')
+    .flatMap((code) => code.trim().split('\n'))
+    .filter((line) => !/^npm install @zerocopy\/[a-z-]+$/.test(line));
+  t.deepEqual(commands, ['node --import @zerocopy/pipeline/register proxy.js']);
+  const upstream = http.createServer((request, response) => {
+    response.writeHead(200, { 'content-length': request.headers['content-length'] });
+    request.pipe(response);
+  });
+  upstream.listen(0, '127.0.0.1');
+  await once(upstream, 'listening');
+  t.teardown(() => upstream.close());
+  const code = `import http from 'node:http';
+    process.on('message', async () => {
+      const { stats } = await import('@zerocopy/pipeline');
+      process.send(stats());
+    });
+    http.createServer((request, response) => {
+      const { method, headers } = request;
+      const onward = http.request({ host: '127.0.0.1', port: process.env.UPSTREAM, method, headers });
+      onward.on('response', (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+      request.pipe(onward);
+    }).listen(8080);`;
+  const [, , given] = commands[0].split(' ');
+  const child = start(code, { UPSTREAM: String(upstream.address().port) }, ['--import', given]);
+  t.teardown(() => stop(child));
+  const port = await told(child);
+  const answer = await fetch(`http://127.0.0.1:${port}/`, { method: 'PUT', body: bytes });
+  t.true((await bodyOf(answer)).equals(bytes));
+  child.send('stats');
+  const [stats] = await once(child, 'message');
+  if (feature('splice').available) t.deepEqual(stats.kinds, { 'body->http': 2 });
 });
 
 test('sendFile: a file, and 404 where there is none', async (t) => {
