@@ -7,7 +7,7 @@
  * arch/arm64/include/uapi/asm/fcntl.h, include/uapi/asm-generic/fcntl.h (Linux 6.18).
  */
 export interface Abi {
-  /** Numbers for calls that some libc has no wrapper for; made through syscall(2). */
+  /** Numbers for calls that some libc has no wrapper for, or one that does more; made through syscall(2). */
   readonly numbers: {
     readonly gettid: number;
     readonly tgkill: number;
@@ -24,6 +24,7 @@ export interface Abi {
     readonly cachestat: number;
     readonly statmount: number;
     readonly mknodat: number;
+    readonly mprotect: number;
   };
   readonly O_DIRECT: number;
   readonly O_DIRECTORY: number;
@@ -47,6 +48,7 @@ const x64: Abi = {
     cachestat: 451,
     statmount: 457,
     mknodat: 259,
+    mprotect: 10,
   },
   O_DIRECT: 0o40000,
   O_DIRECTORY: 0o200000,
@@ -70,6 +72,7 @@ const arm64: Abi = {
     cachestat: 451,
     statmount: 457,
     mknodat: 33,
+    mprotect: 226,
   },
   O_DIRECT: 0o200000,
   O_DIRECTORY: 0o40000,

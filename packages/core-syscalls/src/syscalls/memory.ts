@@ -1,6 +1,7 @@
 /**
  * The mmap(2) family. Addresses are numbers: user space ends at 2^47 (2^48 on arm64), unless a program asks for more.
  */
+import { abi } from '../abi.js';
 import { asyncResult, bind, kernelResult, type NativeFunction, type Pointer } from '../libc.js';
 
 const prototypes = {
@@ -13,7 +14,7 @@ const prototypes = {
 let nativeMmap: NativeFunction<[Pointer, number, number, number, number, number]> | undefined;
 let nativeMunmap: NativeFunction<[Pointer, number]> | undefined;
 let nativeMremap: NativeFunction<[Pointer, number, number, number, Pointer]> | undefined;
-let nativeMprotect: NativeFunction<[Pointer, number, number]> | undefined;
+let nativeMprotect: NativeFunction<[number, Pointer, number, number]> | undefined;
 let nativeMadvise: NativeFunction<[Pointer, number, number]> | undefined;
 let nativeMincore: NativeFunction<[Pointer, number, Pointer]> | undefined;
 let nativeMsync: NativeFunction<[Pointer, number, number]> | undefined;
@@ -88,8 +89,9 @@ export function mremap(address: Pointer, oldSize: number, newSize: number, flags
  * @see https://man7.org/linux/man-pages/man2/mprotect.2.html
  */
 export function mprotect(address: Pointer, length: number, protection: number): number {
-  nativeMprotect ??= bind('int mprotect(void *addr, size_t length, int prot)');
-  return kernelResult(nativeMprotect(address, length, protection));
+  // By its number: musl's wrapper rounds the range to pages, and so protects one of another's instead of answering EINVAL.
+  nativeMprotect ??= bind('intptr_t syscall(long number, void *addr, size_t length, long prot)');
+  return kernelResult(nativeMprotect(abi.numbers.mprotect, address, length, protection));
 }
 
 /**
