@@ -44,7 +44,8 @@ const asText = {
   name: 'text',
   setup(build) {
     build.onResolve({ filter: /\?text$/ }, ({ path, resolveDir }) => ({
-      path: join(resolveDir, path.replace(/\.js\?text$/, '.ts')),
+      // Relative, since it is told in the file that is published.
+      path: relative('.', join(resolveDir, path.replace(/\.js\?text$/, '.ts'))),
       namespace: 'text',
     }));
     build.onLoad({ filter: /.*/, namespace: 'text' }, async ({ path }) => ({
