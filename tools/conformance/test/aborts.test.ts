@@ -23,7 +23,7 @@ const EVERYDAY = [
 for (const ending of endings.filter(({ name }) => EVERYDAY.includes(name))) {
   test.serial(`${ending.name}: the process ends as one with Node's own streams, and dumps no core`, async (t) => {
     const [moment] = momentsOf(ending, SEED, 1) as [ReturnType<typeof momentsOf>[0] & object];
-    const [mine, twins] = [await run('ours', ending, moment), await run('twin', ending, moment)];
+    const [mine, twins] = [await run('ours', ending, moment), await run('node', ending, moment)];
     t.is(difference(ending, mine, twins), undefined, JSON.stringify(moment));
   });
 }

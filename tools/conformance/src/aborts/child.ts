@@ -4,15 +4,14 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isMainThread, parentPort, threadId, Worker, workerData } from 'node:worker_threads';
-import { type Cargo, startAll } from './cargo.js';
+import { idle, jobs, startAll } from './cargo.js';
 import { type ChildOrder, endings, MARK, READY } from './endings.js';
-import { openHosts } from './hosts.js';
 
 /** How many worker threads come and go, where they do. */
 const WORKERS = 4;
 
 const order = (isMainThread ? JSON.parse(process.argv[2] as string) : workerData) as ChildOrder;
-const cargo: Cargo = order.cargo === 'ours' ? (await import('./ours.js')).ours : (await import('./twin.js')).twin;
+const { side } = order;
 const ending = endings.find(({ name }) => name === order.ending);
 if (ending === undefined) throw new Error(`no ending is called ${order.ending}`);
 
@@ -21,7 +20,7 @@ if (ending === undefined) throw new Error(`no ending is called ${order.ending}`)
  * thread is terminated at the wrong moment, with Node's own streams as well. One view after the other: koffi does so,
  * in the microsecond that it takes to make one.
  */
-const HAZARDS: readonly string[] = ['response', 'uploaded', 'mapped', 'readWhole', 'pooled'];
+const HAZARDS: readonly string[] = ['response', 'uploaded', 'mapped', 'pooled'];
 
 const channel = tracingChannel('zerocopy:transfer');
 /** What the next callback of a transfer does. */
@@ -37,7 +36,7 @@ const fail = (): never => {
 const hooks = {
   onProgress(): void {
     // Node's own streams publish nothing: what stands for it is published with their progress.
-    if (order.cargo === 'twin' && channel.start.hasSubscribers) channel.start.publish({});
+    if (side === 'node' && channel.start.hasSubscribers) channel.start.publish({});
     if (!ending.name.endsWith('listener')) spring();
   },
   onEvent(): void {
@@ -49,15 +48,13 @@ const hooks = {
 async function underWay(): Promise<void> {
   const directory = join(order.directory, String(threadId));
   mkdirSync(directory, { recursive: true });
-  const hosts = await openHosts();
-  const setting = { hosts, hooks, directory, file: order.file };
-  if (ending?.cargo === 'idle') {
-    await cargo.idle(setting);
-    hosts.unref();
-    return;
-  }
-  const safe = Object.entries(cargo.jobs).filter(([name]) => isMainThread || order.hazards || !HAZARDS.includes(name));
-  const moving = startAll(Object.fromEntries(safe), setting);
+  const setting = { side, hooks, directory, file: order.file };
+  if (ending?.cargo === 'idle') return idle(setting);
+  const safe = Object.entries(jobs).filter(([name]) => isMainThread || order.hazards || !HAZARDS.includes(name));
+  const moving = startAll(
+    safe.map(([, job]) => job),
+    setting,
+  );
   if (!order.early) await moving;
   if (isMainThread) console.log(READY);
   await delay(order.delay);

@@ -1,4 +1,5 @@
 /** The ways in which a process ends in the middle of its transfers. The child program arms them; see child.ts. */
+import type { Side } from '../ways/twins.js';
 
 export interface Ending {
   readonly name: string;
@@ -48,7 +49,7 @@ export const endings: readonly Ending[] = [
 
 /** What the parent tells the child, as JSON in its first argument. */
 export interface ChildOrder {
-  readonly cargo: 'ours' | 'twin';
+  readonly side: Side;
   readonly ending: string;
   /** Do not wait until everything moves. */
   readonly early: boolean;

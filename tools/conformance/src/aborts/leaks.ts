@@ -12,9 +12,7 @@ import { acquireLease } from '@zerocopy/lease-guard';
 import { mapFile, SharedBufferPool } from '@zerocopy/mmap-buffer';
 import { descriptorTargets, mappedAreas, threads } from '@zerocopy/testing/holdings';
 import fc from 'fast-check';
-import { type Job, makeDurableFile } from './cargo.js';
-import { openHosts } from './hosts.js';
-import { ours } from './ours.js';
+import { type Job, jobs, makeDurableFile, startAll } from './cargo.js';
 
 /**
  * Not those by HTTP: Node's parser aborts the process if its thread is terminated at the wrong moment, with Node's own
@@ -52,21 +50,15 @@ export interface LeakReport {
 async function busyWorker({ directory, file, pool }: Holding): Promise<void> {
   const own = join(directory, String(threadId));
   mkdirSync(own, { recursive: true });
-  const setting = { hosts: await openHosts(), hooks: { onProgress() {}, onEvent() {} }, directory: own, file };
+  const setting = { side: 'ours' as const, hooks: { onProgress() {}, onEvent() {} }, directory: own, file };
   const kept: unknown[] = [];
   if (feature('lease').available) kept.push(await acquireLease(file, 'read', { autoRelease: false }));
   if (feature('mmap').available) kept.push(await mapFile(file));
   if (pool >= 0) kept.push(SharedBufferPool.open(pool).acquire());
-  const moving = NAMES.map(
-    (name) =>
-      new Promise<void>((moved) => {
-        const again = (): void => {
-          void (ours.jobs[name] as Job)(setting, moved).then(() => setImmediate(again));
-        };
-        again();
-      }),
+  await startAll(
+    NAMES.map((name) => jobs[name] as Job),
+    setting,
   );
-  await Promise.all(moving);
   parentPort?.postMessage(kept.length);
 }
 

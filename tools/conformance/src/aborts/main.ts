@@ -26,7 +26,7 @@ for (const ending of chosen) {
   let twins: Outcome | undefined;
   for (const [round, moment] of momentsOf(ending, Number(values.seed), Number(values.rounds)).entries()) {
     // How the twin ends does not depend on the moment; once in a while it is asked again.
-    if (round % 10 === 0) twins = await run('twin', ending, moment, values.hazards);
+    if (round % 10 === 0) twins = await run('node', ending, moment, values.hazards);
     const complaint = difference(ending, await run('ours', ending, moment, values.hazards), twins as Outcome);
     if (complaint === undefined) same++;
     else console.log(`✖ ${ending.name}, ${JSON.stringify(moment)}: ${complaint}`);

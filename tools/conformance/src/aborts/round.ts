@@ -4,6 +4,7 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { removeDirectory, temporaryDirectory } from '@zerocopy/testing/files';
+import type { Side } from '../ways/twins.js';
 import { makeDurableFile } from './cargo.js';
 import { type ChildOrder, type Ending, MARK, READY } from './endings.js';
 
@@ -38,7 +39,7 @@ const WITH_CORES = 'ulimit -c unlimited; exec "$0" "$@"';
 
 /** Ends a child by `ending` at that moment. */
 export async function run(
-  cargo: 'ours' | 'twin',
+  side: Side,
   ending: Ending,
   { early, delay }: Moment,
   hazards: boolean = false,
@@ -48,7 +49,7 @@ export async function run(
     const cwd = join(directory, 'cwd');
     mkdirSync(cwd);
     const file = makeDurableFile(directory, 'file');
-    const order: ChildOrder = { cargo, ending: ending.name, early, delay, directory, file, hazards };
+    const order: ChildOrder = { side, ending: ending.name, early, delay, directory, file, hazards };
     const args = ['-c', WITH_CORES, process.execPath, ...process.execArgv, program, JSON.stringify(order)];
     const child = spawn('sh', args, {
       cwd,

@@ -3,7 +3,7 @@ import { closeSync, existsSync, fchmodSync, fstatSync, ftruncateSync, openSync, 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TransferError } from '@zerocopy/core-syscalls';
-import { type CopyFileOptions, copyFile } from '@zerocopy/file-copy';
+import type { CopyFileOptions } from '@zerocopy/file-copy';
 import { removeDirectory, temporaryDirectory } from '@zerocopy/testing/files';
 import { TRIAL } from '../holdings.js';
 import { contentOf, numbersOf } from './files.js';
@@ -62,6 +62,7 @@ function withHolesFilled(copy: Buffer, content: Buffer, bytes: number): Buffer {
 
 const copying = ({ name, options = {}, absent, sparse = false, elsewhere = false, cold = false }: Copy): Way => ({
   name,
+  twin: 'fs.copyFile',
   background: { absent, direct: true },
   promised: true,
   victims: cold ? ['copy'] : [],
@@ -84,7 +85,7 @@ const copying = ({ name, options = {}, absent, sparse = false, elsewhere = false
     const controller = new AbortController();
     stage.victim('copy', () => controller.abort());
     const signal = cold ? { signal: controller.signal } : {};
-    const over = copyFile(source, target, stage.options({ ...options, ...signal })).then(
+    const over = stage.by.copyFile(source, target, stage.options({ ...options, ...signal })).then(
       ({ bytes, method }): readonly Told[] => {
         told = { bytes, method };
         return [told];

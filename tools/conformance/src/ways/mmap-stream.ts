@@ -3,7 +3,6 @@ import { once } from 'node:events';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createMmapReadStream } from '@zerocopy/mmap-buffer';
 import { MiB } from '@zerocopy/testing/bytes';
 import { withResolvers } from '@zerocopy/testing/sockets';
 import { NO_MAPPING } from './remembering.js';
@@ -24,11 +23,13 @@ function deepFile(stage: Stage): string {
 /** The stream counts what has been read and not what has arrived, as Node's do: a failed one's count is not compared. */
 const streaming = (name: string, to: (stage: Stage) => Promise<Writable> | Writable, more: Partial<Way> = {}): Way => ({
   name,
+  twin: 'fs.createReadStream',
   background: { direct: true },
   async begin(stage) {
     const path = deepFile(stage);
     const destination = await to(stage);
-    const source = createMmapReadStream(path, stage.options({ start: START, highWaterMark: 64 * 1024 }));
+    const source = stage.by.createMmapReadStream(path, stage.options({ start: START, highWaterMark: 64 * 1024 }));
+    stage.players.source = source;
     source.on('error', () => {}); // from Node 24 on pipeline listens to none that its signal has destroyed before
     const over = pipeline(source, destination)
       .then(
@@ -48,12 +49,14 @@ const streaming = (name: string, to: (stage: Stage) => Promise<Writable> | Writa
 const streamingLent = (by: 'number' | 'FileHandle'): Way => ({
   name: `createMmapReadStream over a ${by}`,
   background: { direct: true },
+  twin: 'fs.createReadStream',
   needs: ['mmap', 'sigbusTrap'],
   victims: [by === 'number' ? 'numbers' : 'handle r'],
   async begin(stage) {
     const path = stage.file();
     const fd = by === 'number' ? stage.lend(path, 'r') : await stage.handle(path, 'r');
-    const source = createMmapReadStream('', { fd, start: 0, autoClose: false, highWaterMark: 64 * 1024 });
+    const source = stage.by.createMmapReadStream('', { fd, start: 0, autoClose: false, highWaterMark: 64 * 1024 });
+    stage.players.source = source;
     if (typeof fd === 'number') stage.lentTo(source, fd); // and not the other: it would close what is its user's
     const { promise, resolve } = withResolvers<NodeJS.ErrnoException | undefined>();
     source.on('error', resolve);

@@ -2,7 +2,7 @@
 import http, { type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { descriptorOf } from '@zerocopy/core-syscalls';
-import { createSendfileStream, type SendFileDestination, sendFile } from '@zerocopy/sendfile-stream';
+import type { createSendfileStream, SendFileDestination, sendFile } from '@zerocopy/sendfile-stream';
 import { type Kind, withResolvers } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
 import { AROUND, closing, type Stage } from './stage.js';
@@ -11,6 +11,9 @@ import { GONE, one, type Told, told, type Underway, type Way } from './way.js';
 /** In the write of the headers; all other ways ask for the kernel at any size. */
 const SMALL = { smallFileSize: 2 ** 30 } as const;
 const LARGE = { smallFileSize: 0 } as const;
+/** Twins. */
+const PIPELINE = 'stream.pipeline of an fs.ReadStream';
+const READ_STREAM = 'fs.createReadStream';
 const SOCKETS: readonly Kind[] = ['tcp', 'unix'];
 
 type SendfileStream = ReturnType<typeof createSendfileStream>;
@@ -23,7 +26,7 @@ const send = (
   to: SendFileDestination,
   from: SendFileSource,
   options: SendFileOptions = LARGE,
-): Promise<readonly Told[]> => one(sendFile(to, from, stage.options(options)));
+): Promise<readonly Told[]> => one(stage.by.sendFile(to, from, stage.options(options)));
 
 /** The file with something around it, and where it is in that. */
 function rangeOf(stage: Stage): [path: string, range: { start: number; end: number }] {
@@ -38,6 +41,7 @@ const sending = (
   more: Partial<Way> = {},
 ): Way => ({
   name,
+  twin: PIPELINE,
   promised: true,
   victims: ['everything'],
   async begin(stage) {
@@ -61,7 +65,8 @@ async function streamed(
   path: string,
   range: { start?: number; end?: number } = {},
 ): Promise<Told> {
-  const source = createSendfileStream(path, stage.options({ ...LARGE, ...range }));
+  const source = stage.by.createSendfileStream(path, stage.options({ ...LARGE, ...range }));
+  stage.players.source = source;
   source.once('open', (fd) => stage.fds.push(fd));
   stage.victim('stream', () => source.destroy());
   stage.heed(source);
@@ -78,6 +83,7 @@ async function streamed(
 
 const streaming = (name: string, kind: Kind, temperature: Temperature | 'range'): Way => ({
   name,
+  twin: READ_STREAM,
   victims: ['stream', 'destination'],
   async begin(stage) {
     const to = await stage.socketDestination(kind);
@@ -89,12 +95,14 @@ const streaming = (name: string, kind: Kind, temperature: Temperature | 'range')
 /** Over a number that stays its user's. Its file is not closed, so that nobody closes what has the number now. */
 const streamingNumber = (temperature: Temperature): Way => ({
   name: `createSendfileStream over a number${temperature === 'cold' ? ' of a cold file' : ''}`,
+  twin: READ_STREAM,
   needs: ['sendfile'],
   victims: ['numbers'],
   async begin(stage) {
     const to = await stage.socketDestination();
     const fd = stage.lend(stage.file(temperature), 'r');
-    const source = createSendfileStream('', { fd, autoClose: false, ...LARGE });
+    const source = stage.by.createSendfileStream('', { fd, autoClose: false, ...LARGE });
+    stage.players.source = source;
     stage.lentTo(source, fd);
     const { promise, resolve } = withResolvers<Error | undefined>();
     source.once('end', () => resolve(undefined)).once('error', resolve);
@@ -110,9 +118,9 @@ const streamingNumber = (temperature: Temperature): Way => ({
 type Respond = (stage: Stage, response: ServerResponse, path: string, start?: number) => Promise<Told>;
 
 const byPromise: Respond = async (stage, response, path, start = 0) =>
-  told(sendFile(response, path, stage.options({ ...LARGE, start })));
+  told(stage.by.sendFile(response, path, stage.options({ ...LARGE, start })));
 const byStream: Respond = (stage, response, path, start = 0) => streamed(stage, response, path, { start });
-const small: Respond = async (stage, response, path) => told(sendFile(response, path, stage.options(SMALL)));
+const small: Respond = async (stage, response, path) => told(stage.by.sendFile(response, path, stage.options(SMALL)));
 
 /** One request to a server of its own. */
 const responding = (
@@ -122,12 +130,14 @@ const responding = (
   temperature: Temperature = 'warm',
 ): Way => ({
   name,
+  twin: respond === byStream ? READ_STREAM : PIPELINE,
   async begin(stage): Promise<Underway> {
     const path = stage.file(temperature);
     const server = http.createServer({ keepAlive: false });
     await stage.serve(server);
     const { promise: over, resolve } = withResolvers<readonly Told[]>();
     server.once('request', async (_request, response: ServerResponse) => {
+      stage.players.destination = response;
       if (framing === 'length') response.setHeader('Content-Length', stage.content.length);
       else response.write(''); // headers without a length go out: the body is chunked
       const answer = await respond(stage, response, path).catch((error: Error): Told => ({ error, bytes: 0 }));
@@ -151,11 +161,13 @@ const REQUESTS = [
 /** Several requests on one connection that is kept alive: after one that has failed it may be gone. */
 const keptAlive = (name: string, respond: Respond): Way => ({
   name,
+  twin: respond === byStream ? READ_STREAM : PIPELINE,
   async begin(stage) {
     const { content } = stage;
     const path = stage.file();
     const all: Promise<Told>[] = [];
     const server = http.createServer(async (request, response) => {
+      stage.players.destination ??= response;
       const { start, framing } = REQUESTS[Number(request.url?.slice(1))] as (typeof REQUESTS)[number];
       if (framing === 'length') response.setHeader('Content-Length', content.length - start);
       else response.setHeader('Transfer-Encoding', 'chunked');
@@ -190,6 +202,7 @@ const keptAlive = (name: string, respond: Respond): Way => ({
 /** Two files on one socket, and what its user writes before, between and after them. */
 const between: Way = {
   name: "sendFile to a socket, twice, between its user's own writes",
+  twin: PIPELINE,
   promised: true,
   victims: ['destination'],
   async begin(stage) {
@@ -202,7 +215,7 @@ const between: Way = {
       for (const range of [{}, { start }]) {
         to.write(AROUND);
         bytes += AROUND.length;
-        const sent = await told(sendFile(to, path, stage.options({ ...LARGE, ...range })));
+        const sent = await told(stage.by.sendFile(to, path, stage.options({ ...LARGE, ...range })));
         bytes += sent.bytes ?? 0;
         method = sent.method;
         if (sent.error !== undefined) return [{ ...sent, bytes }];
@@ -250,13 +263,15 @@ export const sendWays: readonly Way[] = [
   sending(
     "sendFile to a socket's descriptor",
     async (stage) => [descriptorOf(await stage.socketDestination('tcp')) as number, stage.file()],
-    { victims: [] },
+    { victims: [], twin: undefined }, // nor to any number that Node would have to wait for
   ),
-  sending('sendFile to a number of a socket', async (stage) => [stage.numberOfSocketDestination(), stage.file()]),
+  sending('sendFile to a number of a socket', async (stage) => [stage.numberOfSocketDestination(), stage.file()], {
+    twin: undefined,
+  }),
   sending(
     'sendFile to a number of a socket, under a lease',
     async (stage) => [stage.numberOfSocketDestination(), stage.file(), { lease: true }],
-    { needs: ['lease'], background: { direct: true } },
+    { needs: ['lease'], background: { direct: true }, twin: undefined },
   ),
   sending('sendFile of a range to a socket', async (stage) => {
     const [path, range] = rangeOf(stage);

@@ -5,18 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import {
-  createSpliceReadStream,
-  createSpliceWriteStream,
-  type ProxyError,
-  proxy,
-  type SpliceDestination,
-  type SpliceSource,
-  type SpliceWriteStream,
-  splice,
-  type TeeError,
-  tee,
-} from '@zerocopy/splice-pipe';
+import type { ProxyError, SpliceDestination, SpliceSource, SpliceWriteStream, TeeError } from '@zerocopy/splice-pipe';
 import { arrival, type Kind } from '@zerocopy/testing/sockets';
 import { turn } from '@zerocopy/testing/waiting';
 import { shrinkBuffer } from './kernel-objects.js';
@@ -35,14 +24,15 @@ const splicing = (
   more: Partial<Way> = {},
 ): Way => ({
   name,
+  twin: 'stream.pipeline',
   promised: true,
   victims: ['everything'],
   async begin(stage) {
     const destination = await to(stage);
     const source = await from(stage); // last: Node throws away what a child that has ended has said to nobody
     stage.set();
-    const check = listenersOf(source, destination);
-    const over = one(splice(source, destination, stage.options({}))).then((told) => {
+    const check = listenersOf(stage, source, destination);
+    const over = one(stage.by.splice(source, destination, stage.options({}))).then((told) => {
       check(told[0]?.error !== undefined);
       return told;
     });
@@ -67,8 +57,14 @@ const DESTINATIONS: Readonly<Record<string, Placed<SpliceDestination>>> = {
   'a FileHandle': (stage) => stage.handleDestination(),
 };
 
+/** Node has no stream for a number that it would have to wait for, and leave to its owner. */
+const twinOf = (...names: readonly string[]): Partial<Way> =>
+  names.some((name) => name.startsWith('a number')) ? { twin: undefined } : {};
+
 const matrix = Object.entries(SOURCES).flatMap(([fromName, from]) =>
-  Object.entries(DESTINATIONS).map(([toName, to]) => splicing(`splice from ${fromName} to ${toName}`, from, to)),
+  Object.entries(DESTINATIONS).map(([toName, to]) =>
+    splicing(`splice from ${fromName} to ${toName}`, from, to, twinOf(fromName, toName)),
+  ),
 );
 
 const late = { late: true } as const;
@@ -92,8 +88,8 @@ const splicingPart = (kind: Kind, manner: { late?: boolean }): Way => ({
     const all = Buffer.concat([content, content.subarray(0, 100_000)]);
     const [from, to] = [await stage.socketSource(kind, { content: all }), await stage.socketDestination(kind, manner)];
     stage.set();
-    const check = listenersOf(from, to);
-    const over = one(splice(from, to, stage.options({ length: content.length }))).then((told) => {
+    const check = listenersOf(stage, from, to);
+    const over = one(stage.by.splice(from, to, stage.options({ length: content.length }))).then((told) => {
       check(told[0]?.error !== undefined);
       if (from.destroyed) return told; // with its own failure: then there is nothing to be had
       const rest = arrival(from);
@@ -123,10 +119,12 @@ function lossIn(kind: Kind, talk: Talk): string | undefined {
 
 const proxying = (kind: Kind, talk: Talk, manner: { late?: boolean } = {}): Way => ({
   name: `proxy between ${kind} sockets, ${talk}${manner.late === true ? ', read late' : ''}`,
+  twin: 'two of stream.pipeline',
   victims: ['left', 'right'],
   copied: talk === 'in messages',
   async begin(stage) {
     const [left, right] = [await stage.pair(kind), await stage.pair(kind)];
+    Object.assign(stage.players, { source: left.near, destination: right.near });
     const answer = answerTo(stage.content);
     if (manner.late === true) shrinkBuffer(right.near);
     for (const [name, { near }] of Object.entries({ left, right })) {
@@ -148,7 +146,7 @@ const proxying = (kind: Kind, talk: Talk, manner: { late?: boolean } = {}): Way 
     else stage.feed(right.far, { ...feeding, content: answer, reader: left.far });
     stage.set();
     if (talk !== 'in messages') await stage.filled(left.near, ...(talk === 'both at once' ? [right.near] : []));
-    const over = proxy(left.near, right.near, stage.options({})).then(
+    const over = stage.by.proxy(left.near, right.near, stage.options({})).then(
       ({ forward, backward }): readonly Told[] =>
         [forward, backward].map(({ bytes, method, fallbackReason }) => ({ bytes, method, fallbackReason })),
       (error: ProxyError): readonly Told[] =>
@@ -171,14 +169,15 @@ const teeing = (
   victims: readonly string[] = ['source', 'destination'],
 ): Way => ({
   name,
+  twin: 'readable.pipe, twice',
   promised: true,
   victims,
   async begin(stage) {
     const from = await stage.socketSource(kind);
     const to = await destinations(stage);
     stage.set();
-    const check = listenersOf(from, ...to);
-    const over = tee(from, to, stage.options({})).then(
+    const check = listenersOf(stage, from, ...to);
+    const over = stage.by.tee(from, to, stage.options({})).then(
       ({ destinations: branches, method, fallbackReason }): readonly Told[] => {
         check(branches.some(({ error }) => error !== undefined));
         return branches.map(({ error, bytes }) => ({ error, bytes, method, fallbackReason }));
@@ -195,6 +194,17 @@ const teeing = (
 
 // Streams.
 
+const WRITE_STREAM = 'fs.createWriteStream';
+
+/** The first time it is called. */
+const once = (callback: () => unknown): (() => void) => {
+  let isDue = true;
+  return () => {
+    if (isDue) callback();
+    isDue = false;
+  };
+};
+
 /** What a pipeline failed with. */
 function failureOf(
   from: NodeJS.ReadableStream,
@@ -210,15 +220,22 @@ function failureOf(
 
 const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way => ({
   name: `createSpliceReadStream of a ${kind} socket${manner.late === true ? ', read late' : ''}${manner.left === true ? ', left in the middle' : ''}`,
+  twin: 'the socket',
   victims: ['stream', 'source', 'destination'],
   copied: manner.left === true,
   async begin(stage) {
     const [from, to] = [await stage.socketSource(kind), await stage.socketDestination(kind, manner)];
     stage.set();
-    const stream = createSpliceReadStream(from);
+    const stream = stage.by.createSpliceReadStream(from);
+    stage.players.source = stream;
     stage.victim('stream', () => stream.destroy());
-    stage.heed(stream);
-    if (manner.left === true) stream.once('progress', () => stream.on('data', () => {}));
+    stage.heed(stream, from);
+    if (manner.left === true)
+      stage.onProgressOf(
+        stream,
+        from,
+        once(() => stream.on('data', () => {})),
+      );
     const over = failureOf(stream, to, stage).then((error): readonly Told[] => [
       { error, bytes: stream.bytesMoved, method: stream.method, fallbackReason: stream.fallbackReason },
     ]);
@@ -228,7 +245,9 @@ const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way =>
 
 /** Of a pipeline into a file, once that is closed, too. */
 async function stored(from: NodeJS.ReadableStream, to: SpliceWriteStream, stage: Stage): Promise<Told> {
-  stage.heed(to);
+  stage.heed(to, from);
+  stage.players.source ??= from as IncomingMessage;
+  stage.players.destination ??= to;
   const path = String(to.path);
   stage.receiveFile(path, () => (existsSync(path) ? readFileSync(path) : Buffer.alloc(0)));
   const error = await failureOf(from, to, stage);
@@ -241,19 +260,21 @@ async function stored(from: NodeJS.ReadableStream, to: SpliceWriteStream, stage:
 
 const storing = (kind: Kind, left: boolean): Way => ({
   name: `createSpliceWriteStream from a ${kind} socket${left ? ', paused in the middle' : ''}`,
+  twin: WRITE_STREAM,
   victims: ['stream', 'source'],
   copied: left,
   async begin(stage) {
     const from = await stage.socketSource(kind);
-    const to = createSpliceWriteStream(stage.path(), stage.options({}));
+    const to = stage.by.createSpliceWriteStream(stage.path(), stage.options({}));
     to.once('open', (fd) => stage.fds.push(fd));
     stage.victim('stream', () => to.destroy());
     stage.set();
     if (left) {
-      to.once('progress', () => {
+      const pause = once(() => {
         from.pause();
         setImmediate(() => from.resume());
       });
+      stage.onProgressOf(to, from, pause);
     }
     return { over: stored(from, to, stage).then((only) => [only]), moving: () => to.bytesWritten > 0 };
   },
@@ -262,13 +283,15 @@ const storing = (kind: Kind, left: boolean): Way => ({
 /** Into a number that stays its user's. */
 const storingByNumber: Way = {
   name: 'createSpliceWriteStream over a number',
+  twin: WRITE_STREAM,
   needs: ['splice'],
   victims: ['numbers'],
   async begin(stage) {
     const from = await stage.socketSource();
     const path = stage.path();
     const fd = stage.lend(path, 'w');
-    const to = createSpliceWriteStream(path, { fd, autoClose: false });
+    const to = stage.by.createSpliceWriteStream(path, { fd, autoClose: false });
+    stage.players.destination = to;
     stage.lentTo(to, fd);
     stage.receiveFile(path);
     stage.set();
@@ -312,11 +335,12 @@ function upload(stage: Stage, client: Socket, pipelined: boolean): Promise<void>
 /** Several uploads on one connection: each is whole, or has failed; after a failed one the connection may be gone. */
 const uploading = (pipelined: boolean): Way => ({
   name: `createSpliceWriteStream from uploads on one connection${pipelined ? ', pipelined' : ''}`,
+  twin: WRITE_STREAM,
   async begin(stage) {
     const all: Promise<Told>[] = [];
     const server = http.createServer((request: IncomingMessage, response: ServerResponse) => {
       const storing = async (): Promise<Told> =>
-        stored(request, createSpliceWriteStream(stage.path(), stage.options({})), stage);
+        stored(request, stage.by.createSpliceWriteStream(stage.path(), stage.options({})), stage);
       const told = storing().catch((error: Error): Told => {
         stage.receiveLast(() => Buffer.alloc(0));
         return { error, bytes: 0 };

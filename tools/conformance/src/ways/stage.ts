@@ -17,6 +17,7 @@ import { type Feeding, feedInMessages, write } from './feeds.js';
 import { makeColdFile } from './files.js';
 import { makePipe, makeSocketPair, shrinkBuffer, shrinkWindow, unreadBytes } from './kernel-objects.js';
 import { atLast, beyond, inAnswer, inFile, inSink, type Manner, Receivers } from './receivers.js';
+import { type Movers, movers, type Side } from './twins.js';
 import type { Delivery, Hooks, Setting, Told } from './way.js';
 import { connectOver, pairOver, type Wire } from './wire.js';
 
@@ -34,6 +35,9 @@ export class Stage {
   readonly directory: string;
   readonly content: Buffer;
   readonly signal: AbortSignal | undefined;
+  readonly side: Side;
+  /** The two streams that are joined, as far as they are streams: what other code may do something to. */
+  readonly players: { source?: Readable; destination?: Writable } = {};
   readonly #hooks: Hooks | undefined;
   readonly #bag: Setting['bag'];
   readonly #more: object | undefined;
@@ -53,10 +57,12 @@ export class Stage {
   #names = 0;
 
   /** @param held Receivers, and the second halves of what is sent, wait until {@link goOn}, and sockets buffer little. */
-  constructor({ directory, content, signal, hooks, bag, wire, more, backlog = 0 }: Setting, held = false) {
+  constructor(setting: Setting, held = false) {
+    const { directory, content, signal, hooks, bag, wire, more, side = 'ours', backlog = 0 } = setting;
     this.directory = directory;
     this.content = content;
     this.signal = signal;
+    this.side = side;
     this.#hooks = hooks;
     this.#bag = bag;
     this.#more = more;
@@ -78,9 +84,20 @@ export class Stage {
     return this.signal === undefined ? {} : { signal: this.signal };
   }
 
+  /** What moves the bytes. */
+  get by(): Movers {
+    return movers[this.side];
+  }
+
+  /** Calls back when the stream makes progress; or when the source does, where both are Node's. */
+  onProgressOf(stream: NodeJS.EventEmitter, source: NodeJS.EventEmitter, callback: () => void): void {
+    if (this.side === 'ours') stream.on('progress', callback);
+    else source.on('data', callback);
+  }
+
   /** The setting's hook hears of a stream's progress. */
-  heed(stream: NodeJS.EventEmitter): void {
-    if (this.#hooks !== undefined) stream.on('progress', this.#hooks.onEvent);
+  heed(stream: NodeJS.EventEmitter, source: NodeJS.EventEmitter = stream): void {
+    if (this.#hooks !== undefined) this.onProgressOf(stream, source, this.#hooks.onEvent);
   }
 
   onDispose(disposal: () => unknown): void {
@@ -244,6 +261,7 @@ export class Stage {
     const { near, far } = await this.pair(kind);
     this.watch(near);
     this.victim('source', () => near.destroy());
+    this.players.source ??= near;
     this.feed(far, feeding);
     return near;
   }
@@ -258,7 +276,10 @@ export class Stage {
   pipeSource(as: 'number' | 'stream', feeding: Feeding = {}): number | Socket {
     const [fd, other] = makePipe();
     this.feed(this.#streamOver(other, false, true), feeding);
-    return as === 'number' ? this.#lend(fd) : this.#streamOver(fd, true, false);
+    if (as === 'number') return this.#lend(fd);
+    const stream = this.#streamOver(fd, true, false);
+    this.players.source = stream;
+    return stream;
   }
 
   /** The output of another process. */
@@ -269,6 +290,7 @@ export class Stage {
     closeSync(fd);
     const output = child.stdout as unknown as Socket;
     output.on('error', () => {});
+    this.players.source = output;
     this.onDispose(async () => {
       child.kill('SIGKILL');
       await exited;
@@ -308,6 +330,7 @@ export class Stage {
     if (manner.late === true) shrinkBuffer(near);
     this.watch(near);
     this.victim('destination', () => near.destroy());
+    this.players.destination ??= near;
     const sent = (): number => near.bytesWritten;
     this.receive(far, sent, () => near.end(), manner);
     return near;
@@ -351,6 +374,7 @@ export class Stage {
   /** A stream in user space. */
   streamDestination(): Writable {
     const receiver = inSink();
+    this.players.destination = receiver.sink;
     this.#receivers.add(receiver);
     return receiver.sink;
   }
@@ -359,6 +383,7 @@ export class Stage {
   nodeFileDestination(): Writable {
     const path = this.path();
     const destination = createWriteStream(path);
+    this.players.destination = destination;
     const closed = once(destination, 'close').catch(() => {});
     this.onDispose(() => {
       destination.destroy();

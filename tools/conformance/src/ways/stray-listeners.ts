@@ -1,16 +1,19 @@
 /** Whether a transfer has taken its listeners back from the streams it was given. */
 import type { EventEmitter } from 'node:events';
+import type { Stage } from './stage.js';
 
 const countsOf = (emitter: EventEmitter): Map<string | symbol, number> =>
   new Map(emitter.eventNames().map((event) => [event, emitter.listenerCount(event)]));
 
 /**
+ * Of Node's own transfers, which leave some, nothing is asked.
  * @param things What is no emitter, such as a descriptor, is left out.
  * @returns what throws if a stream that is still alive has more listeners than before. One more for 'close' is allowed:
  * the write slots of a stream have one for all of them, for its life. So is one more for 'error' where the transfer failed: it
  * goes when the stream has told its own.
  */
-export function listenersOf(...things: readonly unknown[]): (failed: boolean) => void {
+export function listenersOf({ side }: Stage, ...things: readonly unknown[]): (failed: boolean) => void {
+  if (side === 'node') return () => {};
   const emitters = things.filter((thing) => typeof thing === 'object') as (EventEmitter & { destroyed: boolean })[];
   const before = emitters.map(countsOf);
   return (failed) => {

@@ -5,6 +5,7 @@
 import type { FeatureName } from '@zerocopy/core-syscalls';
 import type { Background } from '../faults/injection.js';
 import { Stage } from './stage.js';
+import type { Side } from './twins.js';
 import type { Wire } from './wire.js';
 
 export interface Setting {
@@ -21,6 +22,8 @@ export interface Setting {
   readonly more?: object | undefined;
   /** Bytes that the sockets of a proxy have waiting before it begins, in the kernel; default: 0. */
   readonly backlog?: number | undefined;
+  /** Who moves the bytes; default: ours, the packages. */
+  readonly side?: Side | undefined;
   /** What connections go over; default: nothing, their ends are joined directly. */
   readonly wire?: Wire | undefined;
 }
@@ -70,6 +73,8 @@ export interface Way {
   readonly background?: Background;
   /** Features without which there is nothing to be shown; see {@link whyNot}. */
   readonly needs?: readonly FeatureName[];
+  /** What of Node's own it stands for: begun on a stage of Node's side, it goes by that. Undefined: Node has nothing of the kind. */
+  readonly twin?: string | undefined;
   /** Which of the things that the stage knows can be taken away in the middle, each a theft of its own. */
   readonly victims?: readonly string[];
   /** Whether its end is that of a promise, which has to come whatever happens; a stream may wait for its user. */
