@@ -57,7 +57,9 @@ export interface RelayOutcome {
   readonly ended: boolean;
 }
 
-type Inherited = 'length' | 'promised' | 'endedEarly' | 'signal' | 'onProgress' | 'onMoved' | 'onCrowded' | 'about';
+type Inherited =
+  | ('length' | 'promised' | 'endedEarly' | 'signal' | 'onProgress' | 'onMoved' | 'onCrowded' | 'about')
+  | 'destinationStays';
 
 export interface RelayOptions extends Pick<SlotTransferOptions, Inherited> {
   /** Made when the slot has come, so that the source is not taken from Node for longer than need be. */
@@ -89,7 +91,8 @@ export class Relay {
 
   constructor(options: RelayOptions) {
     this.#options = options;
-    const { copied, length, promised, endedEarly, signal, onProgress, onMoved, onCrowded, about } = options;
+    const { copied, length, promised, endedEarly, signal, onProgress, onMoved, onCrowded, about, destinationStays } =
+      options;
     this.#transfer = new SlotTransfer({
       destination: slotOf(options.destination),
       source: options.socket,
@@ -105,6 +108,7 @@ export class Relay {
       onMoved,
       onCrowded,
       about,
+      destinationStays,
       onEnd: (outcome) => this.#onEnd(outcome),
     });
   }

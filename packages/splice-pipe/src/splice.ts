@@ -211,6 +211,7 @@ function run(
         relay.stop(null, touched);
       }),
       eager: true,
+      destinationStays: true,
       length: most,
       promised: bound === undefined ? undefined : Math.min(bound, most),
       endedEarly: (bytes, due) => (extent === undefined ? closedEarly('source', bytes) : extent.shortfall(bytes, due)),

@@ -21,9 +21,12 @@ export class TeeBranch {
   readonly #destination: KernelDestination;
   readonly #onDrop: ((error: TransferError) => void) | undefined;
   #carry: Buffer | undefined;
+  /** Bytes that the stream behind it has accepted, and not acknowledged. */
+  #inStream = 0;
   /** A call on another thread uses the pipe and the file. */
   #busy = false;
   #stopped = false;
+  #closed = false;
   #whenIdle: (() => void) | undefined;
 
   /** @param onDrop what becomes of the stream behind it when it is dropped. */
@@ -40,8 +43,10 @@ export class TeeBranch {
     this.#onDrop?.(error);
   }
 
-  /** The transfer has ended: no further notice is taken of the stream behind it. */
+  /** The transfer has ended: no further notice is taken of the stream behind it, and what that has accepted will arrive. */
   close(): void {
+    if (this.error === undefined) this.bytes += this.#inStream;
+    this.#closed = true;
     this.#destination.release?.();
   }
 
@@ -66,9 +71,11 @@ export class TeeBranch {
 
   write(chunk: Buffer, done: (error: Error | null) => void): void {
     this.#busy = this.#destination.mayBlock;
+    if (!this.#busy) this.#inStream = chunk.length;
     this.#destination.write(chunk, (error, bytes) => {
+      if (this.#busy || !this.#closed) this.bytes += bytes;
+      this.#inStream = 0;
       this.#busy = false;
-      this.bytes += bytes;
       this.#whenIdle?.();
       done(error);
     });

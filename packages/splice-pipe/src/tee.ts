@@ -215,7 +215,10 @@ function run(
         const { error, side } = outcome;
         const cause = error.cause instanceof Error ? error.cause : undefined;
         if (side === 'source' && refused === undefined) from.socket?.destroy(cause);
-        reject(engine === undefined ? error : new TeeError(error, resultsOf(branches)));
+        // What a call on another thread writes is counted, too.
+        void Promise.all(branches.map((branch) => branch.idle())).then(() =>
+          reject(engine === undefined ? error : new TeeError(error, resultsOf(branches))),
+        );
       },
     });
     transfer.start();

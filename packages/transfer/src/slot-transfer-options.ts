@@ -71,6 +71,8 @@ export interface SlotTransferOptions {
   readonly destination: SlotDestination | readonly SlotDestination[] | undefined;
   /** A socket that bytes come from: when it closes, the source has failed. */
   readonly source?: Socket | undefined;
+  /** Nobody destroys the destination when the source fails: what its stream has accepted by then arrives. */
+  readonly destinationStays?: boolean | undefined;
   /** A stream that the engine writes to without a slot: when it closes, the destination has failed. */
   readonly written?: Writable | OutgoingMessage | undefined;
   /**

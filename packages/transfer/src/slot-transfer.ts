@@ -199,10 +199,12 @@ export class SlotTransfer {
     if (this.#state === 'ended') return;
     this.#lost ??= { side, error };
     if (this.#transfer === undefined) return this.#endEarly(this.#lossError(this.bytes), side);
+    const inStream = this.#engine?.inStream ?? 0;
     // What libuv still holds of a write may be cancelled by a reset; what the kernel has taken of it arrives.
     const socket = this.#single?.socket;
-    const inStream = this.#engine?.inStream ?? 0;
-    if (socket !== undefined && inStream > 0) this.#transfer.taken(Math.max(0, inStream - heldBytes(socket, inStream)));
+    if (side === 'source' && this.#options.destinationStays === true) this.#transfer.taken(inStream);
+    else if (socket !== undefined && inStream > 0)
+      this.#transfer.taken(Math.max(0, inStream - heldBytes(socket, inStream)));
     this.#transfer.lost(this.#lossError(this.bytes));
   }
 
