@@ -4,10 +4,9 @@ import { stat } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Arbitrary } from 'fast-check';
+import { type Movers, movers, type Side } from '../ways/twins.js';
 import type { Journal } from './journal.js';
 import type { Workspace } from './workspace.js';
-
-export type Side = 'node' | 'ours';
 
 // biome-ignore lint/suspicious/noExplicitAny: plain data, whose form is its family's
 export type Outcome = Record<string, any>;
@@ -78,9 +77,9 @@ export class Run {
     this.violations.push(text);
   }
 
-  /** Whichever implementation this run is of. */
-  pick<Node, Ours>(node: Node, ours: Ours): Node | Ours {
-    return this.side === 'node' ? node : ours;
+  /** What moves the bytes of this run. */
+  get by(): Movers {
+    return movers[this.side];
   }
 
   /**

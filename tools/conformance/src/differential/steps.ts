@@ -1,6 +1,7 @@
 /** Arbitraries of actions, and of when they come. */
 import fc from 'fast-check';
-import { type Action, DIAGNOSTICS, type Role } from './cast.js';
+import type { Action, Role } from '../actions.js';
+import { DIAGNOSTICS } from './cast.js';
 import type { Step } from './journal.js';
 
 export type Steps = readonly Step<Action>[];
@@ -8,7 +9,7 @@ export type Steps = readonly Step<Action>[];
 export const simple = (...names: readonly Action['do'][]): fc.Arbitrary<Action> =>
   fc.constantFrom(...names).map((name) => ({ do: name }) as Action);
 
-export const destroying = (...roles: readonly Role[]): fc.Arbitrary<Action> =>
+export const destroying = (...roles: readonly (Role | 'both')[]): fc.Arbitrary<Action> =>
   fc.record({ do: fc.constant('destroy' as const), of: fc.constantFrom(...roles), error: fc.boolean() });
 
 export const writing: fc.Arbitrary<Action> = fc.record({
@@ -36,9 +37,10 @@ export const anything = ({ roles, ends, file, socket = false, resets = false }: 
   fc.oneof(
     destroying(...roles),
     writing,
-    simple('abort', 'listen for data', 'listen for readable', 'unpipe', 'pipe again', 'pipe elsewhere', 'pipe another'),
-    simple('pause source', 'pause for a turn', 'resume source'),
-    simple('cork', 'uncork', ...(resets ? (['reset peer'] as const) : [])),
+    simple('abort', 'listen for data', 'listen for data, once', 'listen for readable'),
+    simple('unpipe', 'unpipe for a turn', 'pipe again', 'pipe elsewhere', 'pipe another', 'unshift'),
+    simple('pause source', 'pause for a turn', 'pause and resume', 'resume source'),
+    simple('cork', 'uncork', 'cork for a turn', ...(resets ? (['reset peer'] as const) : [])),
     fc.record({ do: fc.constant('encode' as const), encoding: fc.constantFrom('latin1' as const, 'hex' as const) }),
     ...(ends === undefined ? [] : [ending(ends)]),
     ...(file === undefined

@@ -1,7 +1,10 @@
 /** One run of one case, with the hook or without. */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { acts, MARK, type Witness } from './acts.js';
-import { content, type DestinationName, type SourceName, type Stage, type Stages } from './stage.js';
+import { type Action, isHarmless, Scene } from '../actions.js';
+import { content, difference, separate } from '../differential/bytes.js';
+import { DIAGNOSTICS, onTransferStart } from '../differential/cast.js';
+import type { DestinationName, SourceName, Stage, Stages } from './stage.js';
 
 export interface Case {
   readonly from: SourceName;
@@ -10,11 +13,11 @@ export interface Case {
   readonly size: number;
   /** A message announces its length. */
   readonly isLengthTold: boolean;
-  readonly act: string;
-  /** 'at once', 'tick' or 'turn'; or as soon as so many bytes have arrived. */
-  readonly moment: 'at once' | 'tick' | 'turn' | number;
-  /** By stream.pipeline, and not by pipe. */
-  readonly isPipeline: boolean;
+  readonly act: Action;
+  /** 'at once', 'tick' or 'turn'; as a subscriber of diagnostics_channel; or as soon as so many bytes have arrived. */
+  readonly moment: 'at once' | 'tick' | 'turn' | typeof DIAGNOSTICS | number;
+  /** By pipe, also to what is process.stdout, or by stream.pipeline. */
+  readonly join: 'pipe' | 'pipe to stdout' | 'pipeline';
 }
 
 /** What came of it: everything that Node's own does not leave to chance. */
@@ -33,14 +36,34 @@ const PATIENCE = 8000;
 const codeOf = ({ code, message }: NodeJS.ErrnoException): string =>
   code === undefined ? message : ['EPIPE', 'ECONNRESET'].includes(code) ? 'connection' : code;
 
+class Disturbed extends Scene {
+  /** What somebody else got, from some byte on. */
+  readonly also: Buffer[] = [];
+
+  constructor({ source, destination, feeder, receiver }: Stage, ends: boolean) {
+    super();
+    Object.assign(this, { source, destination, peer: receiver, sender: feeder, ends });
+  }
+
+  protected override hear(chunk: Buffer): void {
+    this.also.push(Buffer.from(chunk));
+  }
+
+  protected override later(undo: () => void): void {
+    setTimeout(undo, 2);
+  }
+}
+
+const runs = new AsyncLocalStorage<Scene>();
+
 /** @param silence milliseconds without any change after which nothing more is expected. */
 export async function run(
   stages: Stages,
   tried: Case,
-  pipe: (stage: Stage) => void,
+  pipe: (stage: Stage, signal: AbortSignal) => void,
   silence: number = QUIET,
 ): Promise<Outcome> {
-  const bytes = content(tried.size);
+  const bytes = content(0, tried.size);
   const stage = await stages.make(tried.from, tried.to, bytes, tried.isLengthTold);
   const { source, destination } = stage;
   const heard = { source: [] as string[], destination: [] as string[] };
@@ -48,27 +71,35 @@ export async function run(
   for (const event of ['finish', 'close']) destination.on(event, () => heard.destination.push(event));
   source.on('error', (error) => heard.source.push(`error ${codeOf(error)}`));
   destination.on('error', (error) => heard.destination.push(`error ${codeOf(error)}`));
-  const witness: Witness = { also: [] };
-  pipe(stage);
+  const scene = new Disturbed(stage, tried.join !== 'pipe to stdout');
+  let isDue = tried.moment === DIAGNOSTICS;
+  const unsubscribe = onTransferStart(() => {
+    if (!isDue || runs.getStore() !== scene) return;
+    isDue = false;
+    scene.perform(tried.act);
+  });
+  runs.run(scene, pipe, stage, scene.controller.signal);
   stage.feed();
-  await acted(tried, stage, witness);
+  await acted(tried, stage, scene);
   await quiet(stage, () => heard.source.length + heard.destination.length, silence);
-  const received = stage.received();
+  unsubscribe();
+  const isDecoded = tried.act.do === 'encode';
+  const received = separate(stage.received()).file;
   const complaints = [
-    ...wrongBytes(received, bytes),
-    ...wrongSuffix(Buffer.concat(witness.also), bytes),
+    ...(isDecoded || received.equals(bytes.subarray(0, received.length)) ? [] : [difference(received, bytes)]),
+    ...(isDecoded ? [] : wrongPart(Buffer.concat(scene.also), bytes)),
     ...leftOver(tried, stage),
   ];
-  const isWhole = without(received).length === bytes.length;
-  const isHarmless = (acts[tried.act] as { isHarmless: boolean }).isHarmless;
-  if (isHarmless && !isWhole) complaints.push(`${without(received).length} of ${bytes.length} bytes have arrived`);
+  const isWhole = !isDecoded && received.length === bytes.length;
+  if (isHarmless(tried.act) && !isWhole) complaints.push(`${received.length} of ${bytes.length} bytes have arrived`);
   const outcome = { source: [...heard.source], destination: [...heard.destination], isWhole, complaints };
   stage.close(); // which is heard as well
   return outcome;
 }
 
-async function acted({ act, moment }: Case, stage: Stage, witness: Witness): Promise<void> {
-  const perform = (): void => acts[act]?.do(stage, witness);
+async function acted({ act, moment }: Case, stage: Stage, scene: Scene): Promise<void> {
+  const perform = (): void => scene.perform(act);
+  if (moment === DIAGNOSTICS) return;
   if (moment === 'at once') perform();
   else if (moment === 'tick') process.nextTick(perform);
   else if (moment === 'turn') setImmediate(perform);
@@ -97,21 +128,8 @@ async function quiet({ source, destination, arrived }: Stage, events: () => numb
   }
 }
 
-function without(received: Buffer): Buffer {
-  const at = received.indexOf(MARK);
-  return at < 0 ? received : Buffer.concat([received.subarray(0, at), received.subarray(at + MARK.length)]);
-}
-
-function wrongBytes(received: Buffer, bytes: Buffer): string[] {
-  const own = without(received);
-  if (own.equals(bytes.subarray(0, own.length))) return [];
-  let at = 0;
-  while (own[at] === bytes[at]) at++;
-  return [`other bytes from ${at} of ${own.length} on`];
-}
-
 /** Whoever listens later gets all from some byte on. */
-function wrongSuffix(also: Buffer, bytes: Buffer): string[] {
+function wrongPart(also: Buffer, bytes: Buffer): string[] {
   if (also.length === 0 || bytes.indexOf(also) >= 0) return [];
   return [`what somebody else got, ${also.length} bytes, is no part of it`];
 }

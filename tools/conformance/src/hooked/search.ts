@@ -1,9 +1,10 @@
 /** Draws cases, and runs each with the hook and, as its twin, without. */
-import { pipeline } from 'node:stream';
+import { pipeline, promises } from 'node:stream';
 import { isDeepStrictEqual } from 'node:util';
 import { install, type PipeKind, stats } from '@zerocopy/pipeline';
+import { everyAction, isHarmless, isPeers } from '../actions.js';
+import { DIAGNOSTICS, replaceStdout } from '../differential/cast.js';
 import { Dice } from '../soak/random.js';
-import { acts } from './acts.js';
 import { type Case, type Outcome, run } from './run.js';
 import { type Stage, Stages } from './stage.js';
 
@@ -52,18 +53,33 @@ export function draw(dice: Dice): Case {
     to,
     size,
     isLengthTold: dice.chance(0.5),
-    act: dice.oneOf(Object.keys(acts)),
-    moment: dice.chance(0.4) ? dice.oneOf(['at once', 'tick', 'turn'] as const) : dice.between(0, size),
-    isPipeline: dice.chance(0.3),
+    act: dice.oneOf(everyAction),
+    moment: dice.chance(0.4) ? dice.oneOf(['at once', 'tick', 'turn', DIAGNOSTICS] as const) : dice.between(0, size),
+    join: dice.oneOf(['pipe', 'pipe', 'pipe', 'pipe', 'pipe to stdout', 'pipeline', 'pipeline'] as const),
   };
 }
 
+/** What takes the place of process.stdout is given back by this; only one can at a time. */
+let giveBack: (() => unknown) | undefined;
+
 /** The opted-out twin is piped by Node alone: the hook sees it, and leaves it. */
-function join({ isPipeline }: Case, isOurs: boolean): (stage: Stage) => void {
-  return ({ source, destination }) => {
+function join({ join: how, act }: Case, isOurs: boolean): (stage: Stage, signal: AbortSignal) => void {
+  return ({ source, destination }, signal) => {
     if (!isOurs) Object.assign(source, { [Symbol.for('zerocopy.pipe')]: false });
-    if (isPipeline) pipeline(source, destination, () => {});
-    else source.pipe(destination);
+    if (how === 'pipeline' && act.do === 'abort') promises.pipeline(source, destination, { signal }).catch(() => {});
+    else if (how === 'pipeline') pipeline(source, destination, () => {});
+    else if (how === 'pipe' || giveBack !== undefined) source.pipe(destination, { end: how === 'pipe' });
+    else {
+      const defer = (back: () => unknown): void => {
+        giveBack = back;
+      };
+      replaceStdout({ defer }, destination);
+      source.pipe(destination);
+      destination.once('close', () => {
+        giveBack?.();
+        giveBack = undefined;
+      });
+    }
   };
 }
 
@@ -90,7 +106,7 @@ const earlier = (tried: Case, twins: number): Case =>
 const isEchoToNobody = ({ from, to, act, moment }: Case, { source, destination }: Outcome): boolean =>
   from === 'body' &&
   to === 'http' &&
-  /resets/.test(act) &&
+  act.do.startsWith('reset') &&
   typeof moment === 'string' &&
   isDeepStrictEqual(source, ['aborted', 'error connection', 'close']) &&
   isDeepStrictEqual(destination, ['close']);
@@ -131,15 +147,16 @@ export async function search(count: number, seed: number, directory: string): Pr
 async function judged(stages: Stages, tried: Case, twinsMax = TWINS): Promise<string | undefined> {
   let ours = await run(stages, tried, join(tried, true));
   if (ours.complaints.length > 0) ours = await run(stages, tried, join(tried, true), LONG);
+  if (tried.moment === DIAGNOSTICS) return ours.complaints.length === 0 ? undefined : ours.complaints.join('; ');
   const all: Outcome[] = [ours];
   const seen: Outcome[] = [];
   // The kernel is sooner through with it: what comes in the midst of Node's reading may come too late to do any harm. The
   // other way round, a busy machine may let all of Node's arrive between two looks: then its twins have the act earlier.
   const isTooLate = (outcome: Outcome): boolean => {
-    if (acts[tried.act]?.isHarmless || outcome.complaints.length > 0) return false;
+    if (isHarmless(tried.act) || outcome.complaints.length > 0) return false;
     // What a peer that goes away has had by then is the network's to say.
     const isOut = outcome.source.includes('end') && outcome.destination.includes('finish');
-    return outcome.isWhole || (isOut && /leaves|resets/.test(tried.act)) || isEchoToNobody(tried, outcome);
+    return outcome.isWhole || (isOut && isPeers(tried.act)) || isEchoToNobody(tried, outcome);
   };
   const isSeen = (outcome: Outcome): boolean =>
     seen.some(

@@ -32,13 +32,6 @@ export interface Stage {
   close(): void;
 }
 
-/** Every byte from 1 to 255: a zero is somebody's mark, or invented. */
-export function content(size: number): Buffer {
-  const bytes = Buffer.allocUnsafe(size);
-  for (let at = 0; at < size; at++) bytes[at] = 1 + ((at * 31 + (at >>> 8) * 17) % 255);
-  return bytes;
-}
-
 let names = 0;
 
 /** Sockets and messages that come from one listening server of each kind. */

@@ -1,9 +1,7 @@
 /** What other code may do to the connection of an upload, or to the upload, while its bytes go below the parser. */
-
 import type { IncomingMessage } from 'node:http';
-import { PassThrough } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
-import { resetConnection } from '@zerocopy/testing/sockets';
+import { type Action, Scene } from '../actions.js';
 
 /** What a touch may use. */
 export interface Touched {
@@ -15,44 +13,75 @@ export interface Touched {
 /** Does something, and undoes it, where Node's own upload would wait for that. */
 export type Touch = (touched: Touched) => unknown;
 
+/** Of one of the two as the source: of the connection, also as a destination and as a peer. */
+class TouchedScene extends Scene {
+  readonly #onChunk: (chunk: Buffer) => void;
+
+  constructor(stream: 'request' | 'connection', { request, hear }: Touched) {
+    super();
+    this.source = stream === 'request' ? request : request.socket;
+    if (stream === 'connection') Object.assign(this, { destination: request.socket, peer: request.socket });
+    this.#onChunk = hear;
+  }
+
+  protected override hear(chunk: Buffer): void {
+    this.#onChunk(chunk);
+  }
+}
+
 /**
  * Whether the bytes go below the parser now. Node itself may read no more of a body whose connection gets a listener while
  * it is stopped by its own back-pressure: that is done to taken ones only.
  */
 const isTaken = ({ request }: Touched): boolean => Object.hasOwn(request.socket, '_read') && request.push !== undefined;
 
+/** Those that leave Node's own upload going; what does not - to end, to encode, to unpipe for good - is no touch. */
+const onConnection: readonly Action[] = [
+  { do: 'destroy', of: 'source' },
+  { do: 'destroy', of: 'source', error: true },
+  { do: 'timeout', milliseconds: 60_000 },
+  ...(['reset peer', 'resume source', 'pause for a turn', 'pause and resume', 'cork for a turn'] as const).map(
+    (name): Action => ({ do: name }),
+  ),
+];
+const onTaken = (['listen for data', 'listen for data, once', 'pipe elsewhere'] as const).map(
+  (name): Action => ({ do: name }),
+);
+const onRequest: readonly Action[] = [
+  { do: 'destroy', of: 'source' },
+  { do: 'destroy', of: 'source', error: true },
+  ...(['resume source', 'pause for a turn', 'pause and resume', 'unshift'] as const).map(
+    (name): Action => ({ do: name }),
+  ),
+];
+
+const named = (
+  stream: 'request' | 'connection',
+  actions: readonly Action[],
+  may: (touched: Touched) => boolean = () => true,
+): [string, Touch][] =>
+  actions.map((action): [string, Touch] => [
+    `${stream}: ${action.do}${'error' in action ? ' with an error' : ''}`,
+    (touched) => may(touched) && new TouchedScene(stream, touched).perform(action),
+  ]);
+
 export const touches: Readonly<Record<string, Touch>> = {
-  resume: ({ request }) => request.socket.resume(),
-  'pause and resume': ({ request }) => request.socket.pause().resume(),
-  async 'pause, and resume in a later turn'({ request }) {
-    request.socket.pause();
-    await new Promise((resolve) => setImmediate(resolve));
-    request.socket.resume();
-  },
-  async 'pause, and resume later'({ request }) {
+  ...Object.fromEntries([
+    ...named('connection', onConnection),
+    ...named('connection', onTaken, isTaken),
+    ...named('request', onRequest),
+  ]),
+  async 'connection: pause, and resume later'({ request }) {
     request.socket.pause();
     await pause(3);
     request.socket.resume();
   },
-  'read(0)': ({ request }) => request.socket.read(0),
-  read: ({ request }) => request.socket.read(),
-  "a 'data' listener": (touched) => isTaken(touched) && touched.request.socket.on('data', touched.hear),
-  "a 'data' listener, once": (touched) => isTaken(touched) && touched.request.socket.once('data', touched.hear),
-  'a pipe': (touched) =>
-    isTaken(touched) && touched.request.socket.pipe(new PassThrough(), { end: false }).on('data', touched.hear),
-  setTimeout: ({ request }) => request.socket.setTimeout(60_000),
-  'unref and ref': ({ request }) => request.socket.unref().ref(),
-  'cork and uncork': ({ request }) => {
-    request.socket.cork();
-    process.nextTick(() => request.socket.uncork());
-  },
-  'the request paused and resumed': ({ request }) => request.pause().resume(),
-  async 'the request paused, and resumed later'({ request }) {
+  'connection: read(0)': ({ request }) => request.socket.read(0),
+  'connection: read': ({ request }) => request.socket.read(),
+  'connection: unref and ref': ({ request }) => request.socket.unref().ref(),
+  async 'request: pause, and resume later'({ request }) {
     request.pause();
     await pause(1);
     request.resume();
   },
-  'the request destroyed': ({ request }) => request.destroy(),
-  'the connection destroyed': ({ request }) => request.socket.destroy(),
-  'the connection reset': ({ request }) => resetConnection(request.socket),
 };

@@ -29,7 +29,7 @@ const streaming = (name: string, to: (stage: Stage) => Promise<Writable> | Writa
     const path = deepFile(stage);
     const destination = await to(stage);
     const source = stage.by.createMmapReadStream(path, stage.options({ start: START, highWaterMark: 64 * 1024 }));
-    stage.players.source = source;
+    stage.play('source', source);
     source.on('error', () => {}); // from Node 24 on pipeline listens to none that its signal has destroyed before
     const over = pipeline(source, destination)
       .then(
@@ -56,7 +56,7 @@ const streamingLent = (by: 'number' | 'FileHandle'): Way => ({
     const path = stage.file();
     const fd = by === 'number' ? stage.lend(path, 'r') : await stage.handle(path, 'r');
     const source = stage.by.createMmapReadStream('', { fd, start: 0, autoClose: false, highWaterMark: 64 * 1024 });
-    stage.players.source = source;
+    stage.play('source', source);
     if (typeof fd === 'number') stage.lentTo(source, fd); // and not the other: it would close what is its user's
     const { promise, resolve } = withResolvers<NodeJS.ErrnoException | undefined>();
     source.on('error', resolve);

@@ -66,7 +66,7 @@ async function streamed(
   range: { start?: number; end?: number } = {},
 ): Promise<Told> {
   const source = stage.by.createSendfileStream(path, stage.options({ ...LARGE, ...range }));
-  stage.players.source = source;
+  stage.play('source', source);
   source.once('open', (fd) => stage.fds.push(fd));
   stage.victim('stream', () => source.destroy());
   stage.heed(source);
@@ -102,7 +102,7 @@ const streamingNumber = (temperature: Temperature): Way => ({
     const to = await stage.socketDestination();
     const fd = stage.lend(stage.file(temperature), 'r');
     const source = stage.by.createSendfileStream('', { fd, autoClose: false, ...LARGE });
-    stage.players.source = source;
+    stage.play('source', source);
     stage.lentTo(source, fd);
     const { promise, resolve } = withResolvers<Error | undefined>();
     source.once('end', () => resolve(undefined)).once('error', resolve);
@@ -137,7 +137,7 @@ const responding = (
     await stage.serve(server);
     const { promise: over, resolve } = withResolvers<readonly Told[]>();
     server.once('request', async (_request, response: ServerResponse) => {
-      stage.players.destination = response;
+      stage.play('destination', response);
       if (framing === 'length') response.setHeader('Content-Length', stage.content.length);
       else response.write(''); // headers without a length go out: the body is chunked
       const answer = await respond(stage, response, path).catch((error: Error): Told => ({ error, bytes: 0 }));
@@ -167,7 +167,7 @@ const keptAlive = (name: string, respond: Respond): Way => ({
     const path = stage.file();
     const all: Promise<Told>[] = [];
     const server = http.createServer(async (request, response) => {
-      stage.players.destination ??= response;
+      stage.play('destination', response);
       const { start, framing } = REQUESTS[Number(request.url?.slice(1))] as (typeof REQUESTS)[number];
       if (framing === 'length') response.setHeader('Content-Length', content.length - start);
       else response.setHeader('Transfer-Encoding', 'chunked');

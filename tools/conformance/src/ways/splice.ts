@@ -124,7 +124,10 @@ const proxying = (kind: Kind, talk: Talk, manner: { late?: boolean } = {}): Way 
   copied: talk === 'in messages',
   async begin(stage) {
     const [left, right] = [await stage.pair(kind), await stage.pair(kind)];
-    Object.assign(stage.players, { source: left.near, destination: right.near });
+    stage.play('source', left.near);
+    stage.play('destination', right.near);
+    stage.play('sender', left.far);
+    stage.play('peer', right.far);
     const answer = answerTo(stage.content);
     if (manner.late === true) shrinkBuffer(right.near);
     for (const [name, { near }] of Object.entries({ left, right })) {
@@ -227,7 +230,7 @@ const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way =>
     const [from, to] = [await stage.socketSource(kind), await stage.socketDestination(kind, manner)];
     stage.set();
     const stream = stage.by.createSpliceReadStream(from);
-    stage.players.source = stream;
+    stage.play('source', stream, true);
     stage.victim('stream', () => stream.destroy());
     stage.heed(stream, from);
     if (manner.left === true)
@@ -246,8 +249,8 @@ const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way =>
 /** Of a pipeline into a file, once that is closed, too. */
 async function stored(from: NodeJS.ReadableStream, to: SpliceWriteStream, stage: Stage): Promise<Told> {
   stage.heed(to, from);
-  stage.players.source ??= from as IncomingMessage;
-  stage.players.destination ??= to;
+  stage.play('source', from as IncomingMessage);
+  stage.play('destination', to);
   const path = String(to.path);
   stage.receiveFile(path, () => (existsSync(path) ? readFileSync(path) : Buffer.alloc(0)));
   const error = await failureOf(from, to, stage);
@@ -291,7 +294,7 @@ const storingByNumber: Way = {
     const path = stage.path();
     const fd = stage.lend(path, 'w');
     const to = stage.by.createSpliceWriteStream(path, { fd, autoClose: false });
-    stage.players.destination = to;
+    stage.play('destination', to);
     stage.lentTo(to, fd);
     stage.receiveFile(path);
     stage.set();

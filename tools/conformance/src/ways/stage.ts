@@ -18,7 +18,7 @@ import { makeColdFile } from './files.js';
 import { makePipe, makeSocketPair, shrinkBuffer, shrinkWindow, unreadBytes } from './kernel-objects.js';
 import { atLast, beyond, inAnswer, inFile, inSink, type Manner, Receivers } from './receivers.js';
 import { type Movers, movers, type Side } from './twins.js';
-import type { Delivery, Hooks, Setting, Told } from './way.js';
+import type { Delivery, Hooks, Players, Setting, Told } from './way.js';
 import { connectOver, pairOver, type Wire } from './wire.js';
 
 /** What a TCP socket may buffer where receivers wait until they are told to go on, in bytes. */
@@ -36,8 +36,10 @@ export class Stage {
   readonly content: Buffer;
   readonly signal: AbortSignal | undefined;
   readonly side: Side;
-  /** The two streams that are joined, as far as they are streams: what other code may do something to. */
-  readonly players: { source?: Readable; destination?: Writable } = {};
+  /** Somebody listens to its streams. */
+  isWatched = false;
+  readonly #onPlayer: Setting['onPlayer'];
+  readonly #players = new Set<keyof Players>();
   readonly #hooks: Hooks | undefined;
   readonly #bag: Setting['bag'];
   readonly #more: object | undefined;
@@ -58,11 +60,12 @@ export class Stage {
 
   /** @param held Receivers, and the second halves of what is sent, wait until {@link goOn}, and sockets buffer little. */
   constructor(setting: Setting, held = false) {
-    const { directory, content, signal, hooks, bag, wire, more, side = 'ours', backlog = 0 } = setting;
+    const { directory, content, signal, hooks, bag, wire, more, onPlayer, side = 'ours', backlog = 0 } = setting;
     this.directory = directory;
     this.content = content;
     this.signal = signal;
     this.side = side;
+    this.#onPlayer = onPlayer;
     this.#hooks = hooks;
     this.#bag = bag;
     this.#more = more;
@@ -87,6 +90,13 @@ export class Stage {
   /** What moves the bytes. */
   get by(): Movers {
     return movers[this.side];
+  }
+
+  /** It is one of those that are joined, or beyond them; the first of its kind, unless another stands for it. */
+  play<Role extends keyof Players>(role: Role, stream: NonNullable<Players[Role]>, instead = false): void {
+    if (this.#players.has(role) && !instead) return;
+    this.#players.add(role);
+    this.#onPlayer?.(role, stream);
   }
 
   /** Calls back when the stream makes progress; or when the source does, where both are Node's. */
@@ -204,6 +214,7 @@ export class Stage {
 
   /** Has a server of the way's own listen, and closes it in the end. */
   async serve(server: http.Server): Promise<void> {
+    if (this.#held) server.on('connection', (socket: Socket) => shrinkBuffer(socket, LITTLE));
     server.listen(0, this.#wire?.address ?? '127.0.0.1');
     await once(server, 'listening');
     this.onDispose(async () => {
@@ -217,6 +228,8 @@ export class Stage {
     const client = this.#wire === undefined ? net.connect(addressOf(server)) : await connectOver(this.#wire, server);
     client.on('error', () => {}); // the connection is gone
     this.peers.push(client);
+    this.play('peer', client);
+    this.play('sender', client);
     this.onDispose(() => destroyed(client));
     if (client.connecting) await once(client, 'connect');
     if (this.#held && this.#wire !== undefined) shrinkWindow(client, LITTLE);
@@ -261,7 +274,8 @@ export class Stage {
     const { near, far } = await this.pair(kind);
     this.watch(near);
     this.victim('source', () => near.destroy());
-    this.players.source ??= near;
+    this.play('source', near);
+    this.play('sender', far);
     this.feed(far, feeding);
     return near;
   }
@@ -278,7 +292,7 @@ export class Stage {
     this.feed(this.#streamOver(other, false, true), feeding);
     if (as === 'number') return this.#lend(fd);
     const stream = this.#streamOver(fd, true, false);
-    this.players.source = stream;
+    this.play('source', stream);
     return stream;
   }
 
@@ -290,7 +304,7 @@ export class Stage {
     closeSync(fd);
     const output = child.stdout as unknown as Socket;
     output.on('error', () => {});
-    this.players.source = output;
+    this.play('source', output);
     this.onDispose(async () => {
       child.kill('SIGKILL');
       await exited;
@@ -330,7 +344,8 @@ export class Stage {
     if (manner.late === true) shrinkBuffer(near);
     this.watch(near);
     this.victim('destination', () => near.destroy());
-    this.players.destination ??= near;
+    this.play('destination', near);
+    this.play('peer', far);
     const sent = (): number => near.bytesWritten;
     this.receive(far, sent, () => near.end(), manner);
     return near;
@@ -374,7 +389,7 @@ export class Stage {
   /** A stream in user space. */
   streamDestination(): Writable {
     const receiver = inSink();
-    this.players.destination = receiver.sink;
+    this.play('destination', receiver.sink);
     this.#receivers.add(receiver);
     return receiver.sink;
   }
@@ -383,7 +398,7 @@ export class Stage {
   nodeFileDestination(): Writable {
     const path = this.path();
     const destination = createWriteStream(path);
-    this.players.destination = destination;
+    this.play('destination', destination);
     const closed = once(destination, 'close').catch(() => {});
     this.onDispose(() => {
       destination.destroy();

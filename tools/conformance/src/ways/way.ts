@@ -2,6 +2,8 @@
  * The catalogue of the ways bytes go. A way has a name, says how it is set up on a {@link Stage}, and what can be taken
  * away from under it. What disturbs it - faults, thefts, sandboxes, children - is a loop of its own over the catalogue.
  */
+import type { Socket } from 'node:net';
+import type { Readable, Writable } from 'node:stream';
 import type { FeatureName } from '@zerocopy/core-syscalls';
 import type { Background } from '../faults/injection.js';
 import { Stage } from './stage.js';
@@ -24,8 +26,18 @@ export interface Setting {
   readonly backlog?: number | undefined;
   /** Who moves the bytes; default: ours, the packages. */
   readonly side?: Side | undefined;
+  /** Told of each stream that is joined, and of who is beyond, as soon as it is there. */
+  readonly onPlayer?: ((role: keyof Players, stream: Readable | Writable) => void) | undefined;
   /** What connections go over; default: nothing, their ends are joined directly. */
   readonly wire?: Wire | undefined;
+}
+
+/** Two streams that are joined, as far as they are streams, and who is beyond them: what other code may do something to. */
+export interface Players {
+  readonly source?: Readable;
+  readonly destination?: Writable;
+  readonly sender?: Socket;
+  readonly peer?: Socket;
 }
 
 export interface Hooks {

@@ -1,9 +1,8 @@
 /** Files as HTTP responses on kept-alive connections: `createSendfileStream` and `sendFile` against `fs.createReadStream`. */
-import fs from 'node:fs';
+import type fs from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import fc from 'fast-check';
 import { compact, fileSpec, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, separate, shareOf } from '../bytes.js';
@@ -97,18 +96,16 @@ async function one(
     if (exchange.by === 'promise') {
       const { signal } = controller;
       const ends = exchange.after.length === 0;
-      if (run.side === 'ours') {
-        const small = smallFileSize === undefined ? {} : { smallFileSize };
-        const { start, end } = options;
-        const range = { ...(start === undefined ? {} : { start }), ...(end === undefined ? {} : { end }) };
-        const { bytes } = await sendFile(res, path, { ...range, ...small, signal, endMessage: ends });
-        const most = exchange.method === 'HEAD' ? 0 : expected.length;
-        if (typeof exchange.file === 'object' && bytes > most && hasBody(exchange))
-          run.violation(`${bytes} bytes, of ${most}`);
-      } else {
-        source = fs.createReadStream(path, options as never);
-        await pipeline(source, res, { end: ends, signal } as never);
-      }
+      const small = smallFileSize === undefined ? {} : { smallFileSize };
+      const { bytes } = await run.by.sendFile(res, path, {
+        ...compact(options),
+        ...small,
+        signal,
+        endMessage: ends,
+      } as never);
+      const most = exchange.method === 'HEAD' ? 0 : expected.length;
+      if (run.side === 'ours' && typeof exchange.file === 'object' && bytes > most && hasBody(exchange))
+        run.violation(`${bytes} bytes, of ${most}`);
       if (!ends) {
         for (const bytes of exchange.after) cast.write(bytes);
         res.end();
@@ -116,7 +113,7 @@ async function one(
       return;
     }
     const bag = { ...options, ...(smallFileSize !== undefined && run.side === 'ours' ? { smallFileSize } : {}) };
-    source = run.pick(fs.createReadStream, createSendfileStream)(path, bag as never) as fs.ReadStream;
+    source = run.by.createSendfileStream(path, bag as never) as fs.ReadStream;
     const stream = source;
     cast.source = source;
     run.defer(() => closeStream(stream));

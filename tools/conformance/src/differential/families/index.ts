@@ -8,6 +8,17 @@ import { send } from './send.js';
 import { stream } from './stream.js';
 import { transfer } from './transfer.js';
 import { upload } from './upload.js';
+import { ways } from './ways.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: each has programs of a type of its own
-export const families: readonly Family<any>[] = [send, httpResponses, transfer, upload, relay, stream, copy, reading];
+export const families: readonly Family<any>[] = [
+  send,
+  httpResponses,
+  transfer,
+  upload,
+  relay,
+  stream,
+  copy,
+  reading,
+  ways,
+];

@@ -2,8 +2,7 @@
 import fs from 'node:fs';
 import { PassThrough, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createMmapReadStream, mapFile } from '@zerocopy/mmap-buffer';
-import { createSendfileStream } from '@zerocopy/sendfile-stream';
+import { mapFile } from '@zerocopy/mmap-buffer';
 import fc from 'fast-check';
 import { compact, fileSpec, KiB, range, seldom } from '../arbitraries.js';
 import { content, difference, shareOf } from '../bytes.js';
@@ -55,8 +54,8 @@ async function run(program: ReadProgram, run: Run): Promise<Observation> {
     largest = Math.max(largest, bytes.length);
     journal.level('read', got);
   };
-  const ours = program.subject === 'mmap' ? createMmapReadStream : createSendfileStream;
-  const stream = run.pick(fs.createReadStream, ours)(path, options as never) as fs.ReadStream;
+  const make = program.subject === 'mmap' ? run.by.createMmapReadStream : run.by.createSendfileStream;
+  const stream = make(path, options as never) as fs.ReadStream;
   cast.source = stream;
   run.defer(() => closeStream(stream));
   journal.watch('source', stream, EVENTS);

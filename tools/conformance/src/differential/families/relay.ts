@@ -9,7 +9,6 @@
 
 import type { Socket } from 'node:net';
 import { pipeline } from 'node:stream/promises';
-import { createSpliceReadStream, proxy, splice, tee } from '@zerocopy/splice-pipe';
 import { resetConnection } from '@zerocopy/testing/sockets';
 import fc from 'fast-check';
 import { compact, seldom, size } from '../arbitraries.js';
@@ -205,44 +204,28 @@ async function join(
   extra: Socket | undefined,
   signal: AbortSignal,
 ): Promise<Counts | undefined> {
-  if (run.side === 'node') {
-    switch (by) {
-      case 'proxy':
-        await Promise.all([pipeline(left, right, { signal }), pipeline(right, left, { signal })]);
-        return undefined;
-      case 'one way':
-      case 'stream':
-        await pipeline(left, right, { signal });
-        return undefined;
-      case 'tee':
-        left.pipe(extra as Socket);
-        await pipeline(left, right, { signal });
-        return undefined;
-    }
-  }
   switch (by) {
     case 'proxy': {
-      const { forward, backward } = await proxy(left, right, { signal, halfCloseTimeout: 0 });
-      return { forward: forward.bytes, backward: backward.bytes };
-    }
-    case 'one way': {
-      const { bytes } = await splice(left, right, { signal });
-      right.end(); // as pipeline does; splice itself ends nothing
-      await ended(right);
-      return { forward: bytes, backward: 0 };
+      const { forward, backward } = await run.by.proxy(left, right, { signal, halfCloseTimeout: 0 });
+      return counted(run, forward.bytes, backward.bytes);
     }
     case 'stream':
-      await pipeline(createSpliceReadStream(left), right, { signal });
+      await pipeline(run.by.createSpliceReadStream(left), right, { signal });
       return undefined;
+    case 'one way':
     case 'tee': {
-      const { bytes } = await tee(left, [right, extra as Socket], { signal });
-      right.end();
-      extra?.end();
+      const to = by === 'tee' ? [right, extra as Socket] : [right];
+      const { bytes } =
+        by === 'tee' ? await run.by.tee(left, to, { signal }) : await run.by.splice(left, right, { signal });
+      for (const socket of to) socket.end(); // as pipeline does; they themselves end nothing
       await ended(right);
-      return { forward: bytes, backward: 0 };
+      return counted(run, bytes, 0);
     }
   }
 }
+
+const counted = ({ side }: Run, forward: number, backward: number): Counts | undefined =>
+  side === 'ours' ? { forward, backward } : undefined;
 
 const ended = (socket: Socket): Promise<void> =>
   new Promise((resolve, reject) => {

@@ -1,13 +1,20 @@
 /** A file into a socket: `createSendfileStream` against `fs.createReadStream`, by pipe and by pipeline. */
-import fs from 'node:fs';
+import type fs from 'node:fs';
 import type { Socket } from 'node:net';
 import { pathToFileURL } from 'node:url';
-import { createSendfileStream, type SendfileReadStream } from '@zerocopy/sendfile-stream';
+import type { SendfileReadStream } from '@zerocopy/sendfile-stream';
 import fc from 'fast-check';
+import type { Action } from '../../actions.js';
 import { compact, fileSpec, MORE_THAN_BUFFERS, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, separate, shareOf } from '../bytes.js';
-import { type Action, Cast, type FileName, type Given, give, type Join, pathOf, replaceStdout } from '../cast.js';
-import { allowListeners, allowNoCancelledWrite, allowSecondSource, allowUnreadDirectory } from '../documented.js';
+import { Cast, type FileName, type Given, give, type Join, pathOf, replaceStdout } from '../cast.js';
+import {
+  allowEndAfterFile,
+  allowListeners,
+  allowNoCancelledWrite,
+  allowSecondSource,
+  allowUnreadDirectory,
+} from '../documented.js';
 import { codeOf, type Step } from '../journal.js';
 import { closeStream, type Family, listeners, type Observation, type Outcome, type Run } from '../run.js';
 import { anything, at, bySubscriber, destroying, ending, none, type Steps, simple, writing } from '../steps.js';
@@ -86,7 +93,7 @@ async function run(program: SendProgram, run: Run): Promise<Observation> {
   });
 
   const target = program.by === 'buffer' ? Buffer.from(path) : program.by === 'url' ? pathToFileURL(path) : path;
-  const source = run.pick(fs.createReadStream, createSendfileStream)(target, options as never) as fs.ReadStream;
+  const source = run.by.createSendfileStream(target, options as never) as fs.ReadStream;
   journal.watch('source', source, SOURCE_EVENTS);
   run.defer(() => closeStream(source));
   Object.assign(cast, { source, destination, peer: receiver });
@@ -200,6 +207,8 @@ function reconcile(program: SendProgram, node: Outcome, ours: Outcome): void {
   if (program.receiver.reads === 'until') {
     for (const { received } of [node, ours]) if (received.file === 'nothing') received.file = 'part';
   }
+  const ends = program.halfOpen !== true && program.steps.some(({ what }) => what.do === 'end' && what.of === 'peer');
+  allowEndAfterFile(ends, node, ours);
   allowListeners(node.destination, ours.destination);
   allowNoCancelledWrite(node.destination, ours.destination);
   allowSecondSource(program.receiver.reads === 'until', program.steps, node, ours);

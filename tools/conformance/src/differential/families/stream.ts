@@ -1,6 +1,5 @@
 /** A socket as a source of its own, `createSpliceReadStream`, piped into another, against the socket itself. */
 import type { Socket } from 'node:net';
-import { createSpliceReadStream } from '@zerocopy/splice-pipe';
 import fc from 'fast-check';
 import { compact, MORE_THAN_BUFFERS, seldom, size, writeSize } from '../arbitraries.js';
 import { content, difference, separate, shareOf } from '../bytes.js';
@@ -40,7 +39,7 @@ async function run(program: StreamProgram, run: Run): Promise<Observation> {
   const destination: Socket = right.server;
   destination.resume();
   if (program.stdout === true) replaceStdout(run, destination);
-  const source = run.side === 'ours' ? createSpliceReadStream(left.server) : left.server;
+  const source = run.by.createSpliceReadStream(left.server);
   source.on('error', () => {});
   Object.assign(cast, { source, destination, peer: right.client });
   journal.watch('destination', destination, ['pipe', 'unpipe', 'finish', 'error', 'close']);

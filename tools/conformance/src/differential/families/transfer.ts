@@ -2,8 +2,6 @@
 import fs, { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { PassThrough, type Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { sendFile } from '@zerocopy/sendfile-stream';
 import fc from 'fast-check';
 import { compact, fileSpec, MORE_THAN_BUFFERS, range, seldom, writeSize } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
@@ -84,16 +82,14 @@ async function run(program: TransferProgram, run: Run): Promise<Observation> {
   const bounds = { ...(start === undefined ? {} : { start }), ...(end === undefined ? {} : { end }) };
   const { signal } = controller;
   let over = false;
-  const work =
-    run.side === 'ours'
-      ? sendFile(target, source, { ...bounds, ...(smallFileSize === undefined ? {} : { smallFileSize }), signal })
-      : byNode(target, source, bounds, signal);
-  work
+  const small = smallFileSize === undefined ? {} : { smallFileSize };
+  run.by
+    .sendFile(target, source, { ...bounds, ...small, signal })
     .then(
-      (result) => {
+      ({ bytes }) => {
         journal.note('transfer', 'done');
-        if (result !== undefined && result.bytes !== expected.length && program.file !== 'procfs') {
-          run.violation(`bytes is ${result.bytes}, of ${expected.length}`);
+        if (run.side === 'ours' && bytes !== expected.length && program.file !== 'procfs') {
+          run.violation(`bytes is ${bytes}, of ${expected.length}`);
         }
       },
       (error) => {
@@ -140,34 +136,6 @@ async function run(program: TransferProgram, run: Run): Promise<Observation> {
     },
   };
 }
-
-/** For streams that are destroyed over descriptors that are somebody else's. */
-const keepOpen = { ...fs, close: (_fd: number, done: (error: null) => void) => done(null) };
-
-async function byNode(
-  target: Writable | number | fs.promises.FileHandle,
-  source: string | number | fs.promises.FileHandle,
-  bounds: { start?: number; end?: number },
-  signal: AbortSignal,
-): Promise<undefined> {
-  const own = (thing: number | fs.promises.FileHandle): object => ({
-    fd: typeof thing === 'number' ? thing : thing.fd,
-    fs: keepOpen,
-  });
-  const from = fs.createReadStream(typeof source === 'string' ? source : '', {
-    ...bounds,
-    ...(typeof source === 'string' ? {} : own(source)),
-  });
-  try {
-    if (isStream(target)) await pipeline(from, target, { end: false, signal } as never);
-    else await pipeline(from, fs.createWriteStream('', own(target)), { signal });
-  } finally {
-    from.on('error', () => {}).destroy(); // into a destination that is destroyed, pipeline leaves it open (since Node 24)
-  }
-}
-
-const isStream = (target: Writable | number | fs.promises.FileHandle): target is Writable =>
-  typeof target === 'object' && 'writable' in target;
 
 function expectedOf({ file, start, end, position, by }: TransferProgram): Buffer {
   if (typeof file !== 'object') return content(0, 0);

@@ -3,11 +3,11 @@ import fs, { readFileSync, statSync } from 'node:fs';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { createSpliceWriteStream } from '@zerocopy/splice-pipe';
 import fc from 'fast-check';
+import { type Action, ANOTHER } from '../../actions.js';
 import { compact, KiB, MiB, seldom, size } from '../arbitraries.js';
 import { content, difference, marks, separate, shareOf } from '../bytes.js';
-import { type Action, ANOTHER, Cast, give, type Join } from '../cast.js';
+import { Cast, give, type Join } from '../cast.js';
 import {
   allowCollected,
   allowCorkedCollected,
@@ -107,7 +107,7 @@ async function run(program: UploadProgram, run: Run): Promise<Observation> {
   journal.watch('source', source, SOURCE_EVENTS);
   client.on('error', (error) => journal.note('client', `error ${codeOf(error)}`));
   client.on('close', () => journal.note('client', 'close'));
-  const destination = run.pick(fs.createWriteStream, createSpliceWriteStream)(path, options as never) as fs.WriteStream;
+  const destination = run.by.createSpliceWriteStream(path, options as never) as fs.WriteStream;
   journal.watch('destination', destination, DESTINATION_EVENTS);
   // Apart: the file is opened while the body is on its way, and either may be first.
   journal.watch('file', destination, ['open', 'ready']);
