@@ -10,14 +10,14 @@ export const simple = (...names: readonly Action['do'][]): fc.Arbitrary<Action> 
   fc.constantFrom(...names).map((name) => ({ do: name }) as Action);
 
 export const destroying = (...roles: readonly (Role | 'both')[]): fc.Arbitrary<Action> =>
-  fc.record({ do: fc.constant('destroy' as const), of: fc.constantFrom(...roles), error: fc.boolean() });
+  fc.record({ do: fc.constant('destroy'), of: fc.constantFrom(...roles), error: fc.boolean() });
 
 export const writing: fc.Arbitrary<Action> = fc.record({
-  do: fc.constant('write' as const),
+  do: fc.constant('write'),
   bytes: fc.integer({ min: 1, max: 2000 }),
 });
 
-export const ending = (of: 'destination' | 'peer'): fc.Arbitrary<Action> => fc.constant({ do: 'end' as const, of });
+export const ending = (of: 'destination' | 'peer'): fc.Arbitrary<Action> => fc.constant({ do: 'end', of });
 
 export interface Traits {
   /** Whom it may destroy. What a peer does in the middle of a transfer comes at another byte in each run. */
@@ -41,14 +41,12 @@ export const anything = ({ roles, ends, file, socket = false, resets = false }: 
     simple('unpipe', 'unpipe for a turn', 'pipe again', 'pipe elsewhere', 'pipe another', 'unshift'),
     simple('pause source', 'pause for a turn', 'pause and resume', 'resume source'),
     simple('cork', 'uncork', 'cork for a turn', ...(resets ? (['reset peer'] as const) : [])),
-    fc.record({ do: fc.constant('encode' as const), encoding: fc.constantFrom('latin1' as const, 'hex' as const) }),
+    fc.record({ do: fc.constant('encode'), encoding: fc.constantFrom('latin1', 'hex') }),
     ...(ends === undefined ? [] : [ending(ends)]),
     ...(file === undefined
       ? []
-      : [fc.record({ do: fc.constant('truncate' as const), size: fc.integer({ min: 0, max: file }) })]),
-    ...(socket
-      ? [fc.record({ do: fc.constant('timeout' as const), milliseconds: fc.integer({ min: 1, max: 15 }) })]
-      : []),
+      : [fc.record({ do: fc.constant('truncate'), size: fc.integer({ min: 0, max: file }) })]),
+    ...(socket ? [fc.record({ do: fc.constant('timeout'), milliseconds: fc.integer({ min: 1, max: 15 }) })] : []),
   );
 
 export const at = (when: fc.Arbitrary<string>, what: fc.Arbitrary<Action>): fc.Arbitrary<Step<Action>> =>

@@ -3,17 +3,13 @@
  * streams in our place where those have such a thing, and nothing left behind.
  */
 
-import { createReadStream, createWriteStream } from 'node:fs';
 import http from 'node:http';
 import net, { type Socket } from 'node:net';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { descriptorOf, SyscallError, syscalls } from '@zerocopy/core-syscalls';
-import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
-import { createSpliceWriteStream, proxy, splice, tee } from '@zerocopy/splice-pipe';
+import type { Movers } from '../ways/twins.js';
 import { CONTENT, connect, listen, receive, type Site, send, type VisitSite } from './flows.js';
-
-export type Implementation = 'zerocopy' | 'node';
 
 /** What is under way on the host with the packages. */
 export interface Doomed {
@@ -27,7 +23,7 @@ export interface CutOff {
   readonly name: string;
   /** What has to come, where Node has nothing to compare with. */
   readonly expected?: readonly string[];
-  serve(site: Site, implementation: Implementation, upstreamPort: number): Promise<Doomed>;
+  serve(site: Site, by: Movers, upstreamPort: number): Promise<Doomed>;
   /** Begins on the other host, and comes to the middle. The sockets are destroyed when all is over. */
   visit(site: VisitSite, port: number): Promise<Socket>;
 }
@@ -121,106 +117,90 @@ async function upload(site: VisitSite, port: number, head = ''): Promise<Socket>
   return socket;
 }
 
-const contentOf = ({ directory }: Site, implementation: Implementation) => {
-  const path = join(directory, CONTENT);
-  return implementation === 'node' ? createReadStream(path) : createSendfileStream(path);
-};
-
-const fileOf = ({ directory }: Site, implementation: Implementation, name: string) => {
-  const path = join(directory, `doomed ${name}, ${implementation}`);
-  return implementation === 'node' ? createWriteStream(path) : createSpliceWriteStream(path);
-};
+const contentOf = ({ directory }: Site): string => join(directory, CONTENT);
+let files = 0;
+const fileOf = ({ directory }: Site): string => join(directory, `doomed-${files++}`);
 
 /** From the sender on the other host. What it sends is more than the buffers take. */
 const upstreamOf = ({ peerAddress }: Site, port: number): Socket =>
   net.connect({ host: peerAddress, port, allowHalfOpen: true });
 
+/** From the sender to the connection that is cut off. */
+const relayed = (name: string, relay: (by: Movers, socket: Socket, upstream: Socket) => Promise<unknown>): CutOff => ({
+  name,
+  serve: (site, by, upstreamPort) =>
+    doomedSocket(site, async (socket) => {
+      boundByUserTimeout(socket);
+      const upstream = upstreamOf(site, upstreamPort);
+      try {
+        await relay(by, socket, upstream);
+      } finally {
+        upstream.destroy();
+      }
+    }),
+  visit: download,
+});
+
 export const cutOffs: readonly CutOff[] = [
   {
     name: 'HTTP download, TCP_USER_TIMEOUT',
-    serve: (site, implementation) =>
-      doomedRequest(site, 'user timeout', (_request, response) => pipeline(contentOf(site, implementation), response)),
+    serve: (site, by) =>
+      doomedRequest(site, 'user timeout', (_request, response) =>
+        pipeline(by.createSendfileStream(contentOf(site)), response),
+      ),
     visit: get,
   },
   {
     name: 'HTTP download, server.setTimeout',
-    serve: (site, implementation) =>
-      doomedRequest(site, 'idle', (_request, response) => pipeline(contentOf(site, implementation), response)),
+    serve: (site, by) =>
+      doomedRequest(site, 'idle', (_request, response) => pipeline(by.createSendfileStream(contentOf(site)), response)),
     visit: get,
   },
   {
     name: 'HTTP upload, server.setTimeout',
-    serve: (site, implementation) =>
-      doomedRequest(site, 'idle', (request) => pipeline(request, fileOf(site, implementation, 'request'))),
+    serve: (site, by) =>
+      doomedRequest(site, 'idle', (request) => pipeline(request, by.createSpliceWriteStream(fileOf(site)))),
     visit: put,
   },
   {
     name: 'sendFile to a socket, TCP_USER_TIMEOUT',
-    serve: (site, implementation) =>
+    serve: (site, by) =>
       doomedSocket(site, (socket) => {
         boundByUserTimeout(socket);
-        return implementation === 'node'
-          ? pipeline(contentOf(site, 'node'), socket)
-          : sendFile(socket, join(site.directory, CONTENT));
+        return by.sendFile(socket, contentOf(site));
       }),
     visit: download,
   },
   {
     name: 'upload by a socket, socket.setTimeout',
-    serve: (site, implementation) =>
+    serve: (site, by) =>
       doomedSocket(site, (socket) => {
         socket.setTimeout(PATIENCE_MS, () =>
           socket.destroy(Object.assign(new Error('too late'), { code: 'ERR_TOO_LATE' })),
         );
-        return pipeline(socket, fileOf(site, implementation, 'socket'));
+        return pipeline(socket, by.createSpliceWriteStream(fileOf(site)));
       }),
     visit: (site, port) => upload(site, port),
   },
-  {
-    name: 'splice to a socket, TCP_USER_TIMEOUT',
-    serve: (site, implementation, upstreamPort) =>
-      doomedSocket(site, async (socket) => {
-        boundByUserTimeout(socket);
-        const upstream = upstreamOf(site, upstreamPort);
-        try {
-          await (implementation === 'node' ? pipeline(upstream, socket) : splice(upstream, socket));
-        } finally {
-          upstream.destroy();
-        }
-      }),
-    visit: download,
-  },
-  {
-    name: 'proxy, TCP_USER_TIMEOUT',
-    serve: (site, implementation, upstreamPort) =>
-      doomedSocket(site, async (socket) => {
-        boundByUserTimeout(socket);
-        const upstream = upstreamOf(site, upstreamPort);
-        try {
-          await (implementation === 'node' ? pipeline(upstream, socket) : proxy(socket, upstream));
-        } finally {
-          upstream.destroy();
-        }
-      }),
-    visit: download,
-  },
+  relayed('splice to a socket, TCP_USER_TIMEOUT', (by, socket, upstream) => by.splice(upstream, socket)),
+  relayed('proxy, TCP_USER_TIMEOUT', (by, socket, upstream) => by.proxy(socket, upstream)),
   {
     name: 'proxy, idleTimeout',
     expected: ['rejected: ERR_IDLE_TIMEOUT'],
-    serve: (site, _implementation, upstreamPort) =>
-      doomedSocket(site, (socket) => proxy(socket, upstreamOf(site, upstreamPort), { idleTimeout: PATIENCE_MS })),
+    serve: (site, by, upstreamPort) =>
+      doomedSocket(site, (socket) => by.proxy(socket, upstreamOf(site, upstreamPort), { idleTimeout: PATIENCE_MS })),
     visit: download,
   },
   {
     name: 'tee, signal',
     expected: ['rejected: ABORT_ERR'],
-    serve: (site, _implementation, upstreamPort) =>
+    serve: (site, by, upstreamPort) =>
       doomedSocket(site, async (socket) => {
         const upstream = upstreamOf(site, upstreamPort);
         const second = upstreamOf(site, upstreamPort);
         try {
           // The signal runs from the start, and the link has to be down before.
-          await tee(upstream, [socket, second], { signal: AbortSignal.timeout(2 * PATIENCE_MS) });
+          await by.tee(upstream, [socket, second], { signal: AbortSignal.timeout(2 * PATIENCE_MS) });
         } finally {
           upstream.destroy();
           second.destroy();

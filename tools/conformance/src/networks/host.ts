@@ -7,9 +7,10 @@ import { bytesOf } from '@zerocopy/testing/bytes';
 import { openDescriptors } from '@zerocopy/testing/holdings';
 import { activeTransfers } from '@zerocopy/transfer';
 import { answerBy, tell } from '../asking.js';
+import { movers, type Side } from '../ways/twins.js';
 import { openCrossing, type Wire } from '../ways/wire.js';
 import type { Condition } from './conditions.js';
-import { type CutOff, cutOffs, type Doomed, type Implementation } from './cut-off.js';
+import { type CutOff, cutOffs, type Doomed } from './cut-off.js';
 import { CONTENT, listen, type Site, send } from './flows.js';
 import { disableOffloads } from './offloads.js';
 import { passAll } from './passage.js';
@@ -35,7 +36,7 @@ let goOn: (() => void)[] = [];
 
 interface Cut {
   readonly name: string;
-  readonly implementation: Implementation;
+  readonly side: Side;
   readonly site: Site;
 }
 
@@ -128,9 +129,9 @@ answerBy({
     return listen(server, site.address);
   },
 
-  async doom({ name, site, implementation, upstream }: Cut & { upstream: number }) {
-    const begun = await cutOffOf(name).serve(site, implementation, upstream);
-    doomed.set(`${name}, ${implementation}`, begun);
+  async doom({ name, site, side, upstream }: Cut & { upstream: number }) {
+    const begun = await cutOffOf(name).serve(site, movers[side], upstream);
+    doomed.set(`${name}, ${side}`, begun);
     return begun.port;
   },
 
@@ -138,8 +139,8 @@ answerBy({
     hold(await cutOffOf(name).visit({ ...site, middle }, port));
   },
 
-  async outcome({ name, implementation }: Cut) {
-    const key = `${name}, ${implementation}`;
+  async outcome({ name, side }: Cut) {
+    const key = `${name}, ${side}`;
     const outcome = await doomed.get(key)?.outcome();
     doomed.delete(key);
     return outcome;

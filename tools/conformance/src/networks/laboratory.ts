@@ -8,9 +8,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { bytesOf, MiB } from '@zerocopy/testing/bytes';
 import { inTime } from '@zerocopy/testing/waiting';
+import type { Side } from '../ways/twins.js';
 import type { Wire } from '../ways/wire.js';
 import { CLEAN, type Condition, conditions } from './conditions.js';
-import { cutOffs, type Implementation } from './cut-off.js';
+import { cutOffs } from './cut-off.js';
 import { CONTENT, type Site } from './flows.js';
 import type { Holdings, PassageOrder } from './host.js';
 import { Host } from './hosts.js';
@@ -40,10 +41,10 @@ interface Interruption {
 
 interface Cut {
   readonly name: string;
-  readonly implementation: Implementation;
+  readonly side: Side;
 }
 
-const keyOf = ({ name, implementation }: Cut): string => `${name}, ${implementation}`;
+const keyOf = ({ name, side }: Cut): string => `${name}, ${side}`;
 
 class Laboratory {
   readonly #options: Options;
@@ -218,13 +219,13 @@ class Laboratory {
     const started = performance.now();
     const compared = chosen.filter(({ expected }) => expected === undefined);
     const cuts: readonly Cut[] = [
-      ...chosen.map(({ name }): Cut => ({ name, implementation: 'zerocopy' })),
-      ...compared.map(({ name }): Cut => ({ name, implementation: 'node' })),
+      ...chosen.map(({ name }): Cut => ({ name, side: 'ours' })),
+      ...compared.map(({ name }): Cut => ({ name, side: 'node' })),
     ];
     const outcomes = await this.#cut(cuts);
     const seconds = (performance.now() - started) / 1000;
-    for (const { name, expected = outcomes.get(keyOf({ name, implementation: 'node' })) ?? [] } of chosen) {
-      const outcome = outcomes.get(keyOf({ name, implementation: 'zerocopy' })) ?? [];
+    for (const { name, expected = outcomes.get(keyOf({ name, side: 'node' })) ?? [] } of chosen) {
+      const outcome = outcomes.get(keyOf({ name, side: 'ours' })) ?? [];
       const faults = outcome.join() === expected.join() ? [] : [`instead of ${expected.join(', ')}`];
       tellRow({ condition, what: [name], faults, outcome: outcome.join(', '), bytes: 0, seconds });
     }

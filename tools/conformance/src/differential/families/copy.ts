@@ -160,13 +160,13 @@ const programs: fc.Arbitrary<CopyProgram> = fc
       { weight: 8, arbitrary: fileSpec },
       {
         weight: 2,
-        arbitrary: fc.constantFrom('missing' as const, 'directory' as const, 'empty path' as const, 'procfs' as const),
+        arbitrary: fc.constantFrom('missing', 'directory', 'empty path', 'procfs'),
       },
     ),
     sourceMode: seldom(2, fc.constantFrom(0o600, 0o444, 0o755, 0o640, 0o4755, 0o400, 0o666)),
     linked: seldom(5, fc.constant(true)),
     destination: fc.oneof(
-      { weight: 3, arbitrary: fc.constant('nothing' as const) },
+      { weight: 3, arbitrary: fc.constant('nothing') },
       {
         weight: 3,
         arbitrary: fc.record({
@@ -177,21 +177,21 @@ const programs: fc.Arbitrary<CopyProgram> = fc
       {
         weight: 4,
         arbitrary: fc.constantFrom(
-          'the source' as const,
-          'a hard link to the source' as const,
-          'a symbolic link to the source' as const,
-          'a symbolic link to another file' as const,
-          'a symbolic link to nothing' as const,
-          'a directory' as const,
-          'in no directory' as const,
-          'below a file' as const,
+          'the source',
+          'a hard link to the source',
+          'a symbolic link to the source',
+          'a symbolic link to another file',
+          'a symbolic link to nothing',
+          'a directory',
+          'in no directory',
+          'below a file',
         ),
       },
     ),
     exclusive: seldom(3, fc.boolean()),
     names: fc.tuple(
-      fc.constantFrom('string' as const, 'string' as const, 'buffer' as const, 'url' as const),
-      fc.constantFrom('string' as const, 'string' as const, 'buffer' as const, 'url' as const),
+      fc.constantFrom('string', 'string', 'buffer', 'url'),
+      fc.constantFrom('string', 'string', 'buffer', 'url'),
     ),
     umask: fc.constantFrom(0o022, 0o022, 0o077, 0o000),
   })

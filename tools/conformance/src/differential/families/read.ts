@@ -223,13 +223,10 @@ function steps(program: Omit<ReadProgram, 'steps'>, bytes: number): fc.Arbitrary
   const level = at(fc.constant('read'), flowing ? what : simple('unshift')).chain((step) =>
     fc.integer({ min: 1, max: Math.max(1, bytes) }).map((level) => ({ ...step, bytes: level })),
   );
-  const truncation = at(
-    fc.constantFrom('source open', 'source ready'),
-    fc.constant({ do: 'truncate' as const, size: 0 }),
-  );
+  const truncation = at(fc.constantFrom('source open', 'source ready'), fc.constant({ do: 'truncate', size: 0 }));
   const encoding = at(
     fc.constantFrom('same tick', 'next tick', 'source open'),
-    fc.record({ do: fc.constant('encode' as const), encoding: fc.constantFrom('latin1' as const, 'hex' as const) }),
+    fc.record({ do: fc.constant('encode'), encoding: fc.constantFrom('latin1', 'hex') }),
   );
   const stall = fc.tuple(
     at(fc.constant('same tick'), simple('pause source')),
@@ -246,40 +243,31 @@ function steps(program: Omit<ReadProgram, 'steps'>, bytes: number): fc.Arbitrary
 
 const programs: fc.Arbitrary<ReadProgram> = fc
   .record({
-    subject: fc.constantFrom('mmap' as const, 'mmap' as const, 'sendfile' as const, 'map' as const),
+    subject: fc.constantFrom('mmap', 'mmap', 'sendfile', 'map'),
     file: fc.oneof(
       { weight: 12, arbitrary: fileSpec },
       {
         weight: 1,
-        arbitrary: fc.constantFrom('missing' as const, 'directory' as const, 'device' as const, 'procfs' as const),
+        arbitrary: fc.constantFrom('missing', 'directory', 'device', 'procfs'),
       },
     ),
-    by: fc.constantFrom('path' as const, 'path' as const, 'descriptor' as const, 'handle' as const),
+    by: fc.constantFrom('path', 'path', 'descriptor', 'handle'),
     signal: seldom(4, fc.constant(true)),
-    reader: fc.constantFrom(
-      'data' as const,
-      'data' as const,
-      'readable' as const,
-      'for await' as const,
-      'for await, until' as const,
-      'pipe' as const,
-      'pipeline' as const,
-    ),
+    reader: fc.constantFrom('data', 'data', 'readable', 'for await', 'for await, until', 'pipe', 'pipeline'),
     piece: seldom(3, fc.integer({ min: 1000, max: 70_000 })),
   })
   .chain((rest) => {
     const bytes = typeof rest.file === 'object' ? rest.file.size : 0;
     const { subject } = rest;
-    const by = rest.file === 'missing' || subject === 'map' ? ('path' as const) : rest.by;
-    const file =
-      subject === 'map' && (rest.file === 'device' || rest.file === 'procfs') ? ('missing' as const) : rest.file;
+    const by = rest.file === 'missing' || subject === 'map' ? 'path' : rest.by;
+    const file = subject === 'map' && (rest.file === 'device' || rest.file === 'procfs') ? 'missing' : rest.file;
     return fc
       .record({
         ranged: range(bytes),
         highWaterMark: seldom(3, fc.integer({ min: 900, max: 400_000 })),
         autoClose: seldom(5, fc.boolean()),
         emitClose: seldom(6, fc.boolean()),
-        encoding: seldom(8, fc.constantFrom('latin1' as const, 'hex' as const)),
+        encoding: seldom(8, fc.constantFrom('latin1', 'hex')),
       })
       .chain(({ ranged, ...other }) => {
         const program: Omit<ReadProgram, 'steps'> = compact({

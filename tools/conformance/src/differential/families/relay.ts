@@ -290,8 +290,8 @@ function reconcile(program: RelayProgram, node: Outcome, ours: Outcome): void {
 }
 
 const turns = (transport: Transport, breaking: boolean): fc.Arbitrary<Turn[]> => {
-  const send = fc.record({ do: fc.constant('send' as const), bytes: size });
-  const wait = fc.record({ do: fc.constant('await' as const), bytes: fc.integer({ min: 0, max: 50_000 }) });
+  const send = fc.record({ do: fc.constant('send'), bytes: size });
+  const wait = fc.record({ do: fc.constant('await'), bytes: fc.integer({ min: 0, max: 50_000 }) });
   const last = breaking
     ? fc.constantFrom<Turn>({ do: 'destroy' }, transport === 'tcp' ? { do: 'reset' } : { do: 'destroy' })
     : fc.constantFrom<Turn>({ do: 'end' }, { do: 'end' }, { do: 'await the end' });
@@ -305,15 +305,15 @@ const turns = (transport: Transport, breaking: boolean): fc.Arbitrary<Turn[]> =>
     ]);
 };
 
-const transport = fc.constantFrom('tcp' as const, 'tcp' as const, 'unix' as const);
+const transport = fc.constantFrom('tcp', 'tcp', 'unix');
 
 const programs: fc.Arbitrary<RelayProgram> = fc
   .record({
-    by: fc.constantFrom('proxy' as const, 'proxy' as const, 'one way' as const, 'stream' as const, 'tee' as const),
+    by: fc.constantFrom('proxy', 'proxy', 'one way', 'stream', 'tee'),
     left: transport,
     right: transport,
     early: seldom(3, fc.integer({ min: 1, max: 50_000 })),
-    breaks: fc.constantFrom('left' as const, 'right' as const, 'no' as const, 'no' as const, 'no' as const),
+    breaks: fc.constantFrom('left', 'right', 'no', 'no', 'no'),
   })
   .chain(({ breaks: breaking, ...rest }) =>
     fc

@@ -287,21 +287,14 @@ const steps = (program: Omit<SendProgram, 'steps'>): fc.Arbitrary<Steps> => {
 
 const programs: fc.Arbitrary<SendProgram> = fc
   .record({
-    transport: fc.constantFrom('tcp' as const, 'unix' as const),
+    transport: fc.constantFrom('tcp', 'unix'),
     file: fc.oneof(
       { weight: 20, arbitrary: fileSpec },
-      { weight: 1, arbitrary: fc.constantFrom('missing' as const, 'directory' as const, 'device' as const) },
+      { weight: 1, arbitrary: fc.constantFrom('missing', 'directory', 'device') },
     ),
-    by: fc.constantFrom(
-      'path' as const,
-      'path' as const,
-      'buffer' as const,
-      'url' as const,
-      'descriptor' as const,
-      'handle' as const,
-    ),
-    signal: seldom(4, fc.constantFrom('stream' as const, 'pipeline' as const)),
-    join: fc.constantFrom('pipe' as const, 'pipe without end' as const, 'pipeline' as const),
+    by: fc.constantFrom('path', 'path', 'buffer', 'url', 'descriptor', 'handle'),
+    signal: seldom(4, fc.constantFrom('stream', 'pipeline')),
+    join: fc.constantFrom('pipe', 'pipe without end', 'pipeline'),
     stdout: seldom(12, fc.constant(true)),
     halfOpen: seldom(4, fc.constant(true)),
     before: fc.array(writeSize, { maxLength: 2 }),
@@ -314,9 +307,9 @@ const programs: fc.Arbitrary<SendProgram> = fc
     const file = stopped ? { ...(rest.file as FileSpec), size: MORE_THAN_BUFFERS[rest.transport] } : rest.file;
     const by = file === 'missing' && (rest.by === 'descriptor' || rest.by === 'handle') ? 'path' : rest.by;
     const bytes = typeof file === 'object' ? file.size : 0;
-    const receiver = stopped
-      ? { reads: 'until' as const, bytes: until }
-      : { reads: stops === 1 ? ('slowly' as const) : ('all' as const) };
+    const receiver: SendProgram['receiver'] = stopped
+      ? { reads: 'until', bytes: until }
+      : { reads: stops === 1 ? 'slowly' : 'all' };
     const options = fc.record({
       ranged: range(stopped ? 100_000 : bytes),
       highWaterMark: seldom(
@@ -328,7 +321,7 @@ const programs: fc.Arbitrary<SendProgram> = fc
       ),
       autoClose: seldom(5, fc.boolean()),
       emitClose: seldom(6, fc.boolean()),
-      encoding: seldom(15, fc.constantFrom('latin1' as const, 'hex' as const)),
+      encoding: seldom(15, fc.constantFrom('latin1', 'hex')),
     });
     return options.chain(({ ranged, ...other }) => {
       // A stopped receiver is to have more to come than fits on the way.

@@ -117,7 +117,7 @@ function steps({ first, until, to }: Omit<StreamProgram, 'steps'>): fc.Arbitrary
   );
 }
 
-const transport = fc.constantFrom('tcp' as const, 'unix' as const);
+const transport = fc.constantFrom('tcp', 'unix');
 
 const programs: fc.Arbitrary<StreamProgram> = fc
   .record({
@@ -126,7 +126,7 @@ const programs: fc.Arbitrary<StreamProgram> = fc
     bytes: size,
     part: seldom(2, fc.integer({ min: 1, max: 99 })),
     stops: seldom(9, fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 300_000 }))),
-    join: fc.constantFrom('pipe' as const, 'pipe without end' as const, 'pipeline' as const),
+    join: fc.constantFrom('pipe', 'pipe without end', 'pipeline'),
     signal: seldom(3, fc.constant(true)),
     stdout: seldom(10, fc.constant(true)),
     before: fc.array(writeSize, { maxLength: 1 }),

@@ -275,7 +275,7 @@ function steps(program: Omit<UploadProgram, 'steps'>): fc.Arbitrary<Steps> {
 
 const programs: fc.Arbitrary<UploadProgram> = fc
   .record({
-    from: fc.constantFrom('tcp' as const, 'unix' as const, 'http' as const, 'http' as const, 'chunked' as const),
+    from: fc.constantFrom('tcp', 'unix', 'http', 'http', 'chunked'),
     body: fc.oneof(
       { weight: 2, arbitrary: size },
       { weight: 2, arbitrary: fc.integer({ min: 256 * KiB - 2, max: 256 * KiB + 2 }) },
@@ -283,28 +283,17 @@ const programs: fc.Arbitrary<UploadProgram> = fc
     ),
     part: seldom(2, fc.integer({ min: 1, max: 99 })),
     present: seldom(3, fc.oneof(fc.integer({ min: 0, max: 5000 }), fc.constant(400_000))),
-    by: fc.constantFrom(
-      'path' as const,
-      'path' as const,
-      'path' as const,
-      'descriptor' as const,
-      'handle' as const,
-      'path' as const,
-      'path' as const,
-      'path' as const,
-      'directory' as const,
-      'nowhere' as const,
-    ),
+    by: fc.constantFrom('path', 'path', 'path', 'descriptor', 'handle', 'path', 'path', 'path', 'directory', 'nowhere'),
     options: fc.record({
-      flags: seldom(2, fc.constantFrom('w' as const, 'r+' as const, 'a' as const, 'wx' as const, 'w+' as const)),
+      flags: seldom(2, fc.constantFrom('w', 'r+', 'a', 'wx', 'w+')),
       start: seldom(4, fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 6000 }))),
       autoClose: seldom(6, fc.boolean()),
       emitClose: seldom(6, fc.boolean()),
       highWaterMark: seldom(6, fc.integer({ min: 1, max: 100_000 })),
       mode: seldom(6, fc.constantFrom(0o600, 0o640, 0o666)),
     }),
-    signal: seldom(5, fc.constantFrom('stream' as const, 'pipeline' as const)),
-    join: fc.constantFrom('pipe' as const, 'pipe without end' as const, 'pipeline' as const, 'pipeline' as const),
+    signal: seldom(5, fc.constantFrom('stream', 'pipeline')),
+    join: fc.constantFrom('pipe', 'pipe without end', 'pipeline', 'pipeline'),
     before: fc.array(fc.constantFrom(0, 1, 30, 20_000), { maxLength: 1 }),
     after: fc.oneof(
       { weight: 4, arbitrary: fc.constant<number[]>([]) },
