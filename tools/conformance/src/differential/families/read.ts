@@ -217,7 +217,8 @@ function steps(program: Omit<ReadProgram, 'steps'>, bytes: number): fc.Arbitrary
   const when = fc.constantFrom(...moments, ...(program.reader === 'pipeline' ? [] : ['source end']));
   const what = fc.oneof(
     destroying('source'),
-    simple('abort', 'pause for a turn', 'resume source', 'unshift', 'listen for data', 'pipe elsewhere'),
+    simple('abort', 'pause for a turn', 'pause and resume', 'resume source', 'unshift', 'unpipe', 'pipe elsewhere'),
+    simple('listen for data', 'listen for data, once'),
   );
   const flowing = program.reader === 'data';
   const level = at(fc.constant('read'), flowing ? what : simple('unshift')).chain((step) =>

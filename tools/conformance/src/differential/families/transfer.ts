@@ -186,7 +186,11 @@ function steps(program: Omit<TransferProgram, 'steps'>): fc.Arbitrary<Steps> {
   const one = (when: string, what: ReturnType<typeof simple>): fc.Arbitrary<Steps> =>
     fc.array(at(fc.constant(when), what), { minLength: 1, maxLength: 1 });
   if (program.until !== undefined) {
-    const what = fc.oneof(destroying('destination', 'peer'), simple('abort', 'resume peer', 'pipe another'), writing);
+    const what = fc.oneof(
+      destroying('destination', 'peer'),
+      simple('abort', 'resume peer', 'pipe another', 'reset peer', 'cork', 'uncork', 'cork for a turn'),
+      writing,
+    );
     return fc.array(at(fc.constant('stalled'), what), { minLength: 1, maxLength: 2 });
   }
   // Not in the same tick: a small file has gone by then, where Node has not begun.
