@@ -95,6 +95,7 @@ export class SpliceReadStream extends Readable {
 
   /** As net.Socket at its end: with nothing left to read it ends at once, even while a pipe waits for its destination. */
   #end(): void {
+    if (this.destroyed) return; // an end that nobody hears of would pass for one that somebody has heard of
     this.push(null);
     this.read(0);
   }

@@ -263,3 +263,18 @@ test.serial('hundreds, destroyed at every moment, leave no descriptor', async (t
   await until(() => openDescriptors() <= before, 'descriptors back');
   t.pass();
 });
+
+kernelTest(
+  'destroyed between the end of its socket and its own: a pipeline fails, and is not pending for ever',
+  async (t) => {
+    await withSockets('tcp', async ({ writer, source, destination, reader }) => {
+      reader.resume();
+      const stream = createSpliceReadStream(source);
+      stream.once('progress', () => stream.on('data', () => {}));
+      source.once('end', () => stream.destroy());
+      const piped = pipeline(stream, destination);
+      writer.end(pattern(3 * MiB));
+      t.is(await outcomeOf(piped), 'ERR_STREAM_PREMATURE_CLOSE');
+    });
+  },
+);
