@@ -17,6 +17,7 @@ const USAGE = `node dist/differential/main.js [options]
   --seed N        default: a random one, which is printed
   --family NAME   only this one: ${families.map(({ name }) => name).join(', ')}
   --path P        of a counterexample, with its seed and family: run that again
+  --every         all programs of a family that has a list of them: ways
   --verbose       print programs for which one run of Node was not enough
   --program JSON  run this program of the family by both, and print what is seen
 `;
@@ -28,6 +29,7 @@ const { values } = parseArgs({
     family: { type: 'string' },
     path: { type: 'string' },
     program: { type: 'string' },
+    every: { type: 'boolean' },
     verbose: { type: 'boolean' },
     help: { type: 'boolean' },
   },
@@ -75,6 +77,7 @@ async function campaign(): Promise<void> {
       cases,
       seed,
       path: values.path,
+      every: values.every,
       onProgram(program) {
         last = program;
         if (++done % 250 === 0) process.stdout.write(`${family.name}: ${done} programs\n`);

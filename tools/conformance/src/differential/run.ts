@@ -24,6 +24,8 @@ export interface Observation {
 export interface Family<Program = unknown> {
   readonly name: string;
   readonly programs: Arbitrary<Program>;
+  /** All that there are, where they can be counted. */
+  readonly every?: readonly Program[];
   run(program: Program, run: Run): Promise<Observation>;
   /**
    * Applies the differences that are documented (documented.ts): changes the two outcomes, which are copies, where one

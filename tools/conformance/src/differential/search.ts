@@ -7,6 +7,8 @@ import type { Workspace } from './workspace.js';
 export interface SearchOptions {
   readonly cases: number;
   readonly seed: number;
+  /** Every program of the family, and not some, if it has a list of them. */
+  readonly every?: boolean | undefined;
   /** Of a counterexample found before: only that is run, and shrunk further. */
   readonly path?: string | undefined;
   /** Before each program. */
@@ -44,7 +46,7 @@ class Different extends Error {
 export async function search<Program>(
   family: Family<Program>,
   workspace: Workspace,
-  { cases, seed, path, onProgram, onRepeated }: SearchOptions,
+  { cases, seed, path, every, onProgram, onRepeated }: SearchOptions,
 ): Promise<Search> {
   const startedAt = performance.now();
   let ran = 0;
@@ -61,7 +63,13 @@ export async function search<Program>(
     }
     if (verdict.differences.length > 0) throw new Different(verdict);
   });
-  const found = await fc.check(property, { numRuns: cases, seed, ...(path === undefined ? {} : { path }) });
+  const examples = every === true ? (family.every ?? []).map((program): [Program] => [program]) : [];
+  const found = await fc.check(property, {
+    numRuns: Math.max(examples.length, cases),
+    examples,
+    seed,
+    ...(path === undefined ? {} : { path }),
+  });
   const summary = { family: family.name, cases: ran, repeated, rare, milliseconds: performance.now() - startedAt };
   if (!found.failed) return summary;
   const { errorInstance, counterexample, counterexamplePath } = found;

@@ -314,10 +314,7 @@ const programs: fc.Arbitrary<UploadProgram> = fc
       first: cut === undefined || cut === 0 ? undefined : cut,
       options: compact({ ...options, ...(flags === 'a' ? { start: undefined } : {}) }),
     });
-    return steps(program).map((list) => ({
-      ...program,
-      steps: list.map((one) => ({ ...one, what: compact(one.what) })),
-    }));
+    return steps(program).map((list) => ({ ...program, steps: list }));
   });
 
 export const upload: Family<UploadProgram> = { name: 'upload', programs, run, reconcile };
