@@ -23,7 +23,7 @@ const trap: Availability = feature('sigbusTrap');
 
 /** For tests that take leases. */
 export const { test: leaseTest } = testsWhere('leases', lease, longEnough, here);
-export const { test: trapTest } = testsWhere('the SIGBUS trap', trap);
+export const { test: trapTest, serial: trapSerial } = testsWhere('the SIGBUS trap', trap);
 export const { test: leaseAndTrapTest } = testsWhere('leases and the SIGBUS trap', lease, longEnough, here, trap);
 
 /** Another process that runs `code` with `fs` at hand, and prints how long the last line of it took. */

@@ -13,6 +13,7 @@ import {
   leaseTest,
   runProgram,
   temporaryDirectory,
+  trapSerial,
   trapTest,
 } from './harness.js';
 
@@ -168,7 +169,7 @@ test.after.always(() => {
   spawnSync('umount', [full]);
   rmSync(full, { recursive: true, force: true });
 });
-(full === undefined ? test.skip : (trapTest.serial as typeof trapTest))(
+(full === undefined ? test.skip : trapSerial)(
   'a full tmpfs: a store that finds no page (needs to mount one)',
   async (t) => {
     const ended = await runProgram(process.execPath, [fixture('mapped'), 'full', join(full as string, 'file')]);
@@ -181,7 +182,7 @@ for (const [how, checked, copiedPages] of [
   ['read', 'fine', 2],
   ['store', 'ERR_STORE_LOST', 3],
 ] as const) {
-  (full === undefined ? test.skip : (trapTest.serial as typeof trapTest))(
+  (full === undefined ? test.skip : trapSerial)(
     `a hole of a file on a full tmpfs, ${how}: the hole is zeros, the rest is itself (needs to mount one)`,
     async (t) => {
       const file = join(full as string, `hole-${how}`);

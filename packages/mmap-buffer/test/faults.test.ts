@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { type TestFn } from 'ava';
-import { fixture, mapTest, runProgram, temporaryDirectory } from './harness.js';
+import test from 'ava';
+import { fixture, mapSerial, mapTest, runProgram, temporaryDirectory } from './harness.js';
 
 const directory = temporaryDirectory();
 
@@ -28,7 +28,7 @@ function mounted(...options: string[]): { readonly path: string } | { readonly r
 }
 
 const small = mounted('-t', 'tmpfs', '-o', 'size=512k');
-const fullTest = ('path' in small ? mapTest.serial : test.skip) as TestFn;
+const fullTest = 'path' in small ? mapSerial : test.skip;
 const whySmall = 'path' in small ? '' : ` (${small.reason})`;
 const A = 'a'.charCodeAt(0);
 const Z = 'z'.charCodeAt(0);
@@ -55,7 +55,7 @@ fullTest(`a store into such a hole: lost, and told by flush${whySmall}`, async (
 
 const free = Number(/HugePages_Free:\s*(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0);
 const huge = free >= 8 ? mounted('-t', 'hugetlbfs') : { reason: 'needs 8 free huge pages: vm.nr_hugepages' };
-const hugeTest = ('path' in huge ? mapTest.serial : test.skip) as TestFn;
+const hugeTest = 'path' in huge ? mapSerial : test.skip;
 const whyHuge = 'path' in huge ? '' : ` (${huge.reason})`;
 
 hugeTest(`any offset, and zeros where it was cut short${whyHuge} (kernel-rules: hugetlb-page)`, async (t) => {

@@ -4,15 +4,15 @@ import { join } from 'node:path';
 import { createMmapReadStream, mapFile } from '@zerocopy/mmap-buffer';
 import { contentOf, SLOW_OPERATIONS } from '@zerocopy/testing/slow-files';
 import { noSlowMount, stallOf, withSlowMount } from '@zerocopy/testing/slow-mount';
-import test, { type TestFn } from 'ava';
-import { mapTest } from './harness.js';
+import test from 'ava';
+import { mapSerial } from './harness.js';
 
 const DELAY = 300;
 /** Milliseconds for which a busy machine may hold up the loop without a server. */
 const STALL = 200;
 const SIZE = 200_000;
 const reason = noSlowMount();
-const slowTest = (reason === undefined ? mapTest.serial : test.skip) as TestFn;
+const slowTest = reason === undefined ? mapSerial : test.skip;
 const suffix = reason === undefined ? '' : ` (${reason})`;
 
 slowTest(`mapFile: opening, mapping, looking, closing${suffix}`, async (t) => {

@@ -17,7 +17,7 @@ import {
   withHttpsServer,
 } from '@zerocopy/testing/tls';
 import test from 'ava';
-import { KiB, MiB, pattern, record, smallTest, temporaryDirectory, until, writeFile } from './harness.js';
+import { KiB, MiB, pattern, record, smallSerial, temporaryDirectory, until, writeFile } from './harness.js';
 
 const directory = temporaryDirectory();
 const REASON = 'the connection is encrypted (TLS)';
@@ -38,7 +38,7 @@ const copied = (t: { like: (a: object, b: object) => unknown }, stream: Sendfile
 };
 
 for (const version of TLS_VERSIONS) {
-  smallTest.serial(`${version}: through pipeline, pipe and a range, with a length and in chunks`, async (t) => {
+  smallSerial(`${version}: through pipeline, pipe and a range, with a length and in chunks`, async (t) => {
     const send = async (response: ServerResponse, url: string): Promise<void> => {
       if (url === '/length') response.setHeader('Content-Length', BIG);
       if (url === '/chunked') response.writeHead(200);
@@ -78,7 +78,7 @@ for (const version of TLS_VERSIONS) {
   });
 }
 
-smallTest.serial('the events of both ends, in the order of fs.createReadStream', async (t) => {
+smallSerial('the events of both ends, in the order of fs.createReadStream', async (t) => {
   const events: string[][] = [];
   for (const open of [fs.createReadStream, createSendfileStream]) {
     await withEncryptedPair('TLSv1.3', async (server, client) => {
@@ -110,7 +110,7 @@ const DISTURBED: Record<string, (stream: SendfileReadStream, server: TLSSocket) 
 };
 
 for (const [name, disturb] of Object.entries(DISTURBED)) {
-  smallTest.serial(`${name} in the middle: Node goes on at the byte that has been reached`, async (t) => {
+  smallSerial(`${name} in the middle: Node goes on at the byte that has been reached`, async (t) => {
     await withEncryptedPair('TLSv1.3', async (server, client) => {
       const stream = createSendfileStream(huge);
       stream.pipe(server);
@@ -123,7 +123,7 @@ for (const [name, disturb] of Object.entries(DISTURBED)) {
   });
 }
 
-smallTest.serial('an encoding in the middle: as of fs.createReadStream, what follows is text', async (t) => {
+smallSerial('an encoding in the middle: as of fs.createReadStream, what follows is text', async (t) => {
   await withEncryptedPair('TLSv1.3', async (server, client) => {
     const stream = createSendfileStream(huge);
     stream.pipe(server);
@@ -135,7 +135,7 @@ smallTest.serial('an encoding in the middle: as of fs.createReadStream, what fol
   });
 });
 
-smallTest.serial('destroyed in the middle, or left by its receiver: no more bytes, published once', async (t) => {
+smallSerial('destroyed in the middle, or left by its receiver: no more bytes, published once', async (t) => {
   const ends: TransferTrace[] = [];
   const subscribers = { asyncEnd: (message: unknown) => ends.push(message as TransferTrace) };
   const channel = tracingChannel<string, TransferTrace>(TRANSFER_CHANNEL);
@@ -166,7 +166,7 @@ smallTest.serial('destroyed in the middle, or left by its receiver: no more byte
   }
 });
 
-smallTest.serial('a file that gets shorter on its way destroys the connection', async (t) => {
+smallSerial('a file that gets shorter on its way destroys the connection', async (t) => {
   const path = writeFile(join(directory, 'shorter'), pattern(HUGE));
   await withHttpsServer(
     'TLSv1.3',
@@ -184,7 +184,7 @@ smallTest.serial('a file that gets shorter on its way destroys the connection', 
   );
 });
 
-smallTest.serial("fallback: 'never' fails, and says that it is TLS", async (t) => {
+smallSerial("fallback: 'never' fails, and says that it is TLS", async (t) => {
   await withEncryptedPair('TLSv1.3', async (server) => {
     await t.throwsAsync(pipeline(createSendfileStream(big, { fallback: 'never' }), server), {
       code: 'ERR_ZEROCOPY_UNAVAILABLE',

@@ -27,7 +27,7 @@ import {
 } from '@zerocopy/testing/tls';
 import { KernelPathUnavailableError, type TransferError } from '@zerocopy/transfer';
 import test from 'ava';
-import { KiB, MiB, pattern, smallTest, temporaryDirectory, until, writeFile } from './harness.js';
+import { KiB, MiB, pattern, smallSerial, temporaryDirectory, until, writeFile } from './harness.js';
 
 const directory = temporaryDirectory();
 const REASON = 'the connection is encrypted (TLS)';
@@ -46,7 +46,7 @@ const nothingLent = (): Promise<void> => until(() => lentBuffers() === 0, 'all b
 test.afterEach.always(nothingLent);
 
 for (const version of TLS_VERSIONS) {
-  smallTest.serial(`${version}: files of all sizes, with and without a length, by one connection`, async (t) => {
+  smallSerial(`${version}: files of all sizes, with and without a length, by one connection`, async (t) => {
     const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
     const send: Send = async (response, url) => {
       const [, kind, size = ''] = url.split('/');
@@ -71,35 +71,32 @@ for (const version of TLS_VERSIONS) {
     agent.destroy();
   });
 
-  smallTest.serial(
-    `${version}: a bare socket: earlier and later writes, and other files, keep their order`,
-    async (t) => {
-      await withEncryptedPair(version, async (server, client) => {
-        const received = collectToEnd(client);
-        server.write('first ');
-        server.cork();
-        server.write('second ');
-        server.uncork();
-        const sendings = [
-          sendFile(server, big),
-          sendFile(server, big, { start: 10, end: 300_000 }),
-          sendFile(server, sized.get(1) as string),
-        ];
-        server.write(' last');
-        const results = await Promise.all(sendings);
-        server.end();
-        t.deepEqual(
-          results.map(({ bytes }) => bytes),
-          [BIG, 299_991, 1],
-        );
-        const expected = ['first second ', content, content.subarray(10, 300_001), content.subarray(0, 1), ' last'];
-        t.true((await received).equals(Buffer.concat(expected.map((part) => Buffer.from(part)))));
-      });
-    },
-  );
+  smallSerial(`${version}: a bare socket: earlier and later writes, and other files, keep their order`, async (t) => {
+    await withEncryptedPair(version, async (server, client) => {
+      const received = collectToEnd(client);
+      server.write('first ');
+      server.cork();
+      server.write('second ');
+      server.uncork();
+      const sendings = [
+        sendFile(server, big),
+        sendFile(server, big, { start: 10, end: 300_000 }),
+        sendFile(server, sized.get(1) as string),
+      ];
+      server.write(' last');
+      const results = await Promise.all(sendings);
+      server.end();
+      t.deepEqual(
+        results.map(({ bytes }) => bytes),
+        [BIG, 299_991, 1],
+      );
+      const expected = ['first second ', content, content.subarray(10, 300_001), content.subarray(0, 1), ' last'];
+      t.true((await received).equals(Buffer.concat(expected.map((part) => Buffer.from(part)))));
+    });
+  });
 }
 
-smallTest.serial('a response: what is written before and after the file, with a length and in chunks', async (t) => {
+smallSerial('a response: what is written before and after the file, with a length and in chunks', async (t) => {
   const send: Send = async (response, url) => {
     if (url === '/length') response.setHeader('Content-Length', BIG + 10);
     if (url === '/corked') response.cork();
@@ -122,7 +119,7 @@ smallTest.serial('a response: what is written before and after the file, with a 
   );
 });
 
-smallTest.serial('pipelined requests, HEAD, 304 and Expect: the answers of Node', async (t) => {
+smallSerial('pipelined requests, HEAD, 304 and Expect: the answers of Node', async (t) => {
   const send: Send = async (response, url) => {
     if (url === '/304') response.statusCode = 304;
     const { bytes } = await sendFile(response, big);
@@ -157,7 +154,7 @@ smallTest.serial('pipelined requests, HEAD, 304 and Expect: the answers of Node'
   );
 });
 
-smallTest.serial('an upload by a client, whose connection is still to be made', async (t) => {
+smallSerial('an upload by a client, whose connection is still to be made', async (t) => {
   await withHttpsServer(
     'TLSv1.3',
     async (request, response) => {
@@ -183,7 +180,7 @@ smallTest.serial('an upload by a client, whose connection is still to be made', 
   );
 });
 
-smallTest.serial('a cold file, and one in memory', async (t) => {
+smallSerial('a cold file, and one in memory', async (t) => {
   const memory = writeFile(join(temporaryDirectory('/dev/shm'), 'f'), content);
   for (const path of [writeFile(join(directory, 'cold'), content), memory]) {
     await withEncryptedPair('TLSv1.3', async (server, client) => {
@@ -196,7 +193,7 @@ smallTest.serial('a cold file, and one in memory', async (t) => {
   }
 });
 
-smallTest.serial('progress in the context of the caller, published once, counted', async (t) => {
+smallSerial('progress in the context of the caller, published once, counted', async (t) => {
   const storage = new AsyncLocalStorage<string>();
   const channel = tracingChannel<string, TransferTrace>(TRANSFER_CHANNEL);
   const events: string[] = [];
@@ -233,7 +230,7 @@ smallTest.serial('progress in the context of the caller, published once, counted
   t.like(trace, { bytes: BIG, length: BIG, method: 'copy', fallbackReason: REASON, destination: 'socket' });
 });
 
-smallTest.serial('a signal ends it: what was accepted arrives, and later writes follow', async (t) => {
+smallSerial('a signal ends it: what was accepted arrives, and later writes follow', async (t) => {
   await withEncryptedPair('TLSv1.3', async (server, client) => {
     const ending = new AbortController();
     const huge = writeFile(join(directory, 'huge'), pattern(16 * MiB));
@@ -250,7 +247,7 @@ smallTest.serial('a signal ends it: what was accepted arrives, and later writes 
   });
 });
 
-smallTest.serial('a receiver that goes away: it rejects, with what had left', async (t) => {
+smallSerial('a receiver that goes away: it rejects, with what had left', async (t) => {
   await withEncryptedPair('TLSv1.3', async (server, client) => {
     server.on('error', () => {});
     const huge = writeFile(join(directory, 'left'), pattern(16 * MiB));
@@ -263,7 +260,7 @@ smallTest.serial('a receiver that goes away: it rejects, with what had left', as
   });
 });
 
-smallTest.serial('a file that gets shorter is not taken for whole; one that grows is sent as it was', async (t) => {
+smallSerial('a file that gets shorter is not taken for whole; one that grows is sent as it was', async (t) => {
   const failures: unknown[] = [];
   let path = '';
   await withHttpsServer(
@@ -293,7 +290,7 @@ smallTest.serial('a file that gets shorter is not taken for whole; one that grow
   );
 });
 
-smallTest.serial('methods that others have replaced see every byte, in memory that is not used again', async (t) => {
+smallSerial('methods that others have replaced see every byte, in memory that is not used again', async (t) => {
   const kept: Buffer[] = [];
   await withHttpsServer(
     'TLSv1.3',
@@ -321,7 +318,7 @@ smallTest.serial('methods that others have replaced see every byte, in memory th
   );
 });
 
-smallTest.serial("fallback: 'never' says that it is TLS", async (t) => {
+smallSerial("fallback: 'never' says that it is TLS", async (t) => {
   await withEncryptedPair('TLSv1.3', async (server) => {
     const error = await t.throwsAsync(sendFile(server, big, { fallback: 'never' }));
     t.true(error instanceof KernelPathUnavailableError);
@@ -349,7 +346,7 @@ async function connectSmall(version: TlsVersion, port: number): Promise<tls.TLSS
 }
 
 for (const version of TLS_VERSIONS) {
-  smallTest.serial(
+  smallSerial(
     `${version}: ${CONNECTIONS} downloads at once, more than there are buffers, by receivers that stall and trickle: every byte`,
     async (t) => {
       const files = Array.from({ length: 8 }, (_, index) => {

@@ -7,11 +7,12 @@ import {
   collect,
   get,
   KiB,
+  kernelSerial,
   kernelTest,
   MiB,
   openDescriptors,
   pattern,
-  smallTest,
+  smallSerial,
   temporaryDirectory,
   until,
   withHttpServer,
@@ -39,30 +40,27 @@ for (const [name, act, whole] of [
   ["adds a 'data' listener", (stream) => stream.on('data', () => {}), true],
 ] as readonly [string, (stream: ReturnType<typeof createSendfileStream>) => void, boolean][]) {
   for (const size of [20 * KiB, 320_000]) {
-    kernelTest.serial(
-      `a subscriber of the start ${name} (${size} bytes): nothing of another file leaves`,
-      async (t) => {
-        const content = pattern(size);
-        const path = writeFile(join(directory, `${name.replaceAll(/\W/g, '')}-${size}`), content);
-        await withSockets('tcp', async (server, client) => {
-          const before = openDescriptors();
-          const stream = createSendfileStream(path);
-          atStart(path, () => act(stream));
-          const received = collect(client);
-          stream.pipe(server, { end: false });
-          if (whole) await until(() => stream.destroyed, 'the end');
-          else await new Promise((resolve) => setTimeout(resolve, 30));
-          server.end();
-          t.true((await received).equals(whole ? content : Buffer.alloc(0)));
-          stream.destroy();
-          await until(() => stream.closed && openDescriptors() <= before, 'the descriptors returned');
-        });
-      },
-    );
+    kernelSerial(`a subscriber of the start ${name} (${size} bytes): nothing of another file leaves`, async (t) => {
+      const content = pattern(size);
+      const path = writeFile(join(directory, `${name.replaceAll(/\W/g, '')}-${size}`), content);
+      await withSockets('tcp', async (server, client) => {
+        const before = openDescriptors();
+        const stream = createSendfileStream(path);
+        atStart(path, () => act(stream));
+        const received = collect(client);
+        stream.pipe(server, { end: false });
+        if (whole) await until(() => stream.destroyed, 'the end');
+        else await new Promise((resolve) => setTimeout(resolve, 30));
+        server.end();
+        t.true((await received).equals(whole ? content : Buffer.alloc(0)));
+        stream.destroy();
+        await until(() => stream.closed && openDescriptors() <= before, 'the descriptors returned');
+      });
+    });
   }
 }
 
-kernelTest.serial(
+kernelSerial(
   'a subscriber of the start destroys the destination of sendFile, or aborts: rejected, and nothing leaks',
   async (t) => {
     for (const size of [20 * KiB, 320_000]) {
@@ -83,7 +81,7 @@ kernelTest.serial(
   },
 );
 
-smallTest.serial('a subscriber of the start ends the message: an error, and no descriptor stays', async (t) => {
+smallSerial('a subscriber of the start ends the message: an error, and no descriptor stays', async (t) => {
   const path = writeFile(join(directory, 'ended'), pattern(3000));
   let failure: unknown;
   await withHttpServer(

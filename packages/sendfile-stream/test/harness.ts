@@ -12,9 +12,13 @@ export { type Answer, get, withHttpServer } from '@zerocopy/testing/http';
 export { pause, until } from '@zerocopy/testing/waiting';
 
 /** For tests of the kernel path. */
-export const { test: kernelTest } = testsWhere('the kernel path', libcStatus(), feature('sendfile'));
+export const { test: kernelTest, serial: kernelSerial } = testsWhere(
+  'the kernel path',
+  libcStatus(),
+  feature('sendfile'),
+);
 /** For tests of small files that are copied with the headers, which is done where it can be told that they are warm. */
-export const { test: smallTest } = testsWhere(
+export const { test: smallTest, serial: smallSerial } = testsWhere(
   'small files with the headers',
   libcStatus(),
   feature('sendfile'),

@@ -11,7 +11,7 @@ import test from 'ava';
 import {
   get,
   KiB,
-  kernelTest,
+  kernelSerial,
   MiB,
   pattern,
   temporaryDirectory,
@@ -72,7 +72,7 @@ for (const [name, size, send, method] of [
   ['a large file, by the stream', 300 * KiB, piped, 'sendfile'],
   ['a stream that Node copies', 300 * KiB, copiedPipe, 'copy'],
 ] as readonly [string, number, Send, string][]) {
-  kernelTest.serial(`${name}: published once, with its bytes, its method and its ends`, async (t) => {
+  kernelSerial(`${name}: published once, with its bytes, its method and its ends`, async (t) => {
     const path = writeFile(join(directory, `${size}-${name}`), pattern(size));
     await withHttpServer(
       (_request, response) => void send(response, path),
@@ -105,7 +105,7 @@ test.serial('a copy to any other stream: published once; one that fails, too', a
 });
 
 for (const how of ['stream', 'sendFile', 'copied'] as const) {
-  kernelTest.serial(`a client that aborts a download (${how}): an error that says so, with the count`, async (t) => {
+  kernelSerial(`a client that aborts a download (${how}): an error that says so, with the count`, async (t) => {
     const path = writeFile(join(directory, `aborted-${how}`), pattern(32 * MiB));
     await withHttpServer(
       (_request, response) => {
@@ -131,7 +131,7 @@ for (const how of ['stream', 'sendFile', 'copied'] as const) {
   });
 }
 
-kernelTest.serial('a store that is bound to the start of the channel is in force in onProgress', async (t) => {
+kernelSerial('a store that is bound to the start of the channel is in force in onProgress', async (t) => {
   const store = new AsyncLocalStorage<string>();
   channel.start.bindStore(store as never, (trace) => `of ${(trace as TransferTrace).length}` as never);
   const path = writeFile(join(directory, 'bound'), pattern(100_000));
@@ -147,7 +147,7 @@ kernelTest.serial('a store that is bound to the start of the channel is in force
   t.true(seen.length > 0 && seen.every((value) => value === 'of 100000'), String(seen));
 });
 
-kernelTest.serial("callbacks, 'end', 'close' and promises run in the async context of their own caller", async (t) => {
+kernelSerial("callbacks, 'end', 'close' and promises run in the async context of their own caller", async (t) => {
   const store = new AsyncLocalStorage<number>();
   const wrong: string[] = [];
   const check = (id: number, what: string): void => {

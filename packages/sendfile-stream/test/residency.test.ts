@@ -11,7 +11,7 @@ import { filesystemOf } from '@zerocopy/core-syscalls/descriptors';
 import { sendFile } from '@zerocopy/sendfile-stream';
 import test, { type ExecutionContext } from 'ava';
 import { throttleOf } from './fixtures/throttled-disk.js';
-import { collect, KiB, kernelTest, MiB, pattern, temporaryDirectory, withSockets, writeFile } from './harness.js';
+import { collect, KiB, kernelSerial, MiB, pattern, temporaryDirectory, withSockets, writeFile } from './harness.js';
 
 const directory = temporaryDirectory();
 const SIZE = 2 * MiB;
@@ -95,7 +95,7 @@ function isColdFrom(path: string, positions: readonly number[]): boolean {
 
 /** Why a file of which only these pages are in memory cannot be had here, in words; undefined: it can. */
 function whyNotCold(positions: readonly number[]): string | undefined {
-  if (!libcStatus().available) return undefined; // said by kernelTest
+  if (!libcStatus().available) return undefined; // said by kernelSerial
   const fd = openSync(directory, 'r');
   const { kind, name } = filesystemOf(fd);
   closeSync(fd);
@@ -108,7 +108,7 @@ type Body = (t: ExecutionContext) => Promise<void>;
 
 function coldTest(title: string, positions: readonly number[], body: Body): void {
   const why = whyNotCold(positions);
-  if (why === undefined) kernelTest.serial(title, body);
+  if (why === undefined) kernelSerial(title, body);
   else test.skip(`${title} (${why})`, () => {});
 }
 

@@ -6,7 +6,7 @@ import { createSendfileStream, sendFile } from '@zerocopy/sendfile-stream';
 import { contentOf, SLOW_OPERATIONS, slowName } from '@zerocopy/testing/slow-files';
 import { noSlowMount, stallOf, withSlowMount } from '@zerocopy/testing/slow-mount';
 import test from 'ava';
-import { collect, get, kernelTest, withHttpServer, withSockets } from './harness.js';
+import { collect, get, kernelSerial, withHttpServer, withSockets } from './harness.js';
 
 /** Milliseconds. */
 const DELAY = 300;
@@ -16,7 +16,7 @@ const SMALL = 1024;
 const LARGE = 200_000;
 
 const reason = noSlowMount();
-const slowTest = (reason === undefined ? kernelTest.serial : test.skip) as typeof test.serial;
+const slowTest = reason === undefined ? kernelSerial : test.skip;
 if (reason !== undefined) test.skip(`a slow filesystem: ${reason}`, () => {});
 
 type Way = (path: string) => Promise<Buffer>;

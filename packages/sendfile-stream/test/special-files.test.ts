@@ -11,11 +11,10 @@ import { constants, type TransferError } from '@zerocopy/core-syscalls';
 import { wrapBindings } from '@zerocopy/core-syscalls/native';
 import type { createSendfileStream as Create, sendFile as Send } from '@zerocopy/sendfile-stream';
 import { fifoWithWriter } from '@zerocopy/testing/fifo';
-import type test from 'ava';
 import {
   collect,
   get,
-  kernelTest,
+  kernelSerial,
   pattern,
   temporaryDirectory,
   withHttpServer,
@@ -52,10 +51,8 @@ const ways: Readonly<Record<string, (server: net.Socket, path: string) => Promis
   createSendfileStream: (server, path) => pipeline(createSendfileStream(path), server, { end: false }),
 };
 
-const serial = kernelTest.serial as typeof test;
-
 for (const [way, send] of Object.entries(ways)) {
-  serial(`${way}: a writer that waits in open(2) for a FIFO's reader loses nothing, ten times`, async (t) => {
+  kernelSerial(`${way}: a writer that waits in open(2) for a FIFO's reader loses nothing, ten times`, async (t) => {
     for (let n = 0; n < 10; n++) {
       const path = join(directory, `${way}-${n}`);
       const { exit } = await fifoWithWriter(path, message);
@@ -72,7 +69,7 @@ for (const [way, send] of Object.entries(ways)) {
 
 const opensByName = (path: string): Opening[] => openings.filter((opening) => opening.path === path);
 
-serial('a device, a directory, a FIFO, a socket and links to them are only looked at', async (t) => {
+kernelSerial('a device, a directory, a FIFO, a socket and links to them are only looked at', async (t) => {
   const folder = join(directory, 'folder');
   mkdirSync(folder);
   const socket = join(directory, 'socket');
@@ -92,7 +89,7 @@ serial('a device, a directory, a FIFO, a socket and links to them are only looke
   listener.close();
 });
 
-serial('a regular file is opened as the one that was looked at', async (t) => {
+kernelSerial('a regular file is opened as the one that was looked at', async (t) => {
   const path = writeFile(join(directory, 'regular'), pattern(1000));
   openings.length = 0;
   await withSockets('tcp', async (server, client) => {
@@ -109,7 +106,7 @@ serial('a regular file is opened as the one that was looked at', async (t) => {
   t.is((opened?.flags ?? 0) & constants.O_PATH, 0);
 });
 
-serial('what cannot be read leaves the destination as it was, as what cannot be opened does', async (t) => {
+kernelSerial('what cannot be read leaves the destination as it was, as what cannot be opened does', async (t) => {
   const folder = join(directory, 'unreadable');
   mkdirSync(folder);
   for (const path of [folder, '/proc/self/mem']) {

@@ -4,10 +4,10 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type test from 'ava';
 import {
   collect,
   get,
+  kernelSerial,
   kernelTest,
   pattern,
   pause,
@@ -81,9 +81,7 @@ async function overSocket(before: (server: Socket) => Promise<void> | void = () 
   return outcome as Outcome;
 }
 
-const serial = kernelTest.serial as typeof test;
-
-serial('a wrapper that was there before this package was imported sees all of a body', async (t) => {
+kernelSerial('a wrapper that was there before this package was imported sees all of a body', async (t) => {
   const { method, reason, body } = await overHttp();
   t.true(body.equals(content));
   t.true(early.bytes() >= size);
@@ -94,7 +92,7 @@ serial('a wrapper that was there before this package was imported sees all of a 
 });
 
 for (const name of ['write', '_send', '_writeRaw'] as const) {
-  serial(`a wrapper of OutgoingMessage.prototype.${name} that comes later sees all of a body`, async (t) => {
+  kernelSerial(`a wrapper of OutgoingMessage.prototype.${name} that comes later sees all of a body`, async (t) => {
     t.is((await overHttp()).method, 'sendfile');
     const wrapper = wrap(OutgoingMessage.prototype, name);
     try {
@@ -109,7 +107,7 @@ for (const name of ['write', '_send', '_writeRaw'] as const) {
   });
 }
 
-serial('a subclass of ServerResponse that overrides write sees all of a body', async (t) => {
+kernelSerial('a subclass of ServerResponse that overrides write sees all of a body', async (t) => {
   let seen = 0;
   class Counting extends http.ServerResponse {
     override write(...args: unknown[]): boolean {
@@ -134,7 +132,7 @@ for (const [owner, name, what] of [
   [Socket.prototype, '_writeGeneric', 'Socket.prototype._writeGeneric'],
   [Duplex.prototype, 'write', 'Duplex.prototype.write'],
 ] as const) {
-  serial(`a wrapper of ${what} sees all of a file`, async (t) => {
+  kernelSerial(`a wrapper of ${what} sees all of a file`, async (t) => {
     t.is((await overSocket()).method, 'sendfile');
     const wrapper = wrap(owner, name);
     let outcome: Outcome;
@@ -152,7 +150,7 @@ for (const [owner, name, what] of [
   });
 }
 
-serial('a _write that is put on a socket after it has sent a file sees all of the next', async (t) => {
+kernelSerial('a _write that is put on a socket after it has sent a file sees all of the next', async (t) => {
   let wrapper: ReturnType<typeof wrap> | undefined;
   const { method, body } = await overSocket(async (server) => {
     t.is((await sendFile(server, path)).method, 'sendfile');
@@ -163,7 +161,7 @@ serial('a _write that is put on a socket after it has sent a file sees all of th
   t.true((wrapper?.bytes() ?? 0) >= size);
 });
 
-serial("a function with the text of an everyday one is not taken for Node's own", async (t) => {
+kernelSerial("a function with the text of an everyday one is not taken for Node's own", async (t) => {
   let asked = false;
   const { method } = await overSocket((server) => {
     const { _writev } = server;

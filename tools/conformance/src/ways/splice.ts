@@ -200,7 +200,7 @@ const teeing = (
 const WRITE_STREAM = 'fs.createWriteStream';
 
 /** The first time it is called. */
-const once = (callback: () => unknown): (() => void) => {
+const atMostOnce = (callback: () => unknown): (() => void) => {
   let isDue = true;
   return () => {
     if (isDue) callback();
@@ -237,7 +237,7 @@ const reading = (kind: Kind, manner: { late?: boolean; left?: boolean }): Way =>
       stage.onProgressOf(
         stream,
         from,
-        once(() => stream.on('data', () => {})),
+        atMostOnce(() => stream.on('data', () => {})),
       );
     const over = failureOf(stream, to, stage).then((error): readonly Told[] => [
       { error, bytes: stream.bytesMoved, method: stream.method, fallbackReason: stream.fallbackReason },
@@ -273,7 +273,7 @@ const storing = (kind: Kind, left: boolean): Way => ({
     stage.victim('stream', () => to.destroy());
     stage.set();
     if (left) {
-      const pause = once(() => {
+      const pause = atMostOnce(() => {
         from.pause();
         setImmediate(() => from.resume());
       });
