@@ -10,7 +10,13 @@
  */
 import { close, open } from 'node:fs';
 import { constants, syscalls } from '@zerocopy/core-syscalls';
-import { filesystemOf, isLocalFilesystem, nameOfDescriptor } from '@zerocopy/core-syscalls/descriptors';
+import {
+  closeQuietly,
+  closesOnThread,
+  filesystemOf,
+  isLocalFilesystem,
+  nameOfDescriptor,
+} from '@zerocopy/core-syscalls/descriptors';
 import { poolFor } from './aligned-memory.js';
 import { type Alignment, foundAlignment, toldAlignment, UNALIGNED } from './alignment.js';
 import { ChunkList } from './chunk-list.js';
@@ -48,7 +54,11 @@ const openAsync = (path: string, flags: number): Promise<number> =>
     open(path, flags, (error, fd) => (error === null || error === undefined ? resolve(fd) : reject(error)));
   });
 
-const closeAsync = (fd: number): Promise<void> => new Promise((resolve) => close(fd, () => resolve()));
+/** In a worker on its own thread where that cannot wait (kernel-rules: worker-close-cancelled). */
+async function closeFile(fd: number): Promise<void> {
+  if (closesOnThread(fd)) closeQuietly(fd);
+  else await new Promise<void>((resolve) => close(fd, () => resolve()));
+}
 
 const copies = (reason: string): Opened => ({ direct: -1, alignment: UNALIGNED, reason });
 
@@ -75,7 +85,7 @@ async function openDirectly(fd: number, requests: ThreadRequests): Promise<Opene
     );
   const alignment = toldAlignment(direct) ?? (await foundAlignment(access === O_WRONLY ? undefined : tryRead));
   if (alignment !== undefined) return { direct, alignment, reason: undefined };
-  await closeAsync(direct);
+  await closeFile(direct);
   return copies(`${filesystemOf(fd).name} refuses direct reads of every alignment`);
 }
 
@@ -227,7 +237,7 @@ export class DirectDescriptor {
   /** Closes the descriptor with O_DIRECT. To be called once, when no request is under way. */
   async close(): Promise<void> {
     this.#ring?.close();
-    if (this.#direct >= 0) await closeAsync(this.#direct);
+    if (this.#direct >= 0) await closeFile(this.#direct);
   }
 
   #writeCached(list: ChunkList, at: number, length: number, ended: Done): void {

@@ -142,9 +142,7 @@ export class OpenedFile {
     if (--this.#holders > 0) return;
     const atOnce = this.#reopen !== undefined || (this.size <= CLOSED_SOON && !this.kept);
     if (!this.isLocal) closeBehindServer(this.#descriptor.release());
-    else if (!isMainThread())
-      nodeFs.close(this.#descriptor.release(), () => {}); // read only: nothing to say
-    else if (atOnce) this.#descriptor.closeAtOnce();
+    else if (atOnce && isMainThread()) this.#descriptor.closeAtOnce();
     else this.#descriptor.close(); // the blocks of one that was removed are freed elsewhere
   }
 }

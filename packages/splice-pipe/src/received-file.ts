@@ -4,12 +4,13 @@
  *   open ──► written to ──keep──► closed, and in its place
  *                    └─discard──► closed; the temporary file is removed, any other stays with what has been written
  */
-import { close, fstat, fsync, link, open, rename, type Stats, stat, unlink } from 'node:fs';
+import { fstat, fsync, link, open, rename, type Stats, stat, unlink } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { constants, libcStatus, SyscallError } from '@zerocopy/core-syscalls';
 import { type FileFacts, factsOf, factsOfCached, isRegularFile } from '@zerocopy/core-syscalls/descriptors';
 import { assertOpenPermitted, isURL, pathText } from '@zerocopy/transfer';
+import { closeWritten } from './close-written.js';
 
 type Path = string | Buffer;
 type Done = (error: Error | null) => void;
@@ -135,7 +136,7 @@ export class ReceivedFile {
     const { fd } = this;
     this.fd = -1;
     if (fd < 0) return done();
-    close(fd, () => this.#remove(done));
+    closeWritten(fd, () => this.#remove(done));
   }
 
   #make(flags: number, mode: number, done: Done): void {
@@ -197,7 +198,7 @@ export class ReceivedFile {
     const { fd } = this;
     this.fd = -1;
     // A server, or a quota, may tell only now that a write has failed.
-    close(fd, (error) => {
+    closeWritten(fd, (error) => {
       if (error) this.#remove(() => done(error));
       else if (this.#options.atomic) this.#name(done);
       else done(null);

@@ -25,6 +25,7 @@ import {
   validateChoice,
   writeEachChunk,
 } from '@zerocopy/transfer';
+import { closeByWritten } from './close-written.js';
 import { COLLECT_PIPED_MAX, CollectedBody } from './collected-body.js';
 import { whenConnectionCloses } from './cut-off-body.js';
 import { unavailable } from './endpoint.js';
@@ -151,6 +152,7 @@ export class SpliceWriteStream extends WriteStream {
       done(failure);
     };
     this.#heldBack?.(this.errored);
+    closeByWritten(this);
     const collected = this.#takeCollected();
     const { chunks = [], bytes = 0 } = collected ?? {};
     collected?.release();

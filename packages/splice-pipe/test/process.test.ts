@@ -1,11 +1,13 @@
 /** Other processes: ends in the middle, a full disk, a user without pipe pages, features turned off, worker threads. */
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { feature } from '@zerocopy/core-syscalls';
+import { descriptorTargets } from '@zerocopy/testing/holdings';
 import test from 'ava';
 import { fixture, kernelTest, MiB, teeFallback, temporaryDirectory } from './harness.js';
 
@@ -179,6 +181,44 @@ kernelTest('in a worker thread as on the main one', async (t) => {
     inUse: 0,
   });
 });
+
+for (const by of ['createSpliceWriteStream', 'receiveFile']) {
+  kernelTest(
+    `a worker that is terminated as ${by} closes its file leaves none open (kernel-rules: worker-close-cancelled)`,
+    async (t) => {
+      const path = join(directory, `closed-by-worker-${by}`);
+      // The thread pool is busy when the file is to be closed: Node cancels what waits for it.
+      const code = `
+    const { parentPort, workerData } = require('node:worker_threads');
+    const { pbkdf2 } = require('node:crypto');
+    const fs = require('node:fs');
+    const net = require('node:net');
+    import('${module}').then(({ createSpliceWriteStream, receiveFile }) => {
+      const busy = () => {
+        for (let n = 0; n < 8; n++) pbkdf2('word', 'salt', 100_000, 64, 'sha512', () => {});
+        parentPort.postMessage('closing');
+      };
+      const look = () => {
+        const { size } = fs.statSync(workerData, { throwIfNoEntry: false }) ?? {};
+        if (size === 300_000) busy();
+        else setImmediate(look);
+      };
+      const server = net.createServer((socket) => {
+        look();
+        if ('${by}' === 'receiveFile') receiveFile(socket, workerData);
+        else socket.pipe(createSpliceWriteStream(workerData));
+      });
+      server.listen(0, '127.0.0.1', () => net.connect(server.address().port, '127.0.0.1').end(Buffer.alloc(300_000)));
+    });`;
+      const worker = new Worker(code, { eval: true, workerData: path });
+      const exited = once(worker, 'exit');
+      await once(worker, 'message');
+      await worker.terminate();
+      await exited;
+      t.false([...descriptorTargets().values()].includes(path));
+    },
+  );
+}
 
 kernelTest(
   "a pipe that is given up in a worker is not closed again when the worker ends: its numbers are others' by then",
