@@ -22,7 +22,7 @@ const here: Availability = lease.available ? probePath(makeFile(temporaryDirecto
 const trap: Availability = feature('sigbusTrap');
 
 /** For tests that take leases. */
-export const { test: leaseTest } = testsWhere('leases', lease, longEnough, here);
+export const { test: leaseTest, serial: leaseSerial } = testsWhere('leases', lease, longEnough, here);
 export const { test: trapTest, serial: trapSerial } = testsWhere('the SIGBUS trap', trap);
 export const { test: leaseAndTrapTest } = testsWhere('leases and the SIGBUS trap', lease, longEnough, here, trap);
 

@@ -13,6 +13,7 @@ import {
   breakTime,
   elsewhere,
   fixture,
+  leaseSerial,
   leaseTest,
   makeFile,
   openDescriptors,
@@ -430,8 +431,7 @@ leaseTest('children have the signal mask that they would have had', async (t) =>
   await lease.release();
 });
 
-test.serial('a thousand leases at once; then no thread and no descriptor is left', async (t) => {
-  if (leaseTest === (test.skip as unknown)) return t.pass('skipped above');
+leaseSerial('a thousand leases at once; then no thread and no descriptor is left', async (t) => {
   // Once before, for the threads that Node starts with the first asynchronous file operation, and keeps.
   await Promise.all(
     Array.from({ length: 8 }, () => acquireLease(makeFile(directory), 'read').then((one) => one.release())),
@@ -453,8 +453,7 @@ test.serial('a thousand leases at once; then no thread and no descriptor is left
   await until(() => threads() <= before, 'the thread ended');
 });
 
-test.serial('leases that come and go do not start a thread each: the next one stays twice as long', async (t) => {
-  if (leaseTest === (test.skip as unknown)) return t.pass('skipped above');
+leaseSerial('leases that come and go do not start a thread each: the next one stays twice as long', async (t) => {
   let starts = 0;
   const onWorker = (): void => {
     starts++;
