@@ -135,9 +135,12 @@ export class DirectReadStream extends ReadStream {
     if (this.destroyed) return;
     if (this.#deciding === undefined) {
       this.#deciding = this.#decide().catch((error: Error) => this.#fail(error));
-      void this.#deciding.then(() => {
-        if (!this.destroyed) this._read(size);
-      });
+      // What throws later than in read(), such as an allocation of Node's own _read, is the stream's error as there.
+      void this.#deciding
+        .then(() => {
+          if (!this.destroyed) this._read(size);
+        })
+        .catch((error: Error) => this.#fail(error));
     } else if (this.#ahead !== undefined) {
       if (!this.#route?.read()) this.#readNext(this.#ahead);
     } else if (this.method === 'copy') super._read(size);

@@ -3,12 +3,24 @@ import { readFileSync } from 'node:fs';
 import { finished, pipeline } from 'node:stream/promises';
 import type { TransferError } from '@zerocopy/core-syscalls';
 import { createDirectReadStream, createDirectWriteStream, openDirect } from '@zerocopy/direct-io';
+import { testsWhere } from '@zerocopy/testing/kernel-tests';
 import { LoopDevice } from '@zerocopy/testing/loop-device';
 import test from 'ava';
 import fc from 'fast-check';
-import { fresh, isLongRun, KiB, MiB, makeFile, pattern, positionalStep, temporaryDirectory } from './harness.js';
+import {
+  directIo,
+  fresh,
+  isLongRun,
+  KiB,
+  MiB,
+  makeFile,
+  pattern,
+  positionalStep,
+  temporaryDirectory,
+} from './harness.js';
 
 const directory = temporaryDirectory();
+const { serial } = testsWhere('direct I/O on a device', directIo);
 const SIZE = 3 * MiB + 64 * KiB;
 
 for (const sector of [512, 4096]) {
@@ -20,7 +32,7 @@ for (const sector of [512, 4096]) {
   }
   test.after.always(() => device.detach());
 
-  test.serial(`sectors of ${sector} bytes: the bytes that were written, and the others as before`, async (t) => {
+  serial(`sectors of ${sector} bytes: the bytes that were written, and the others as before`, async (t) => {
     const disk = await openDirect(device.path, 'r+');
     t.is(disk.method, 'direct', disk.fallbackReason);
     t.is(disk.alignment.offset, sector);
@@ -58,7 +70,7 @@ for (const sector of [512, 4096]) {
     await disk.close();
   });
 
-  test.serial(`sectors of ${sector} bytes: the streams`, async (t) => {
+  serial(`sectors of ${sector} bytes: the streams`, async (t) => {
     const data = pattern(SIZE, 12_345);
     const writer = createDirectWriteStream(device.path, { flags: 'r+', datasync: 'end' });
     for (let at = 0; at < SIZE; at += 100_001) writer.write(data.subarray(at, at + 100_001));

@@ -13,6 +13,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import {
   collectGarbage,
+  directIo,
   fixture,
   fresh,
   isLongRun,
@@ -30,6 +31,7 @@ import {
 
 const directory = temporaryDirectory();
 const { test: kernelTest } = testsWhere('direct I/O', libcStatus());
+const { test: enabledTest, serial: enabledSerial } = testsWhere('files with O_DIRECT', directIo);
 const { test: directTest } = testsWhere('direct I/O in the temporary directory', await inTemporaryDirectory());
 const runs = isLongRun ? 200 : 12;
 
@@ -60,7 +62,7 @@ test('the same bytes as node:fs in the temporary directory', async (t) => {
   await t.notThrowsAsync(compare(directory, undefined));
 });
 
-kernelTest('the same bytes as node:fs in memory, by way of the cache, and it says so', async (t) => {
+enabledTest('the same bytes as node:fs in memory, by way of the cache, and it says so', async (t) => {
   const memory = mkdtempSync('/dev/shm/zerocopy-direct-');
   t.teardown(() => rmSync(memory, { recursive: true }));
   t.deepEqual(await methodOf(makeFile(memory), 'r+'), ['copy', 'tmpfs keeps its files in memory']);
@@ -82,13 +84,13 @@ for (const [name, options, method] of IMAGES.slice(0, isLongRun ? undefined : 1)
     continue;
   }
   test.after.always(() => image.unmount());
-  test.serial(`the same bytes as node:fs on ${name}`, async (t) => {
+  (method === 'direct' ? enabledSerial : test.serial)(`the same bytes as node:fs on ${name}`, async (t) => {
     await compare(image.directory, method);
     const [how, reason] = await methodOf(makeFile(image.directory), 'r+');
     t.deepEqual([how, reason !== undefined], [method, method === 'copy'], reason);
   });
   if (options.kind !== 'ext4') continue;
-  test.serial('the alignment is that of the device; full, it says how many bytes are in the file', async (t) => {
+  enabledSerial('the alignment is that of the device; full, it says how many bytes are in the file', async (t) => {
     const path = fresh(image.directory);
     const file = await openDirect(path, 'w+');
     t.deepEqual(file.alignment, { memory: 4096, offset: 4096, readOffset: 4096 });
@@ -102,7 +104,7 @@ for (const [name, options, method] of IMAGES.slice(0, isLongRun ? undefined : 1)
     await file.truncate(0);
     await file.close();
   });
-  test.serial('a block device is read like a file, to its very end', async (t) => {
+  enabledSerial('a block device is read like a file, to its very end', async (t) => {
     const device = await openDirect(image.device);
     const size = 32 * MiB;
     const fd = fs.openSync(image.device, 'r');

@@ -5,18 +5,17 @@ import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { libcStatus, TransferError } from '@zerocopy/core-syscalls';
 import { createDirectReadStream, createDirectWriteStream, openDirect } from '@zerocopy/direct-io';
-import { testsWhere } from '@zerocopy/testing/kernel-tests';
+import { type Availability, testsWhere } from '@zerocopy/testing/kernel-tests';
 import { LoopDevice } from '@zerocopy/testing/loop-device';
 import { contentOf, faultyName } from '@zerocopy/testing/slow-files';
 import { noSlowMount, withSlowMount } from '@zerocopy/testing/slow-mount';
 import test from 'ava';
-import { fixture, fresh, KiB, MiB, makeFile, pattern, runProgram, temporaryDirectory } from './harness.js';
+import { directIo, fixture, fresh, KiB, MiB, makeFile, pattern, runProgram, temporaryDirectory } from './harness.js';
 
 const reason = noSlowMount();
-const { test: mountTest } = testsWhere('a faulting filesystem', libcStatus(), {
-  available: reason === undefined,
-  reason,
-});
+const mounted: Availability = { available: reason === undefined, reason };
+const { test: mountTest } = testsWhere('a faulting filesystem', libcStatus(), mounted);
+const { test: directTest } = testsWhere('direct I/O on a faulting filesystem', directIo, mounted);
 const directory = temporaryDirectory();
 const SIZE = MiB;
 const HALF = SIZE / 2;
@@ -37,31 +36,34 @@ async function readOf(
   return [code, bytes.length, bytes.equals(contentOf(SIZE).subarray(0, bytes.length))];
 }
 
-mountTest('EIO in the second half of a file: what is before it arrives, and what is behind it is no end', async (t) => {
-  await withSlowMount(0, async (directory) => {
-    const path = join(directory, faultyName('eio', SIZE));
-    const file = await openDirect(path, 'r+');
-    t.is(file.method, 'direct', file.fallbackReason);
-    t.true((await file.read(10, HALF - 5000)).equals(contentOf(SIZE).subarray(10, HALF - 4990)));
-    const [inside, across] = await Promise.allSettled([file.read(HALF + 1, 10), file.read(HALF - 8192, 16_384)]);
-    for (const outcome of [inside, across]) {
-      t.is(outcome.status, 'rejected');
-      t.is((outcome as PromiseRejectedResult).reason.code, 'EIO');
-    }
-    const error = (await t.throwsAsync(file.write(HALF - 65_536, pattern(256 * KiB)))) as TransferError;
-    t.true(error instanceof TransferError);
-    t.deepEqual([error.code, error.bytes], ['EIO', 65_536]);
-    t.true((await file.read(HALF - 65_536, 65_536)).equals(pattern(256 * KiB).subarray(0, 65_536)));
-    await file.close();
-  });
-  await withSlowMount(0, async (directory) => {
-    for (const highWaterMark of [64 * KiB, MiB]) {
-      const [code, bytes, right] = await readOf(join(directory, faultyName('eio', SIZE)), highWaterMark);
-      t.deepEqual([code, right], ['EIO', true]);
-      t.true(bytes <= HALF);
-    }
-  });
-});
+directTest(
+  'EIO in the second half of a file: what is before it arrives, and what is behind it is no end',
+  async (t) => {
+    await withSlowMount(0, async (directory) => {
+      const path = join(directory, faultyName('eio', SIZE));
+      const file = await openDirect(path, 'r+');
+      t.is(file.method, 'direct', file.fallbackReason);
+      t.true((await file.read(10, HALF - 5000)).equals(contentOf(SIZE).subarray(10, HALF - 4990)));
+      const [inside, across] = await Promise.allSettled([file.read(HALF + 1, 10), file.read(HALF - 8192, 16_384)]);
+      for (const outcome of [inside, across]) {
+        t.is(outcome.status, 'rejected');
+        t.is((outcome as PromiseRejectedResult).reason.code, 'EIO');
+      }
+      const error = (await t.throwsAsync(file.write(HALF - 65_536, pattern(256 * KiB)))) as TransferError;
+      t.true(error instanceof TransferError);
+      t.deepEqual([error.code, error.bytes], ['EIO', 65_536]);
+      t.true((await file.read(HALF - 65_536, 65_536)).equals(pattern(256 * KiB).subarray(0, 65_536)));
+      await file.close();
+    });
+    await withSlowMount(0, async (directory) => {
+      for (const highWaterMark of [64 * KiB, MiB]) {
+        const [code, bytes, right] = await readOf(join(directory, faultyName('eio', SIZE)), highWaterMark);
+        t.deepEqual([code, right], ['EIO', true]);
+        t.true(bytes <= HALF);
+      }
+    });
+  },
+);
 
 mountTest('ENOSPC in the midst of a write stream: bytesWritten says how many bytes are in the file', async (t) => {
   await withSlowMount(0, async (directory) => {
@@ -95,7 +97,7 @@ mountTest('writes that take less than they were given: all of the bytes, in thei
   });
 });
 
-mountTest('a disk that fails: EIO, also of reads by io_uring, and of no others', async (t) => {
+directTest('a disk that fails: EIO, also of reads by io_uring, and of no others', async (t) => {
   await withSlowMount(0, async (directory) => {
     const image = join(directory, faultyName('eio', SIZE));
     const device = LoopDevice.attach(image);
@@ -142,13 +144,16 @@ limitTest('no memory for a request: an error, and the file can be read on', asyn
   const path = makeFile(directory, pattern(100 * KiB));
   const large = makeFile(directory, '');
   truncateSync(large, 600 * MiB);
-  const { stdout, stderr } = await runProgram(process.execPath, [fixture('no-memory'), path, large]);
-  t.is(stderr, '');
-  t.deepEqual(JSON.parse(stdout), {
-    read: 'RangeError',
-    isAsBefore: true,
-    streamed: 'RangeError',
-    again: true,
-    streamedAgain: true,
-  });
+  for (const disabled of [process.env.ZEROCOPY_DISABLE ?? '', 'direct-io']) {
+    const { stdout, stderr } = await runProgram(process.execPath, [fixture('no-memory'), path, large], {
+      ...process.env,
+      ZEROCOPY_DISABLE: disabled,
+    });
+    t.is(stderr, '', disabled);
+    t.deepEqual(
+      JSON.parse(stdout),
+      { read: 'RangeError', isAsBefore: true, streamed: 'RangeError', again: true, streamedAgain: true },
+      disabled,
+    );
+  }
 });

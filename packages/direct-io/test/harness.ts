@@ -1,5 +1,7 @@
 /** The shared harness, and what is this package's own of it. */
+import { feature, libcStatus } from '@zerocopy/core-syscalls';
 import { openDirect } from '@zerocopy/direct-io';
+import type { Availability } from '@zerocopy/testing/kernel-tests';
 import type { PositionalStep } from '@zerocopy/testing/positional-model';
 import { fixturesBeside } from '@zerocopy/testing/programs';
 import fc from 'fast-check';
@@ -12,6 +14,11 @@ export { runProgram } from '@zerocopy/testing/programs';
 export { until } from '@zerocopy/testing/waiting';
 
 export const fixture: (name: string) => string = fixturesBeside(import.meta.url);
+
+const probed = feature('directIo');
+/** Whether this process opens files with O_DIRECT: the probe tries one file, and a device or another filesystem may still take it. */
+export const directIo: Availability =
+  libcStatus().available && !probed.reason?.includes('ZEROCOPY_DISABLE') ? { available: true } : probed;
 
 /** Lengths and positions about the multiples where something changes. */
 const near = (...multiples: number[]): fc.Arbitrary<number> =>

@@ -6,12 +6,13 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
-import { libcStatus, TRANSFER_CHANNEL, type TransferTrace } from '@zerocopy/core-syscalls';
+import { TRANSFER_CHANNEL, type TransferTrace } from '@zerocopy/core-syscalls';
 import { createDirectReadStream, createDirectWriteStream } from '@zerocopy/direct-io';
 import { testsWhere } from '@zerocopy/testing/kernel-tests';
 import test from 'ava';
 import fc from 'fast-check';
 import {
+  directIo,
   fresh,
   isLongRun,
   KiB,
@@ -30,7 +31,7 @@ const { test: directTest } = testsWhere('direct I/O in the temporary directory',
   available: method === 'direct',
   reason,
 });
-const { test: kernelTest } = testsWhere('direct I/O', libcStatus());
+const { test: kernelTest } = testsWhere('files with O_DIRECT', directIo);
 const runs = isLongRun ? 300 : 40;
 
 const EVENTS = ['open', 'ready', 'end', 'finish', 'error', 'close'];
