@@ -17,3 +17,6 @@ export function calledByPackage(): boolean {
   Object.assign(Error, { prepareStackTrace, stackTraceLimit });
   return caller.startsWith(packages) || caller.startsWith(sources) || caller.startsWith(NAMED);
 }
+
+/** Whether it is Node's own file stream that reads, be it through a package's functions that it was given as its `fs`. */
+export const calledByFileStream = (): boolean => new Error('').stack?.includes('node:internal/fs/streams') === true;

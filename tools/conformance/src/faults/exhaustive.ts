@@ -36,10 +36,13 @@ const UNINTERRUPTED: ReadonlySet<string> = new Set(
 const isUninterrupted = (call: string): boolean =>
   UNINTERRUPTED.has(call) || (call.startsWith('fs.') && call !== 'fs.read');
 
-/** Whether all must arrive in spite of it; of other faults an error may come. */
-export function mustArrive(call: string, fault: Fault): boolean {
+/**
+ * Whether all must arrive in spite of it; of other faults an error may come. An EINTR that meets a read of Node's own
+ * stream (`byNode`) is that stream's error, since Node does not read again: then the error and its count are looked at.
+ */
+export function mustArrive(call: string, fault: Fault, byNode: boolean = false): boolean {
   if (fault.kind === 'short') return true;
-  if (fault.code === 'EINTR') return !isUninterrupted(call);
+  if (fault.code === 'EINTR') return !isUninterrupted(call) && !byNode;
   if (fault.code === 'EAGAIN') return AWAITABLE.has(call);
   return REFUSALS.has(fault.code) && REPLACEABLE.has(call);
 }
@@ -114,7 +117,7 @@ async function disturb(way: Way, content: Buffer, plan: FaultPlan, patience: num
   process.off('uncaughtException', onStray);
   process.off('unhandledRejection', onStray);
   let complaint = thrown === undefined ? undefined : `it threw: ${told(thrown)}`;
-  const must = report.hit !== undefined && mustArrive(report.hit, plan.fault);
+  const must = report.hit !== undefined && mustArrive(report.hit, plan.fault, report.byNode);
   for (const delivery of deliveries) {
     complaint ??= complaintOf(delivery, content);
     if (must && delivery.error !== undefined) complaint ??= `it did not go on: ${told(delivery.error)}`;

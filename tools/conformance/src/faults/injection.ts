@@ -11,7 +11,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { constants as os } from 'node:os';
 import { type NativeFunction, wrapBindings } from '@zerocopy/core-syscalls/native';
 import koffi from 'koffi';
-import { calledByPackage } from './caller.js';
+import { calledByFileStream, calledByPackage } from './caller.js';
 import { callName, countArgument, MADE_ANYWAY } from './calls.js';
 
 export type Fault =
@@ -46,6 +46,8 @@ export interface FaultReport {
   readonly calls: readonly string[];
   /** The name of the call that the fault met; undefined: there were not so many calls. */
   readonly hit: string | undefined;
+  /** Whether one of the disturbed calls was a call of Node's own file stream. */
+  readonly byNode: boolean;
 }
 
 const KEPT = 1000;
@@ -56,6 +58,7 @@ interface Armed {
   readonly calls: string[];
   counted: number;
   hit: string | undefined;
+  byNode: boolean;
   /** Calls of the name that was hit that are still to be disturbed. */
   left: number;
 }
@@ -165,6 +168,7 @@ function disturbingNode(name: string, native: NodeCall, countIndex: number | und
     if (typeof callback !== 'function') return native(...args);
     const fault = disturbance(`fs.${name}`);
     if (fault === undefined || isHidden(fault, name)) return native(...args);
+    if (armed !== undefined && calledByFileStream()) armed.byNode = true;
     if (fault.kind === 'errno') {
       // With what Node's callbacks bring besides: fs.WriteStream goes on with the buffer it is given back.
       setImmediate(callback as NodeCall, nodeError(fault.code, name), 0, args[1]);
@@ -241,7 +245,7 @@ export async function withFaults<T>(
   background: Background = {},
 ): Promise<{ readonly value: T; readonly report: FaultReport }> {
   if (armed !== undefined) throw new Error('another plan is armed');
-  armed = { plan, background, calls: [], counted: 0, hit: undefined, left: 0 };
+  armed = { plan, background, calls: [], counted: 0, hit: undefined, byNode: false, left: 0 };
   const mine = armed;
   try {
     const value = await use();
