@@ -160,6 +160,7 @@ export async function idle({ side, file, directory }: Setting): Promise<void> {
     ends.push(near, far.resume());
     return near;
   };
+  // Each is cut off by the end of the process, or of its stage: how it fails is looked at nowhere.
   void by.splice(await quiet(), await quiet()).catch(() => {});
   void by.proxy(await quiet(), await quiet()).catch(() => {});
   void by.tee(await quiet(), [await quiet(), await quiet()]).catch(() => {});

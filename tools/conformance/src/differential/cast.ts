@@ -156,7 +156,7 @@ export async function give(run: Run, path: string, by: string, flags = 'r'): Pro
     }
   };
   run.defer(() => {
-    if (typeof opened !== 'number') return opened.close().catch(() => {});
+    if (typeof opened !== 'number') return opened.close().catch(() => {}); // a stream may have closed it
     return holdsFile() ? fs.closeSync(fd) : undefined;
   });
   return { options: { fd: opened }, opened, holdsFile };

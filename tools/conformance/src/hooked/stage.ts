@@ -67,7 +67,7 @@ export class Stages {
   /** One after another: what a server accepts next is what has just been connected. */
   make(from: SourceName, to: DestinationName, bytes: Buffer, isLengthTold: boolean): Promise<Stage> {
     const made = this.#turn.then(() => this.#make(from, to, bytes, isLengthTold));
-    this.#turn = made.catch(() => {});
+    this.#turn = made.catch(() => {}); // told to whoever asked for it; the next one is made all the same
     return made;
   }
 
